@@ -1,0 +1,30 @@
+//! Who sent a request, and how we know.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+/// The sender of a request, as far as the route's `admit` rules established it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Nobody was asked: the route is open on a listener that only this machine reaches.
+    Local,
+    /// Known by the address it came from, by a configured network.
+    Network(IpAddr),
+    /// Known by a shared key; the name the configuration gives that key.
+    Key(Arc<str>),
+    /// Known by a TLS client certificate; its subject or a subject alternative name.
+    Certificate(Arc<str>),
+    /// Known by the user id of the process on the other end of a Unix socket.
+    Uid(u32),
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Network(address) => write!(f, "net:{address}"),
+            Self::Key(name) => write!(f, "key:{name}"),
+            Self::Certificate(name) => write!(f, "cert:{name}"),
+            Self::Uid(uid) => write!(f, "uid:{uid}"),
+        }
+    }
+}

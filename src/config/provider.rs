@@ -1,0 +1,57 @@
+//! Providers: OAuth 2.0 / OpenID Connect authorization servers, known by their issuer.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use url::Url;
+
+use super::Name;
+
+/// An authorization server.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    pub name: Name,
+    /// `https`, or `http` on a loopback host. Without a trailing slash, as an issuer is compared
+    /// (RFC 8414 section 3.3).
+    pub issuer: Url,
+    pub endpoints: Endpoints,
+    pub tls: ClientTls,
+    pub timeouts: ProviderTimeouts,
+}
+
+/// Where the provider's endpoints are.
+#[derive(Debug, Clone)]
+pub enum Endpoints {
+    /// From `<issuer>/.well-known/openid-configuration`, else RFC 8414; the document's `issuer`
+    /// must equal ours or one of `also` (Bentley IMS has two).
+    Discover { also: Vec<Url> },
+    /// Given.
+    Given { token: Url },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProviderTimeouts {
+    /// Name, TCP and TLS together.
+    pub connect: Duration,
+    /// The whole exchange, connect included.
+    pub total: Duration,
+}
+
+/// TLS towards a provider or an upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientTls {
+    /// PEM files with authorities that are trusted beside the system's.
+    pub extra_ca: Vec<PathBuf>,
+    /// Our own certificate, if they ask for one (RFC 8705 for providers).
+    pub identity: Option<Identity>,
+    /// The name asked for and checked, when it is not the URL's host.
+    pub server_name: Option<String>,
+    /// Addresses to connect to instead of asking DNS.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// A certificate chain and its key, PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}

@@ -1,0 +1,109 @@
+//! Readiness, and what a status page is made of.
+//!
+//! A component that must be there before the program is ready takes a [`Waiting`] guard; dropping
+//! it (or ending the task that holds it) is what makes the program ready, so that no component can
+//! be forgotten and none has to be counted. Components describe themselves through [`Report`], so
+//! that the admin listener needs to know none of them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+/// What is still waited for. Clones share.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    waiting: BTreeMap<u64, String>,
+    started: bool,
+    draining: bool,
+}
+
+impl Readiness {
+    /// Nothing to wait for yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Not ready until the guard is dropped.
+    #[must_use = "dropping the guard is what reports readiness"]
+    pub fn wait_for(&self, what: impl Into<String>) -> Waiting {
+        let mut state = self.0.lock();
+        let id = state.next;
+        state.next += 1;
+        state.waiting.insert(id, what.into());
+        Waiting {
+            readiness: self.clone(),
+            id,
+        }
+    }
+
+    /// All listeners are bound.
+    pub fn started(&self) {
+        self.0.lock().started = true;
+    }
+
+    /// The program is going to stop: not ready any more.
+    pub fn drain(&self) {
+        self.0.lock().draining = true;
+    }
+
+    /// Whether everything is bound (`/startup`).
+    pub fn is_started(&self) -> bool {
+        self.0.lock().started
+    }
+
+    /// What is still waited for; empty when ready (`/ready`).
+    pub fn waiting(&self) -> Vec<String> {
+        let state = self.0.lock();
+        let mut all: Vec<String> = state.waiting.values().cloned().collect();
+        if !state.started {
+            all.push("listeners".into());
+        }
+        if state.draining {
+            all.push("shutting down".into());
+        }
+        all
+    }
+}
+
+/// Held by a component that is not ready yet.
+#[derive(Debug)]
+pub struct Waiting {
+    readiness: Readiness,
+    id: u64,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.readiness.0.lock().waiting.remove(&self.id);
+    }
+}
+
+/// A component that can say how it is, without secrets.
+pub trait Report: Send + Sync {
+    /// The key under which it appears in `/status`.
+    fn name(&self) -> &'static str;
+    /// Its state as JSON: no token, no secret, no query value.
+    fn report(&self) -> Value;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_when_every_guard_is_gone() {
+        let readiness = Readiness::new();
+        let token = readiness.wait_for("credential agent");
+        readiness.started();
+        assert_eq!(readiness.waiting(), ["credential agent"]);
+        drop(token);
+        assert!(readiness.waiting().is_empty());
+        readiness.drain();
+        assert_eq!(readiness.waiting(), ["shutting down"]);
+    }
+}

@@ -1,0 +1,11 @@
+//! itwin-auth-proxy: gives software that knows nothing of OAuth valid access tokens for iTwin
+//! services.
+
+pub mod backoff;
+pub mod caller;
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod metrics;
+pub mod secret;
+pub mod shutdown;

@@ -1,0 +1,114 @@
+//! Soft and hard stop, and the tasks that must end before the program does.
+//!
+//! Every background task is spawned here, so that none is forgotten: [`Shutdown::spawn`] tracks
+//! it, [`Shutdown::finished`] waits for all. `soft` means "take no new work and finish"; `hard`
+//! means "now".
+
+use std::{future::Future, sync::Arc};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+/// How far the stop has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Not stopping.
+    Running,
+    /// Finish what is under way, accept nothing new.
+    Soft,
+    /// Drop everything.
+    Hard,
+}
+
+/// A handle on the program's stop. Clones share.
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    stage: Arc<watch::Sender<Stage>>,
+    alive: Arc<watch::Sender<()>>,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Shutdown {
+    /// Running, with no task.
+    pub fn new() -> Self {
+        Self {
+            stage: Arc::new(watch::Sender::new(Stage::Running)),
+            alive: Arc::new(watch::Sender::new(())),
+        }
+    }
+
+    /// The stage now.
+    pub fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    /// Moves on to `stage`; never back.
+    pub fn advance(&self, stage: Stage) {
+        self.stage.send_if_modified(|now| {
+            let later = stage > *now;
+            if later {
+                *now = stage;
+            }
+            later
+        });
+    }
+
+    /// Waits until `stage` or a later one.
+    pub async fn reached(&self, stage: Stage) {
+        let mut stages = self.stage.subscribe();
+        // the sender lives in `self`, so the wait cannot end with an error
+        let _ = stages.wait_for(|now| *now >= stage).await;
+    }
+
+    /// Runs `task` on the current runtime until it ends or the stop is hard.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<Option<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let alive = self.alive.subscribe();
+        let stop = self.clone();
+        tokio::spawn(async move {
+            let _alive = alive;
+            tokio::select! {
+                output = task => Some(output),
+                () = stop.reached(Stage::Hard) => None,
+            }
+        })
+    }
+
+    /// Waits until every spawned task has ended.
+    pub async fn finished(&self) {
+        self.alive.closed().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hard_stop_ends_every_task() {
+        let stop = Shutdown::new();
+        stop.spawn(std::future::pending::<()>());
+        stop.advance(Stage::Soft);
+        assert_eq!(stop.stage(), Stage::Soft);
+        stop.advance(Stage::Running);
+        assert_eq!(stop.stage(), Stage::Soft, "a stop is not taken back");
+        stop.advance(Stage::Hard);
+        stop.finished().await;
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_by_itself_is_not_waited_for() {
+        let stop = Shutdown::new();
+        let task = stop.spawn(async { 5 });
+        assert_eq!(task.await.ok().flatten(), Some(5));
+        stop.finished().await;
+    }
+}
