@@ -9,3 +9,4 @@ pub mod health;
 pub mod metrics;
 pub mod secret;
 pub mod shutdown;
+pub mod tls;

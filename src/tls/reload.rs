@@ -1,0 +1,78 @@
+//! Certificates of listeners that follow their files.
+//!
+//! A task looks at the files now and then (Kubernetes swaps a symbolic link, certbot renames, an
+//! NFS client sends no events: looking works for all of them) and builds a new configuration when
+//! their content has changed. When that fails the old one stays and the log says so, once per
+//! content.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use rustls::ServerConfig;
+use tokio::sync::watch;
+
+use super::{TlsError, server::server_config};
+use crate::config::{ClientCertificates, ServerTls};
+
+/// How often the files are looked at. A certificate is renewed days before its end.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// The newest configuration of one listener.
+pub type Current = watch::Receiver<Arc<ServerConfig>>;
+
+/// Reads the files once and returns the configuration and the task that keeps it current.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn follow(
+    tls: ServerTls,
+) -> Result<(Current, impl Future<Output = ()> + Send + 'static), TlsError> {
+    let mut seen = fingerprint(&tls);
+    let (sender, receiver) = watch::channel(server_config(&tls)?);
+    let task = async move {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            if sender.is_closed() {
+                return;
+            }
+            let now = fingerprint(&tls);
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            let certificate = tls.identity.certificate.display();
+            match server_config(&tls) {
+                Ok(config) => {
+                    tracing::info!(%certificate, "certificate reloaded");
+                    sender.send_replace(config);
+                }
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(%certificate, error, "certificate not reloaded; the old one stays");
+                }
+            }
+        }
+    };
+    Ok((receiver, task))
+}
+
+fn fingerprint(tls: &ServerTls) -> [u8; 32] {
+    let ca: Option<&Path> = match &tls.clients {
+        ClientCertificates::None => None,
+        ClientCertificates::Optional { ca } | ClientCertificates::Required { ca } => Some(ca),
+    };
+    let files = [
+        Some(tls.identity.certificate.as_path()),
+        Some(tls.identity.key.as_path()),
+        ca,
+    ];
+    let mut digest = Context::new(&SHA256);
+    for path in files.into_iter().flatten() {
+        let content = fs::read(path).unwrap_or_default();
+        digest.update(&content.len().to_be_bytes());
+        digest.update(&content);
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(digest.finish().as_ref());
+    out
+}

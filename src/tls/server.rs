@@ -1,0 +1,64 @@
+//! TLS towards callers: what we show them, and which certificates of theirs we ask for.
+
+use std::sync::Arc;
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+
+use super::{TlsError, certificates, identity, provider};
+use crate::config::{ClientCertificates, ServerTls};
+
+/// Reads the files and builds a configuration that offers HTTP/2 and HTTP/1.1.
+///
+/// # Errors
+/// When a file cannot be read, or when the key is not the certificate's.
+pub fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Versions)?;
+    let builder = match verifier(&tls.clients)? {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    };
+    let (chain, key) = identity(&tls.identity)?;
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|source| TlsError::Identity {
+            path: tls.identity.certificate.clone(),
+            source,
+        })?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn verifier(clients: &ClientCertificates) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    let (ca, optional) = match clients {
+        ClientCertificates::None => return Ok(None),
+        ClientCertificates::Optional { ca } => (ca, true),
+        ClientCertificates::Required { ca } => (ca, false),
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots
+            .add(certificate)
+            .map_err(|source| TlsError::Authority {
+                path: ca.clone(),
+                source,
+            })?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let builder = if optional {
+        builder.allow_unauthenticated()
+    } else {
+        builder
+    };
+    builder
+        .build()
+        .map(Some)
+        .map_err(|source| TlsError::ClientAuthority {
+            path: ca.clone(),
+            source,
+        })
+}
