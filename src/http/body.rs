@@ -1,0 +1,274 @@
+//! Bodies as they pass: what the upstream is sent, and the parts that both directions share.
+//!
+//! Nothing here collects a body. A request body is passed on as it comes, within a limit and an
+//! idle time; what went wrong on the caller's side is noted in [`Fault`], so that it can be told
+//! from what went wrong on the upstream's side.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, Sleep},
+};
+
+use super::replay::ReplayBody;
+
+/// Why a body ended early; only ever shown to hyper, which closes the connection.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the caller did wrong while the body was passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Wrong {
+    TooLarge = 1,
+    Stalled = 2,
+    Broken = 3,
+}
+
+/// Set by the body, read by whoever sees the upstream request fail. Clones share.
+#[derive(Debug, Clone, Default)]
+pub struct Fault(Arc<AtomicU8>);
+
+impl Fault {
+    fn set(&self, wrong: Wrong) {
+        self.0.store(wrong as u8, Ordering::Relaxed);
+    }
+
+    /// What went wrong on the caller's side, if anything.
+    pub fn get(&self) -> Option<Wrong> {
+        match self.0.load(Ordering::Relaxed) {
+            1 => Some(Wrong::TooLarge),
+            2 => Some(Wrong::Stalled),
+            3 => Some(Wrong::Broken),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum BodyError {
+    #[error("the request body is larger than the limit")]
+    TooLarge,
+    #[error("no byte of the body came in {0:?}")]
+    Stalled(Duration),
+}
+
+/// A timer that is made only when a body has to wait: most never do.
+#[derive(Debug)]
+pub struct IdleTimer {
+    after: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl IdleTimer {
+    pub fn new(after: Duration) -> Self {
+        Self {
+            after,
+            sleep: None,
+            waiting: false,
+        }
+    }
+
+    /// Something passed.
+    pub fn touch(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Nothing passes; ready once that has lasted too long.
+    #[expect(clippy::disallowed_methods, reason = "a timer, not a fact")]
+    pub fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.after)));
+        if !self.waiting {
+            self.waiting = true;
+            sleep.as_mut().reset(Instant::now() + self.after);
+        }
+        sleep.as_mut().poll(cx)
+    }
+
+    pub fn after(&self) -> Duration {
+        self.after
+    }
+}
+
+/// The caller's body, within its limit and idle time.
+#[derive(Debug)]
+pub struct CallerBody {
+    inner: Incoming,
+    left: u64,
+    idle: IdleTimer,
+    fault: Fault,
+}
+
+impl CallerBody {
+    /// `limit` in bytes; `idle` without a byte.
+    pub fn new(inner: Incoming, limit: Option<u64>, idle: Duration, fault: Fault) -> Self {
+        Self {
+            inner,
+            left: limit.unwrap_or(u64::MAX),
+            idle: IdleTimer::new(idle),
+            fault,
+        }
+    }
+}
+
+impl Body for CallerBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                ready!(this.idle.poll_idle(cx));
+                this.fault.set(Wrong::Stalled);
+                return Poll::Ready(Some(Err(BodyError::Stalled(this.idle.after()).into())));
+            }
+        };
+        this.idle.touch();
+        let Some(frame) = frame else {
+            return Poll::Ready(None);
+        };
+        let frame = frame.inspect_err(|_| this.fault.set(Wrong::Broken))?;
+        if let Some(data) = frame.data_ref() {
+            let Some(left) = this.left.checked_sub(data.len() as u64) else {
+                this.fault.set(Wrong::TooLarge);
+                return Poll::Ready(Some(Err(BodyError::TooLarge.into())));
+            };
+            this.left = left;
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// What the upstream is sent.
+#[derive(Debug)]
+pub struct OutgoingBody {
+    kind: Kind,
+    gate: Option<Gate>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Empty,
+    Caller(CallerBody),
+    Replay(ReplayBody),
+}
+
+impl OutgoingBody {
+    pub fn empty() -> Self {
+        Self {
+            kind: Kind::Empty,
+            gate: None,
+        }
+    }
+
+    /// The caller's body, sent once.
+    pub fn once(body: CallerBody) -> Self {
+        Self {
+            kind: Kind::Caller(body),
+            gate: None,
+        }
+    }
+
+    /// The caller's body, kept for one more try.
+    pub fn replay(body: ReplayBody) -> Self {
+        Self {
+            kind: Kind::Replay(body),
+            gate: None,
+        }
+    }
+
+    /// Holds the body back until `gate` opens.
+    #[must_use]
+    pub fn behind(mut self, gate: Gate) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+}
+
+/// Holds a body back until the upstream says `100 Continue`, or a time has passed: a client that
+/// expects one must not wait for ever (RFC 9110 section 10.1.1).
+#[derive(Debug)]
+pub struct Gate {
+    opened: oneshot::Receiver<()>,
+    patience: Pin<Box<Sleep>>,
+}
+
+impl Gate {
+    /// Opens by the sender (also by its drop) or after `patience`.
+    pub fn new(patience: Duration) -> (oneshot::Sender<()>, Self) {
+        let (open, opened) = oneshot::channel();
+        let patience = Box::pin(tokio::time::sleep(patience));
+        (open, Self { opened, patience })
+    }
+
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if Pin::new(&mut self.opened).poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        self.patience.as_mut().poll(cx)
+    }
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if let Some(gate) = &mut this.gate {
+            ready!(gate.poll_open(cx));
+            this.gate = None;
+        }
+        match &mut this.kind {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Caller(body) => Pin::new(body).poll_frame(cx),
+            Kind::Replay(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Caller(body) => body.is_end_stream(),
+            Kind::Replay(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Caller(body) => body.size_hint(),
+            Kind::Replay(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Header fields that must not, or must not as they are, pass a proxy.
+//!
+//! Hop-by-hop fields and those that any `Connection` line names (RFC 9110 section 7.6.1), the
+//! spellings in which a backend could take a caller's field for one of ours, and what a caller's
+//! `Authorization` means.
+
+use std::collections::BTreeSet;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{self, AUTHORIZATION, CONNECTION, TE, TRANSFER_ENCODING, UPGRADE},
+};
+
+/// Fields that concern one connection only. `Transfer-Encoding` is decided anew by hyper for each
+/// side, so that it can never go out together with `Content-Length`.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    TE,
+    UPGRADE,
+];
+
+/// What `strip_hop_by_hop` took away that the other side may have to be told.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// The sender understands trailers (`TE: trailers`).
+    pub trailers: Trailers,
+    /// The sender asks for the WebSocket protocol, and for nothing else.
+    pub upgrade: Upgrade,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Trailers {
+    #[default]
+    NotWelcome,
+    Welcome,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Upgrade {
+    #[default]
+    None,
+    WebSocket,
+    /// Some other protocol: a server may ignore the wish (RFC 9110 section 7.8), and we do.
+    Other,
+}
+
+/// Removes what concerns one connection only, the fields that **all** `Connection` lines name
+/// included.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Hop {
+    let hop = Hop {
+        trailers: trailers(headers),
+        upgrade: upgrade(headers),
+    };
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(tokens)
+            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+            .collect();
+        for name in named {
+            // a caller must not use this to take away what frames or addresses the message
+            if name != header::HOST && name != header::CONTENT_LENGTH {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    headers.remove(TRANSFER_ENCODING);
+    hop
+}
+
+fn trailers(headers: &HeaderMap) -> Trailers {
+    let welcome = headers
+        .get_all(TE)
+        .iter()
+        .flat_map(tokens)
+        .any(|coding| coding.eq_ignore_ascii_case("trailers"));
+    if welcome {
+        Trailers::Welcome
+    } else {
+        Trailers::NotWelcome
+    }
+}
+
+fn upgrade(headers: &HeaderMap) -> Upgrade {
+    if !headers.contains_key(UPGRADE) {
+        return Upgrade::None;
+    }
+    let asked = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .any(|option| option.eq_ignore_ascii_case("upgrade"));
+    let mut protocols = headers.get_all(UPGRADE).iter().flat_map(tokens);
+    let only = protocols.next().filter(|_| protocols.next().is_none());
+    match only {
+        Some(protocol) if asked && protocol.eq_ignore_ascii_case("websocket") => Upgrade::WebSocket,
+        _ => Upgrade::Other,
+    }
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value
+        .to_str()
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
+}
+
+/// Fields that say who or where the caller is. A proxy in front of us may have set them; whoever
+/// else sends one is making it up.
+const FORWARDED: [&str; 9] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-real-ip",
+];
+
+/// Removes the fields that say where the caller is, in every spelling that a backend could take for
+/// them: many turn `-`, `_` and `.` into the same character.
+pub fn strip_forwarded(headers: &mut HeaderMap) {
+    strip_aliases(headers, &FORWARDED);
+}
+
+/// Removes the fields `names` (lower case) in every spelling that a backend could take for them.
+pub fn strip_aliases<S: AsRef<str>>(headers: &mut HeaderMap, names: &[S]) {
+    let same = |field: &HeaderName| {
+        names
+            .iter()
+            .any(|name| is_alias(field.as_str(), name.as_ref()))
+    };
+    if !headers.keys().any(same) {
+        return;
+    }
+    let found: Vec<HeaderName> = headers.keys().filter(|name| same(name)).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+fn is_alias(field: &str, name: &str) -> bool {
+    let plain = |c: u8| if matches!(c, b'_' | b'.') { b'-' } else { c };
+    field.len() == name.len() && field.bytes().map(plain).eq(name.bytes().map(plain))
+}
+
+/// What a caller's `Authorization` means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presented {
+    /// None, an empty one, a bare `Bearer` or a placeholder: inject.
+    Nothing,
+    /// A bearer token.
+    Bearer,
+    /// Another scheme: `Basic`, `SharedAccessSignature`, `X509` …
+    OtherScheme,
+    /// More than one, which no service has to understand (RFC 9110 section 5.3).
+    Several,
+}
+
+/// Reads what the caller presented. `placeholders` are tokens that stand for none.
+pub fn presented(headers: &HeaderMap, placeholders: &BTreeSet<String>) -> Presented {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = all.next() else {
+        return Presented::Nothing;
+    };
+    if all.next().is_some() {
+        return Presented::Several;
+    }
+    let text = value.as_bytes().trim_ascii();
+    let scheme_end = text
+        .iter()
+        .position(|b| *b == b' ' || *b == b'\t')
+        .unwrap_or(text.len());
+    let (scheme, rest) = text.split_at(scheme_end);
+    let credentials = rest.trim_ascii();
+    if text.is_empty() {
+        return Presented::Nothing;
+    }
+    let placeholder = std::str::from_utf8(credentials)
+        .is_ok_and(|token| token.is_empty() || placeholders.contains(token));
+    // the whole value may be the placeholder, too: clients without a scheme exist
+    let bare = std::str::from_utf8(text).is_ok_and(|token| placeholders.contains(token));
+    match scheme {
+        scheme if scheme.eq_ignore_ascii_case(b"bearer") => {
+            if placeholder {
+                Presented::Nothing
+            } else {
+                Presented::Bearer
+            }
+        }
+        _ if bare => Presented::Nothing,
+        _ => Presented::OtherScheme,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                (name, HeaderValue::from_str(value).unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_connection_line_is_read() {
+        let mut headers = map(&[
+            ("connection", "keep-alive, x-one"),
+            ("connection", "X-Two, authorization"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("authorization", "Bearer theirs"),
+            ("keep-alive", "timeout=5"),
+            ("te", "gzip, Trailers"),
+            ("x-stays", "3"),
+        ]);
+        let hop = strip_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("x-stays", "3")]));
+        assert_eq!(hop.trailers, Trailers::Welcome);
+    }
+
+    #[test]
+    fn connection_cannot_take_away_host_or_length() {
+        let mut headers = map(&[
+            ("connection", "host, content-length"),
+            ("host", "a"),
+            ("content-length", "5"),
+        ]);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("host", "a"), ("content-length", "5")]));
+    }
+
+    #[test]
+    fn only_websocket_alone_is_an_upgrade() {
+        let table = [
+            ("upgrade", "websocket", Upgrade::WebSocket),
+            ("keep-alive, Upgrade", "WebSocket", Upgrade::WebSocket),
+            ("keep-alive", "websocket", Upgrade::Other),
+            ("upgrade", "h2c", Upgrade::Other),
+            ("upgrade", "h2c, websocket", Upgrade::Other),
+        ];
+        for (connection, protocol, expected) in table {
+            let mut headers = map(&[("connection", connection), ("upgrade", protocol)]);
+            let hop = strip_hop_by_hop(&mut headers);
+            assert_eq!(hop.upgrade, expected, "{connection}; {protocol}");
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_a_forwarded_field_passes() {
+        let mut headers = map(&[
+            ("X-Forwarded-For", "1"),
+            ("x_forwarded_for", "2"),
+            ("x.forwarded-proto", "3"),
+            ("X_Real-IP", "4"),
+            ("x-forwarded", "stays"),
+        ]);
+        strip_forwarded(&mut headers);
+        assert_eq!(headers, map(&[("x-forwarded", "stays")]));
+    }
+
+    #[test]
+    fn what_a_presented_authorization_means() {
+        let placeholders = BTreeSet::from(["dummy".to_owned()]);
+        let table = [
+            ("", Presented::Nothing),
+            ("Bearer", Presented::Nothing),
+            ("bearer  ", Presented::Nothing),
+            ("Bearer dummy", Presented::Nothing),
+            ("dummy", Presented::Nothing),
+            ("BEARER eyJ", Presented::Bearer),
+            ("Basic dummy", Presented::OtherScheme),
+            ("SharedAccessSignature sr=x", Presented::OtherScheme),
+            ("eyJ", Presented::OtherScheme),
+        ];
+        for (value, expected) in table {
+            let headers = map(&[("authorization", value)]);
+            assert_eq!(presented(&headers, &placeholders), expected, "{value:?}");
+        }
+        assert_eq!(
+            presented(&HeaderMap::new(), &placeholders),
+            Presented::Nothing
+        );
+        let two = map(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]);
+        assert_eq!(presented(&two, &placeholders), Presented::Several);
+    }
+}

@@ -1,0 +1,8 @@
+//! HTTP messages: bodies, header fields, one connection.
+//!
+//! This floor knows the protocol, not the proxy: nothing here decides who may do what.
+
+pub mod body;
+pub mod headers;
+pub mod replay;
+pub mod serve;

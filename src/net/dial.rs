@@ -1,0 +1,117 @@
+//! Connecting to an upstream: its addresses, one after the other, not too patiently.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::net::{TcpStream, lookup_host};
+
+/// A host that cannot be connected to.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("cannot find the address of {host}")]
+    Dns { host: String, source: io::Error },
+    #[error("{host} has no address")]
+    NoAddress { host: String },
+    #[error("cannot connect to {address}")]
+    Connect {
+        address: SocketAddr,
+        source: io::Error,
+    },
+}
+
+/// The next address is tried beside an unanswered one after this time (RFC 8305 section 5).
+const NEXT_AFTER: Duration = Duration::from_millis(250);
+
+/// Addresses tried for one connection.
+const MAX_ADDRESSES: usize = 8;
+
+/// Connects to `host`, or to one of `pinned` without asking DNS. The caller sets the time limit.
+///
+/// # Errors
+/// When no address is found, or none answers; the first address's reason is told.
+pub async fn tcp(host: &str, port: u16, pinned: &[SocketAddr]) -> Result<TcpStream, DialError> {
+    let addresses = addresses(host, port, pinned).await?;
+    let mut waiting = FuturesUnordered::new();
+    let mut failure = None;
+    let mut rest = addresses.into_iter();
+    loop {
+        let next = rest.next();
+        let exhausted = next.is_none();
+        if let Some(address) = next {
+            waiting.push(connect(address));
+        }
+        let patience = tokio::time::sleep(NEXT_AFTER);
+        tokio::select! {
+            Some(attempt) = waiting.next() => match attempt {
+                Ok(stream) => return Ok(stream),
+                Err(error) => { failure.get_or_insert(error); }
+            },
+            () = patience, if !exhausted => {}
+            else => {}
+        }
+        if exhausted && waiting.is_empty() {
+            return Err(failure.unwrap_or_else(|| DialError::NoAddress { host: host.into() }));
+        }
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|source| DialError::Connect { address, source })?;
+    // a proxy's writes are whole messages; waiting to join them only adds delay
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// IPv6 and IPv4 in turn (RFC 8305 section 4), so that one broken family costs one delay.
+async fn addresses(
+    host: &str,
+    port: u16,
+    pinned: &[SocketAddr],
+) -> Result<Vec<SocketAddr>, DialError> {
+    if !pinned.is_empty() {
+        return Ok(pinned.to_vec());
+    }
+    let found = lookup_host((host, port))
+        .await
+        .map_err(|source| DialError::Dns {
+            host: host.into(),
+            source,
+        })?;
+    let (v6, v4): (Vec<_>, Vec<_>) = found.partition(SocketAddr::is_ipv6);
+    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
+    let mut all = Vec::new();
+    while all.len() < MAX_ADDRESSES {
+        let before = all.len();
+        all.extend(v6.next());
+        all.extend(v4.next());
+        if all.len() == before {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_second_address_serves_when_the_first_refuses() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
+        let open = listener.local_addr().unwrap();
+        let closed = {
+            let gone = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+                .await
+                .unwrap();
+            gone.local_addr().unwrap()
+        };
+        let stream = tcp("unused", 0, &[closed, open]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open);
+        let refused = tcp("unused", 0, &[closed]).await.unwrap_err();
+        assert!(matches!(refused, DialError::Connect { address, .. } if address == closed));
+    }
+}

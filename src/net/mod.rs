@@ -1,0 +1,50 @@
+//! Sockets: binding them, connecting them, and what is known of who is on the other end.
+
+pub mod bind;
+pub mod dial;
+
+use std::{net::SocketAddr, sync::Arc};
+
+/// Who is on the other end of a connection, as the kernel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    Tcp(SocketAddr),
+    /// A Unix socket; the user id of the process that connected, where the system tells.
+    Unix {
+        uid: Option<u32>,
+    },
+}
+
+/// What is known of a caller's connection before its first request.
+#[derive(Debug, Clone)]
+pub struct Conn {
+    pub peer: Peer,
+    /// Only this machine can connect to the listener.
+    pub local: Reach,
+    pub security: Security,
+}
+
+/// Who can connect to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    ThisMachine,
+    Others,
+}
+
+/// Whether a connection is encrypted, and what certificate the caller showed.
+#[derive(Debug, Clone)]
+pub enum Security {
+    Plain,
+    /// The names of the caller's certificate that the listener's authority signed; `None` when
+    /// the caller showed none.
+    Tls {
+        certificate: Option<Arc<[String]>>,
+    },
+}
+
+impl Security {
+    /// Scheme of the URLs that reach us this way.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls { .. })
+    }
+}
