@@ -11,4 +11,5 @@ pub mod metrics;
 pub mod net;
 pub mod secret;
 pub mod shutdown;
+pub mod telemetry;
 pub mod tls;

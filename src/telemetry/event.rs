@@ -1,0 +1,154 @@
+//! Everything that is logged through `tracing`, written as lines like those about requests.
+//!
+//! A layer of our own, because order, stream, escaping and the names of the fields must be those of
+//! [`super::request`]. Spans are not written: what a reader needs stands in the event itself.
+
+use std::{
+    error::Error,
+    fmt::{self, Write},
+};
+
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::layer::{Context, Layer};
+
+use super::{Style, queue::Queue, text};
+use crate::clock::Clock;
+
+/// Writes events to the queue.
+pub(super) struct Events {
+    pub(super) queue: Queue,
+    pub(super) style: Style,
+    pub(super) clock: Clock,
+}
+
+impl<S: Subscriber> Layer<S> for Events {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields {
+            style: self.style,
+            message: String::new(),
+            rest: String::new(),
+        };
+        event.record(&mut fields);
+        let mut line = String::with_capacity(128 + fields.message.len() + fields.rest.len());
+        let level = *event.metadata().level();
+        match self.style {
+            Style::Json => {
+                line.push_str("{\"time\":\"");
+                text::time(&mut line, self.clock.now().wall);
+                line.push_str("\",\"level\":\"");
+                line.push_str(name(level));
+                line.push_str("\",\"kind\":\"event\",\"message\":\"");
+                text::json(&mut line, &fields.message);
+                line.push_str("\",\"target\":\"");
+                text::json(&mut line, event.metadata().target());
+                line.push('"');
+                line.push_str(&fields.rest);
+                line.push_str("}\n");
+            }
+            Style::Human { .. } => {
+                line.push_str(self.style.paint("\x1b[2m"));
+                text::time(&mut line, self.clock.now().wall);
+                line.push_str(self.style.paint("\x1b[0m"));
+                line.push(' ');
+                line.push_str(self.style.paint(colour(level)));
+                line.push_str(name(level));
+                line.push_str(self.style.paint("\x1b[0m"));
+                line.push(' ');
+                text::human(&mut line, &fields.message);
+                line.push_str(&fields.rest);
+                line.push('\n');
+            }
+        }
+        self.queue.push(line.as_bytes());
+    }
+}
+
+const fn name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+const fn colour(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "\x1b[31m",
+        Level::WARN => "\x1b[33m",
+        Level::INFO => "\x1b[32m",
+        Level::DEBUG | Level::TRACE => "\x1b[36m",
+    }
+}
+
+/// Collects an event's fields: the message apart, the others already escaped.
+struct Fields {
+    style: Style,
+    message: String,
+    rest: String,
+}
+
+impl Fields {
+    fn text(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.message.push_str(value);
+            return;
+        }
+        match self.style {
+            Style::Json => {
+                let _ = write!(self.rest, ",\"{}\":\"", field.name());
+                text::json(&mut self.rest, value);
+                self.rest.push('"');
+            }
+            Style::Human { .. } => {
+                let _ = write!(self.rest, " {}=", field.name());
+                text::human_value(&mut self.rest, value);
+            }
+        }
+    }
+
+    /// A number or truth value, which JSON has without quotes too.
+    fn bare(&mut self, field: &Field, value: impl fmt::Display) {
+        let _ = match self.style {
+            Style::Json => write!(self.rest, ",\"{}\":{value}", field.name()),
+            Style::Human { .. } => write!(self.rest, " {}={value}", field.name()),
+        };
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.bare(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.bare(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.bare(field, value);
+    }
+
+    /// The whole chain: the outermost error alone rarely says why.
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let mut chain = value.to_string();
+        let mut source = value.source();
+        while let Some(cause) = source {
+            let _ = write!(chain, ": {cause}");
+            source = cause.source();
+        }
+        self.text(field, &chain);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.text(field, &format!("{value:?}"));
+    }
+}
