@@ -1,6 +1,7 @@
 //! itwin-auth-proxy: gives software that knows nothing of OAuth valid access tokens for iTwin
 //! services.
 
+pub mod admin;
 pub mod backoff;
 pub mod caller;
 pub mod clock;

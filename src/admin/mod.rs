@@ -1,0 +1,213 @@
+//! The admin listener: probes, metrics and status, for operators and their machines.
+//!
+//! It stands apart from the data plane (own address, the control plane's runtime), so that neither
+//! can be reached through the other. It only answers questions: nothing can be changed here, and no
+//! answer holds a token, a secret or a query. Components describe themselves through
+//! [`crate::health::Report`]; this floor knows none of them.
+
+mod exposition;
+mod host;
+mod pages;
+mod process;
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    future::{Ready, ready},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use prometheus_client::metrics::counter::Counter;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tower_http::catch_panic::{CatchPanic, ResponseForPanic};
+use tower_service::Service;
+
+use crate::{
+    clock::{Clock, Moment},
+    health::{Readiness, Report},
+    metrics::Metrics,
+    shutdown::Shutdown,
+};
+
+/// Probes and scrapers are few; whoever opens more waits.
+const CONNECTIONS: usize = 64;
+/// From the first byte of a request, or the end of the one before, to the end of its header.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection is asked to end after this time, and cut [`GRACE`] later, so that nobody who stops
+/// reading holds its place for ever.
+const LIFETIME: Duration = Duration::from_secs(120);
+const GRACE: Duration = Duration::from_secs(10);
+/// Accepting fails when descriptors run out; trying again at once would only burn the CPU.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the admin listener tells about.
+#[derive(Clone)]
+pub struct AdminState {
+    pub readiness: Readiness,
+    pub metrics: Arc<Metrics>,
+    pub reports: Vec<Arc<dyn Report>>,
+    pub clock: Clock,
+}
+
+/// Answers on `listener` from the current runtime until the stop is hard: while the data plane
+/// drains, `/ready` still has to say so. Returns the bound address.
+pub fn serve(
+    listener: std::net::TcpListener,
+    state: AdminState,
+    shutdown: &Shutdown,
+) -> io::Result<SocketAddr> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let address = listener.local_addr()?;
+    let admin = Arc::new(Admin {
+        started: state.clock.now(),
+        state,
+    });
+    shutdown.spawn(accept(listener, admin, shutdown.clone()));
+    Ok(address)
+}
+
+async fn accept(listener: TcpListener, admin: Arc<Admin>, shutdown: Shutdown) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // the semaphore is never closed
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let connection = connection(stream, admin.clone());
+                shutdown.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "admin: accept");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, admin: Arc<Admin>) {
+    let panics = CountPanics(admin.state.metrics.panics.clone());
+    let service = CatchPanic::custom(Ask(admin), panics);
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_headers(64)
+            .max_buf_size(16 * 1024)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+    );
+    // how a connection ends is its peer's business: a probe that hangs up is no event
+    tokio::select! {
+        _ = &mut connection => {}
+        () = sleep(LIFETIME) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = timeout(GRACE, connection).await;
+        }
+    }
+}
+
+/// Counts a panic and answers it.
+#[derive(Clone)]
+struct CountPanics(Counter);
+
+impl ResponseForPanic for CountPanics {
+    type ResponseBody = Full<Bytes>;
+
+    fn response_for_panic(&mut self, _: Box<dyn Any + Send>) -> Response<Full<Bytes>> {
+        self.0.inc();
+        pages::problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalError",
+            "the program has a bug: its log says where",
+        )
+    }
+}
+
+/// [`Admin`] as a service.
+#[derive(Clone)]
+struct Ask(Arc<Admin>);
+
+impl<B> Service<Request<B>> for Ask {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        ready(Ok(self.0.answer(
+            request.method(),
+            request.uri(),
+            request.headers(),
+        )))
+    }
+}
+
+/// What is answered: pure, apart from the time.
+struct Admin {
+    started: Moment,
+    state: AdminState,
+}
+
+impl Admin {
+    fn answer(
+        &self,
+        method: &Method,
+        uri: &http::Uri,
+        headers: &HeaderMap,
+    ) -> Response<Full<Bytes>> {
+        if let Err(refused) = host::check(uri, headers) {
+            return pages::problem(refused.status(), refused.code(), refused.message());
+        }
+        let page = match uri.path() {
+            "/" => pages::index,
+            "/startup" => pages::startup,
+            "/live" => pages::live,
+            "/ready" => pages::ready,
+            "/metrics" => pages::metrics,
+            "/status" => pages::status,
+            _ => {
+                let hint = "there is /startup, /live, /ready, /metrics and /status";
+                return pages::problem(StatusCode::NOT_FOUND, "NotFound", hint);
+            }
+        };
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            let mut answer = pages::problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "MethodNotAllowed",
+                "nothing can be changed here: GET and HEAD only",
+            );
+            let allowed = header::HeaderValue::from_static("GET, HEAD");
+            answer.headers_mut().insert(header::ALLOW, allowed);
+            return answer;
+        }
+        page(self, headers)
+    }
+}
+
+#[cfg(test)]
+mod tests;
