@@ -3,6 +3,7 @@
 //! This floor knows the protocol, not the proxy: nothing here decides who may do what.
 
 pub mod body;
+pub mod client;
 pub mod headers;
 pub mod replay;
 pub mod serve;

@@ -1,0 +1,417 @@
+//! The life of one token, as a pure state machine.
+//!
+//! A [`Cell`] knows times and numbers, never the token itself. Events go in, at most one action
+//! comes out; [`Cell::verdict`] says what a request gets. It promises that no token is served past
+//! its end (expiry minus skew), and that at most one fetch is under way.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+use crate::{
+    backoff::Backoff,
+    clock::{Deadline, Moment},
+};
+
+/// A token ends for us this long before it expires, so that it does not expire on the way; a
+/// tenth of its life when that is less.
+const SKEW: Duration = Duration::from_secs(10);
+/// The first failure may be a hiccup: one more attempt before anybody is told.
+const SECOND_TRY: Duration = Duration::from_millis(250);
+/// Attempts come closer to each other towards a token's end, but not closer than this.
+const ATTEMPT_FLOOR: Duration = Duration::from_millis(500);
+/// Renewals are not closer to each other, even where a provider hands out tokens nearly spent.
+const RENEWAL_FLOOR: Duration = Duration::from_secs(1);
+const TRANSIENT: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+const FATAL: Backoff = Backoff::new(Duration::from_secs(120), Duration::from_secs(15 * 60));
+/// A wrong password locks accounts.
+const INVALID_GRANT: Backoff =
+    Backoff::new(Duration::from_secs(3600), Duration::from_secs(4 * 3600));
+/// Only a change of the secret helps.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Between replacements that are rejected too: 60 s at first, 10 min at most.
+const REJECTED: Backoff = Backoff::new(Duration::from_secs(120), Duration::from_secs(600));
+/// A replacement that was good for this long is rejected for a reason of its own.
+const TRUSTED_AFTER: Duration = Duration::from_secs(20 * 60);
+/// `Retry-After` is honoured up to this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+/// A key is not idle before this, however short its tokens live.
+const IDLE_FLOOR: Duration = Duration::from_secs(15 * 60);
+
+/// The life of one token.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cell {
+    held: Option<Held>,
+    fetch: Fetch,
+    failing: Option<Failing>,
+    rejections: Option<Rejections>,
+    /// The most life that a request ever asked for.
+    reserve: Duration,
+}
+
+/// The times of a token.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    id: u64,
+    since: Moment,
+    life: Duration,
+    ends: Deadline,
+    renew: Deadline,
+    origin: Purpose,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Fetch {
+    #[default]
+    Idle,
+    Running(Purpose),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// There is none, or it gets old.
+    Renew,
+    /// The upstream rejected the one we have.
+    Replace,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    class: Class,
+    backoff: Backoff,
+    until: Deadline,
+    standing: Standing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// One quick failure: those who wait go on waiting for the second attempt.
+    Doubtful,
+    /// Told to everybody.
+    Certain,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rejections {
+    /// The last replacement that was rejected.
+    id: u64,
+    backoff: Backoff,
+    until: Deadline,
+}
+
+/// How a failure is dealt with.
+#[allow(dead_code)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Class {
+    /// Tried again soon.
+    Transient,
+    /// As `Transient`, but it took so long that nobody should wait for a second attempt.
+    Slow,
+    /// Tried again slowly, and when the secret changes.
+    Fatal,
+    /// Tried again very slowly, and when the secret changes.
+    InvalidGrant,
+    /// Tried again when the secret changes.
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Event {
+    /// A request waits.
+    Asked(Ask),
+    /// A fetch brought a token that lives for `life` from `since`.
+    Fetched {
+        id: u64,
+        since: Moment,
+        life: Duration,
+    },
+    /// A fetch failed.
+    Failed {
+        class: Class,
+        retry_after: Option<Duration>,
+    },
+    /// A timer went off; how long ago the key was last used.
+    Due { unused: Duration },
+    /// A secret's file has another content than when the last fetch failed.
+    SecretChanged,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    Get { min_remaining: Duration },
+    Replace { rejected: u64 },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Fetch(Urgency),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// A request waits for it.
+    Request,
+    Background,
+}
+
+/// What a request gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Token,
+    Wait,
+    /// The last failure, until this moment.
+    Failed(Deadline),
+    /// A replacement was rejected too, no other before this moment.
+    RecentlyReplaced(Deadline),
+}
+
+impl Cell {
+    pub(super) fn step(
+        mut self,
+        event: Event,
+        now: Moment,
+        rng: &mut impl Rng,
+    ) -> (Self, Option<Action>) {
+        let action = match event {
+            Event::Asked(Ask::Get { min_remaining }) => {
+                self.reserve = self.reserve.max(min_remaining);
+                self.asked(Ask::Get { min_remaining }, now)
+            }
+            Event::Asked(Ask::Replace { rejected }) => self.rejected(rejected, now, rng),
+            Event::Fetched { id, since, life } => {
+                self.fetched(id, since, life, rng);
+                None
+            }
+            Event::Failed { class, retry_after } => {
+                self.failed(class, retry_after, now, rng);
+                None
+            }
+            Event::Due { unused } => self.due(unused, now),
+            Event::SecretChanged => {
+                if let Some(failing) = &mut self.failing {
+                    failing.until = now.plus(Duration::ZERO);
+                    failing.backoff.reset();
+                }
+                None
+            }
+        };
+        (self, action)
+    }
+
+    /// What a request gets now.
+    pub(super) fn verdict(&self, ask: Ask, now: Moment) -> Verdict {
+        match (ask, self.valid(now)) {
+            (Ask::Get { min_remaining }, Some(held)) if held.suffices(min_remaining, now) => {
+                Verdict::Token
+            }
+            (Ask::Replace { rejected }, Some(held)) if held.id != rejected => Verdict::Token,
+            (_, _) if self.fetch != Fetch::Idle => Verdict::Wait,
+            (ask, held) => match (ask, held, self.replaced_in_vain(now), self.backing_off(now)) {
+                (Ask::Replace { .. }, Some(_), Some(until), _) => Verdict::RecentlyReplaced(until),
+                (Ask::Get { .. }, Some(_), _, Some(_)) => Verdict::Token,
+                (_, _, _, Some(failing)) if failing.standing == Standing::Certain => {
+                    Verdict::Failed(failing.until)
+                }
+                _ => Verdict::Wait,
+            },
+        }
+    }
+
+    /// How long until the next [`Event::Due`] is worth sending.
+    pub(super) fn next_due(&self, unused: Duration, now: Moment) -> Option<Duration> {
+        let end = self.held.map(|held| held.ends.remaining(now));
+        if self.fetch != Fetch::Idle || unused > self.idle_after() {
+            return end;
+        }
+        let renew = self.held.map_or(Duration::ZERO, |h| h.renew.remaining(now));
+        let allowed = self
+            .failing
+            .map_or(Duration::ZERO, |f| f.until.remaining(now));
+        let attempt = renew.max(allowed);
+        Some(end.map_or(attempt, |end| end.min(attempt)))
+    }
+
+    /// The token that may still be served.
+    pub(super) fn token(&self, now: Moment) -> Option<u64> {
+        self.valid(now).map(|held| held.id)
+    }
+
+    pub(super) fn ends(&self) -> Option<Deadline> {
+        self.held.map(|held| held.ends)
+    }
+
+    pub(super) fn renews(&self) -> Option<Deadline> {
+        self.held.map(|held| held.renew)
+    }
+
+    /// Until when a failure is remembered, and its class.
+    pub(super) fn failing(&self) -> Option<(Class, Deadline)> {
+        self.failing.map(|failing| (failing.class, failing.until))
+    }
+
+    /// The end of a token that has less left than requests want, while it cannot be renewed.
+    pub(super) fn last_resort(&self, now: Moment) -> Option<Deadline> {
+        let held = self.valid(now)?;
+        (self.failing.is_some() && !held.suffices(self.reserve, now)).then_some(held.ends)
+    }
+
+    pub(super) fn is_fetching(&self) -> bool {
+        self.fetch != Fetch::Idle
+    }
+
+    fn asked(&mut self, ask: Ask, now: Moment) -> Option<Action> {
+        let wait = self.verdict(ask, now) == Verdict::Wait;
+        if wait && self.backing_off(now).is_none() {
+            return self.start(Purpose::Renew, Urgency::Request);
+        }
+        None
+    }
+
+    fn rejected(&mut self, id: u64, now: Moment, rng: &mut impl Rng) -> Option<Action> {
+        let Some(held) = self.valid(now).filter(|held| held.id == id) else {
+            // a late answer for an old token, or none is left
+            return self.asked(Ask::Replace { rejected: id }, now);
+        };
+        if let Fetch::Running(purpose) = &mut self.fetch {
+            *purpose = Purpose::Replace;
+            return None;
+        }
+        if self.replaced_in_vain(now).is_some() || self.backing_off(now).is_some() {
+            return None;
+        }
+        let age = now.mono.saturating_duration_since(held.since.mono);
+        if held.origin == Purpose::Replace && age < TRUSTED_AFTER {
+            if self.rejections.is_none_or(|r| r.id != id) {
+                let mut backoff = self.rejections.map_or(REJECTED, |r| r.backoff);
+                let until = now.plus(backoff.next(rng));
+                self.rejections = Some(Rejections { id, backoff, until });
+                return None;
+            }
+        } else {
+            self.rejections = None;
+        }
+        self.start(Purpose::Replace, Urgency::Request)
+    }
+
+    fn fetched(&mut self, id: u64, since: Moment, life: Duration, rng: &mut impl Rng) {
+        let origin = match self.fetch {
+            Fetch::Running(purpose) => purpose,
+            Fetch::Idle => Purpose::Renew,
+        };
+        let served = served(life);
+        // those who need much life left must not be the ones who wait for the renewal
+        let latest = served.saturating_sub(self.reserve.min(life / 2) + life / 20);
+        let renew = life.mul_f64(rng.random_range(0.6..=0.8)).min(latest);
+        let renew = renew.max(RENEWAL_FLOOR);
+        self.held = Some(Held {
+            id,
+            since,
+            life,
+            ends: since.plus(served),
+            renew: since.plus(renew),
+            origin,
+        });
+        self.fetch = Fetch::Idle;
+        self.failing = None;
+    }
+
+    fn failed(
+        &mut self,
+        class: Class,
+        retry_after: Option<Duration>,
+        now: Moment,
+        rng: &mut impl Rng,
+    ) {
+        self.fetch = Fetch::Idle;
+        let same = self.failing.filter(|failing| {
+            pace(failing.class).0 == pace(class).0 // else start over
+        });
+        let mut backoff = same.map_or(pace(class).1, |failing| failing.backoff);
+        let first = backoff.failures() == 0;
+        let mut wait = backoff.next(rng);
+        let mut standing = Standing::Certain;
+        if let Some(asked) = retry_after {
+            wait = wait.max(asked.min(RETRY_AFTER_MAX));
+        } else if class == Class::Transient && first && self.failing.is_none() {
+            wait = SECOND_TRY;
+            standing = Standing::Doubtful;
+        } else if matches!(class, Class::Transient | Class::Slow) {
+            if let Some(held) = self.valid(now) {
+                wait = wait.min((held.ends.remaining(now) / 2).max(ATTEMPT_FLOOR));
+            }
+        } else if class == Class::Ended {
+            wait = NEVER;
+        }
+        self.failing = Some(Failing {
+            class,
+            backoff,
+            until: now.plus(wait),
+            standing,
+        });
+    }
+
+    fn due(&mut self, unused: Duration, now: Moment) -> Option<Action> {
+        if self.valid(now).is_none() {
+            self.held = None;
+        }
+        let old = self.held.is_none_or(|held| held.renew.passed(now));
+        if old && unused <= self.idle_after() && self.backing_off(now).is_none() {
+            return self.start(Purpose::Renew, Urgency::Background);
+        }
+        None
+    }
+
+    fn start(&mut self, purpose: Purpose, urgency: Urgency) -> Option<Action> {
+        if self.fetch != Fetch::Idle {
+            return None;
+        }
+        self.fetch = Fetch::Running(purpose);
+        Some(Action::Fetch(urgency))
+    }
+
+    fn valid(&self, now: Moment) -> Option<Held> {
+        self.held.filter(|held| !held.ends.passed(now))
+    }
+
+    fn backing_off(&self, now: Moment) -> Option<Failing> {
+        self.failing.filter(|failing| !failing.until.passed(now))
+    }
+
+    fn replaced_in_vain(&self, now: Moment) -> Option<Deadline> {
+        self.rejections
+            .map(|rejections| rejections.until)
+            .filter(|until| !until.passed(now))
+    }
+
+    fn idle_after(&self) -> Duration {
+        self.held.map_or(IDLE_FLOOR, |h| h.life.max(IDLE_FLOOR))
+    }
+}
+
+impl Held {
+    fn suffices(&self, min_remaining: Duration, now: Moment) -> bool {
+        suffices(self.ends.remaining(now), self.life, min_remaining)
+    }
+}
+
+/// Whether a token that ends after `left` serves a request that needs `min_remaining`. No request
+/// can demand more than half a life: it would have every token renewed as soon as it is there.
+pub(super) fn suffices(left: Duration, life: Duration, min_remaining: Duration) -> bool {
+    !left.is_zero() && left >= min_remaining.min(life / 2)
+}
+
+/// How long a token that lives for `life` is served.
+pub(super) fn served(life: Duration) -> Duration {
+    life.saturating_sub(SKEW.min(life / 10))
+}
+
+/// Classes that share a backoff, and the backoff.
+fn pace(class: Class) -> (u8, Backoff) {
+    match class {
+        Class::Transient | Class::Slow => (0, TRANSIENT),
+        Class::Fatal => (1, FATAL),
+        Class::InvalidGrant | Class::Ended => (2, INVALID_GRANT),
+    }
+}

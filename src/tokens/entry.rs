@@ -1,0 +1,217 @@
+//! One key as the worker holds it: the cell, the token itself, and those who wait for it.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::Rng;
+
+use super::{
+    cell::{Action, Cell, Class, Event, Verdict},
+    error::{ErrorKind, TokenError},
+    handle::{Asked, Ready, Shared, Snapshot},
+    source::{Failure, Fingerprint, Granted},
+};
+use crate::clock::{Deadline, Moment};
+
+/// Between looks at the secrets of a client that the provider refuses.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// One key.
+pub(super) struct Entry {
+    pub(super) shared: Arc<Shared>,
+    pub(super) cell: Cell,
+    pub(super) waiters: Vec<Asked>,
+    pub(super) failure: Option<Failure>,
+    pub(super) scopes_warned: bool,
+    token: Option<Token>,
+    look: Look,
+}
+
+struct Token {
+    ready: Ready,
+    since: Moment,
+    life: Duration,
+}
+
+/// Whether the secrets of a refused client are watched for a change.
+enum Look {
+    Never,
+    At(Deadline),
+    UnderWay,
+}
+
+impl Entry {
+    /// Takes over what a store had for the key.
+    pub(super) fn adopt(shared: Arc<Shared>, now: Moment, rng: &mut impl Rng) -> Self {
+        let stored = shared.snapshot.load_full();
+        let mut entry = Self {
+            shared,
+            cell: Cell::default(),
+            waiters: Vec::new(),
+            failure: None,
+            scopes_warned: false,
+            token: None,
+            look: Look::Never,
+        };
+        if let Some(stored) = stored {
+            let (since, life) = (stored.since, stored.life);
+            entry.token = Some(Token {
+                ready: stored.ready.clone(),
+                since,
+                life,
+            });
+            let id = stored.ready.id();
+            entry.step(Event::Fetched { id, since, life }, now, rng);
+        }
+        entry
+    }
+
+    /// Lets the cell take a step and publishes what it changed.
+    pub(super) fn step(&mut self, event: Event, now: Moment, rng: &mut impl Rng) -> Option<Action> {
+        let (cell, action) = std::mem::take(&mut self.cell).step(event, now, rng);
+        self.cell = cell;
+        if !matches!(event, Event::Asked(_)) {
+            self.publish(now);
+        }
+        self.shared.status.lock().fetching = self.cell.is_fetching();
+        action
+    }
+
+    pub(super) fn granted(&mut self, id: u64, granted: &Granted, now: Moment, rng: &mut impl Rng) {
+        let (since, life) = (granted.since, granted.life);
+        let ends = since.plus(super::cell::served(life));
+        self.token = Some(Token {
+            ready: Ready::new(granted.header.clone(), id, ends),
+            since,
+            life,
+        });
+        self.failure = None;
+        self.look = Look::Never;
+        {
+            let mut status = self.shared.status.lock();
+            status.last_success = Some(now);
+            status.last_error = None;
+            status.failures = 0;
+        }
+        self.step(Event::Fetched { id, since, life }, now, rng);
+    }
+
+    pub(super) fn refused(&mut self, failure: &Failure, now: Moment, rng: &mut impl Rng) {
+        {
+            let mut status = self.shared.status.lock();
+            status.last_error = Some(failure.reason.clone());
+            status.failures += 1;
+        }
+        let event = Event::Failed {
+            class: failure.class,
+            retry_after: failure.retry_after,
+        };
+        self.step(event, now, rng);
+        self.look = match failure.class {
+            Class::Transient | Class::Slow => Look::Never,
+            Class::Fatal | Class::InvalidGrant | Class::Ended => Look::At(now.plus(LOOK_EVERY)),
+        };
+    }
+
+    /// Answers those whose waiting is over.
+    pub(super) fn settle(&mut self, now: Moment) {
+        let waiters = std::mem::take(&mut self.waiters);
+        for waiter in waiters {
+            let answer = match self.cell.verdict(waiter.ask, now) {
+                Verdict::Wait => {
+                    // whoever went away is not kept
+                    if !waiter.reply.is_closed() {
+                        self.waiters.push(waiter);
+                    }
+                    continue;
+                }
+                Verdict::Token => match &self.token {
+                    Some(token) => Ok(token.ready.clone()),
+                    None => continue, // the cell holds what we hold
+                },
+                Verdict::Failed(until) => Err(self.failed(&waiter, until, now)),
+                Verdict::RecentlyReplaced(until) => Err(TokenError {
+                    credential: self.shared.credential.load().name.clone(),
+                    kind: ErrorKind::RecentlyReplaced,
+                    occasion: waiter.ask.occasion(),
+                    reason: "the token that replaced a rejected one was rejected too; the \
+                             upstream may not know this client"
+                        .into(),
+                    retry_after: Some(until.remaining(now)),
+                }),
+            };
+            // it may have gone away
+            let _ = waiter.reply.send(answer);
+        }
+    }
+
+    /// Whether it is time to see whether the secrets have changed.
+    pub(super) fn looks_at_secrets(&mut self, now: Moment) -> bool {
+        let due = matches!(self.look, Look::At(next) if next.passed(now));
+        if due {
+            self.look = Look::UnderWay;
+        }
+        due
+    }
+
+    pub(super) fn next_look(&self, now: Moment) -> Option<Duration> {
+        match self.look {
+            Look::At(next) => Some(next.remaining(now)),
+            Look::Never | Look::UnderWay => None,
+        }
+    }
+
+    /// Whether this is another content than the one that the provider refused.
+    pub(super) fn secrets_seen(&mut self, seen: Fingerprint, now: Moment) -> bool {
+        if !matches!(self.look, Look::UnderWay) {
+            return false;
+        }
+        let refused = self.failure.as_ref().and_then(|f| f.fingerprint);
+        let changed = refused.is_some_and(|refused| refused != seen);
+        self.look = if changed {
+            Look::Never
+        } else {
+            Look::At(now.plus(LOOK_EVERY))
+        };
+        changed
+    }
+
+    fn failed(&self, waiter: &Asked, until: Deadline, now: Moment) -> TokenError {
+        let class = self.failure.as_ref().map_or(Class::Transient, |f| f.class);
+        TokenError {
+            credential: self.shared.credential.load().name.clone(),
+            kind: match class {
+                Class::Transient | Class::Slow => ErrorKind::Unavailable,
+                Class::Fatal => ErrorKind::Refused,
+                Class::InvalidGrant | Class::Ended => ErrorKind::InvalidGrant,
+            },
+            occasion: waiter.ask.occasion(),
+            reason: self
+                .failure
+                .as_ref()
+                .map_or_else(|| "not fetched yet".into(), |f| f.reason.clone()),
+            retry_after: (class != Class::Ended).then(|| until.remaining(now)),
+        }
+    }
+
+    fn publish(&mut self, now: Moment) {
+        let failing = self.cell.failing();
+        self.shared.status.lock().next_attempt = match failing {
+            Some((Class::Ended, _)) => None,
+            Some((_, until)) => Some(until),
+            None => self.cell.renews(),
+        };
+        if self.cell.token(now).is_none() {
+            self.token = None;
+        }
+        let snapshot = self.token.as_ref().map(|token| {
+            Arc::new(Snapshot {
+                ready: token.ready.clone(),
+                since: token.since,
+                life: token.life,
+                renews: self.cell.renews().unwrap_or(token.ready.expires()),
+                failing_until: failing.map(|(_, until)| until),
+            })
+        });
+        self.shared.snapshot.store(snapshot);
+    }
+}

@@ -1,0 +1,253 @@
+//! What the data plane holds of a token: a handle, cheap to clone and to ask, from any runtime.
+//!
+//! The hot path is [`TokenHandle::current`]: one atomic load and a reference-counted clone. What
+//! it loads is written by the worker alone.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use http::HeaderValue;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    cell::{Ask, suffices},
+    error::{ErrorKind, Occasion, TokenError},
+    key::KeyDigest,
+};
+use crate::{
+    clock::{Clock, Deadline, Moment},
+    config::{Credential, ScopeSet},
+};
+
+/// A token, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    header: HeaderValue,
+    id: u64,
+    expires: Deadline,
+}
+
+impl Ready {
+    pub(super) fn new(header: HeaderValue, id: u64, expires: Deadline) -> Self {
+        Self {
+            header,
+            id,
+            expires,
+        }
+    }
+
+    /// The value of `Authorization`: `Bearer …`, marked as sensitive.
+    pub fn header(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    /// Tells this token from others of the same credential.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// From here on it must not be sent: its expiry minus a margin for the way.
+    pub fn expires(&self) -> Deadline {
+        self.expires
+    }
+}
+
+/// Asks for the tokens of one credential and scope set.
+#[derive(Debug, Clone)]
+pub struct TokenHandle {
+    pub(super) shared: Arc<Shared>,
+    pub(super) asks: mpsc::Sender<Asked>,
+    pub(super) clock: Clock,
+}
+
+/// What worker and handles share of one key.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) number: u64,
+    pub(super) digest: KeyDigest,
+    /// As configured last: a reload may change what is not part of the key.
+    pub(super) credential: ArcSwap<Credential>,
+    pub(super) scopes: ScopeSet,
+    pub(super) snapshot: ArcSwapOption<Snapshot>,
+    /// When it was used last: whole seconds on the wall clock, 0: never.
+    used: AtomicU64,
+    pub(super) status: Mutex<Status>,
+}
+
+/// What the worker published last.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) ready: Ready,
+    pub(super) since: Moment,
+    pub(super) life: Duration,
+    pub(super) renews: Deadline,
+    /// A renewal failed and is not tried again before: the token is good enough for everybody.
+    pub(super) failing_until: Option<Deadline>,
+}
+
+/// For status pages.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Status {
+    pub(super) last_success: Option<Moment>,
+    pub(super) last_error: Option<Arc<str>>,
+    pub(super) next_attempt: Option<Deadline>,
+    pub(super) failures: u64,
+    pub(super) fetching: bool,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) shared: Arc<Shared>,
+    pub(super) ask: Ask,
+    pub(super) reply: oneshot::Sender<Result<Ready, TokenError>>,
+}
+
+impl TokenHandle {
+    /// The token, if there is one that lives for `min_remaining` yet (or half its life, if that
+    /// is less), or that is valid and cannot be renewed at the moment. `None`: ask
+    /// [`TokenHandle::get`]. Never waits.
+    pub fn current(&self, now: Moment, min_remaining: Duration) -> Option<Ready> {
+        self.shared.touch(now);
+        let snapshot = self.shared.snapshot.load();
+        let snapshot = snapshot.as_ref()?;
+        let left = snapshot.ready.expires.remaining(now);
+        let served = suffices(left, snapshot.life, min_remaining)
+            || (!left.is_zero() && snapshot.failing_until.is_some_and(|t| !t.passed(now)));
+        served.then(|| snapshot.ready.clone())
+    }
+
+    /// The token, waiting for it up to `wait` where it must be fetched first. A token with less
+    /// than `min_remaining` left is renewed before, if that can be; if not, it is served as long
+    /// as it is valid. Dropping the future does not stop the fetch.
+    ///
+    /// # Errors
+    /// When there is no valid token and none could be fetched in time.
+    pub async fn get(&self, min_remaining: Duration, wait: Duration) -> Result<Ready, TokenError> {
+        if let Some(ready) = self.current(self.clock.now(), min_remaining) {
+            return Ok(ready);
+        }
+        let result = self.ask(Ask::Get { min_remaining }, wait).await;
+        match result {
+            Err(error) if matches!(error.kind, ErrorKind::TimedOut | ErrorKind::Stopped) => {
+                let now = self.clock.now();
+                let snapshot = self.shared.snapshot.load();
+                let valid = snapshot.as_ref().filter(|s| !s.ready.expires.passed(now));
+                valid.map(|s| s.ready.clone()).ok_or(error)
+            }
+            other => other,
+        }
+    }
+
+    /// Another token than `rejected`, which the upstream answered 401. If there is a newer one it
+    /// comes at once; else all who ask share one renewal.
+    ///
+    /// # Errors
+    /// When it cannot be renewed in time, or when a replacement was rejected too a short time ago:
+    /// then the upstream does not know the client, and another token would not help.
+    pub async fn replace(&self, rejected: &Ready, wait: Duration) -> Result<Ready, TokenError> {
+        let now = self.clock.now();
+        self.shared.touch(now);
+        if let Some(snapshot) = self.shared.snapshot.load().as_ref()
+            && snapshot.ready.id != rejected.id
+            && !snapshot.ready.expires.passed(now)
+        {
+            return Ok(snapshot.ready.clone());
+        }
+        let rejected = rejected.id;
+        self.ask(Ask::Replace { rejected }, wait).await
+    }
+
+    /// The credential it belongs to.
+    pub fn credential(&self) -> Arc<Credential> {
+        self.shared.credential.load_full()
+    }
+
+    /// The scopes that are asked for.
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.shared.scopes
+    }
+
+    async fn ask(&self, ask: Ask, wait: Duration) -> Result<Ready, TokenError> {
+        let (reply, answer) = oneshot::channel();
+        let shared = self.shared.clone();
+        let asked = Asked { shared, ask, reply };
+        let answered = timeout(wait, async {
+            self.asks.send(asked).await.ok()?;
+            answer.await.ok()
+        });
+        match answered.await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(self.error(ask, ErrorKind::Stopped, "the program is stopping")),
+            Err(_) => Err(self.error(
+                ask,
+                ErrorKind::TimedOut,
+                "the provider did not answer within the time that a request may wait",
+            )),
+        }
+    }
+
+    fn error(&self, ask: Ask, kind: ErrorKind, reason: &str) -> TokenError {
+        TokenError {
+            credential: self.shared.credential.load().name.clone(),
+            kind,
+            occasion: ask.occasion(),
+            reason: reason.into(),
+            retry_after: Some(Duration::from_secs(1)),
+        }
+    }
+}
+
+impl Ask {
+    pub(super) fn occasion(self) -> Occasion {
+        match self {
+            Self::Get { .. } => Occasion::NoToken,
+            Self::Replace { .. } => Occasion::Rejected,
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(
+        number: u64,
+        digest: KeyDigest,
+        credential: Arc<Credential>,
+        scopes: ScopeSet,
+    ) -> Self {
+        Self {
+            number,
+            digest,
+            credential: ArcSwap::new(credential),
+            scopes,
+            snapshot: ArcSwapOption::empty(),
+            used: AtomicU64::new(0),
+            status: Mutex::default(),
+        }
+    }
+
+    /// How long ago it was used; for ever, if never.
+    pub(super) fn unused(&self, now: Moment) -> Duration {
+        match self.used.load(Ordering::Relaxed) {
+            0 => Duration::MAX,
+            used => Duration::from_secs(now.unix_seconds().saturating_sub(used)),
+        }
+    }
+
+    fn touch(&self, now: Moment) {
+        let seconds = now.unix_seconds().max(1);
+        // written once a second at most, so that threads do not fight for the cache line
+        if self.used.load(Ordering::Relaxed) != seconds {
+            self.used.store(seconds, Ordering::Relaxed);
+        }
+    }
+}

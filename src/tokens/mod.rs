@@ -1,0 +1,250 @@
+//! The token service: who has the tokens that we fetch, and who renews them.
+//!
+//! One worker task owns every token's life (`cell`, `worker`); requests hold a [`TokenHandle`] and
+//! usually read the token from it without waiting. A request never fetches, so a request that goes
+//! away never cancels a fetch. No token is served past its expiry, ever; none is fetched that
+//! nobody uses.
+
+mod cell;
+mod entry;
+mod error;
+mod handle;
+mod key;
+mod providers;
+mod queue;
+mod record;
+mod registry;
+mod source;
+mod store;
+mod worker;
+
+use std::{sync::Arc, time::Duration};
+
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+use tokio::{sync::mpsc, time::sleep};
+
+pub use self::{
+    error::{ErrorKind, Occasion, TokenError},
+    handle::{Ready, TokenHandle},
+};
+use self::{
+    handle::{Asked, Shared, Snapshot},
+    providers::Providers,
+    record::Record,
+    registry::Registry,
+    source::Source,
+    store::{Keeper, Stored},
+    worker::{Seams, Worker},
+};
+use crate::{
+    clock::{Clock, Moment},
+    config::{Credential, ScopeSet, TokenStore},
+    health::{Readiness, Report},
+    metrics::Metrics,
+    shutdown::Shutdown,
+};
+
+/// Requests that wait to be heard by the worker; more wait with their senders.
+const ASKS: usize = 1024;
+/// Between attempts to have a first token, where the failure does not say.
+const FIRST_AGAIN: Duration = Duration::from_secs(5);
+
+/// Gives out handles. Cheap to clone; clones share.
+#[derive(Debug, Clone)]
+pub struct TokenService {
+    registry: Arc<Registry>,
+    asks: mpsc::Sender<Asked>,
+    clock: Clock,
+    shutdown: Shutdown,
+}
+
+impl TokenService {
+    /// Reads the store, if there is one, and runs its worker on the current runtime until the
+    /// stop is hard. `rng` spreads renewals and retries.
+    pub fn start(
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        shutdown: &Shutdown,
+        store: Option<&TokenStore>,
+        rng: StdRng,
+    ) -> Self {
+        let source = Arc::new(Providers::new(clock.clone()));
+        Self::start_with(source, clock, metrics, shutdown, store, rng)
+    }
+
+    fn start_with(
+        source: Arc<dyn Source>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        shutdown: &Shutdown,
+        store: Option<&TokenStore>,
+        rng: StdRng,
+    ) -> Self {
+        let keeper = match store {
+            None => Keeper::memory(),
+            Some(config) => Keeper::file(config, &clock, shutdown),
+        };
+        let registry = Arc::new(Registry::new(keeper.tokens()));
+        let (asks, asked) = mpsc::channel(ASKS);
+        let seams = Seams {
+            source,
+            clock: clock.clone(),
+            record: Record { metrics },
+            shutdown: shutdown.clone(),
+            registry: registry.clone(),
+            keeper,
+            rng,
+        };
+        shutdown.spawn(Worker::run(seams, asked));
+        Self {
+            registry,
+            asks,
+            clock,
+            shutdown: shutdown.clone(),
+        }
+    }
+
+    /// The handle of a credential with these scopes. The same inputs lead to the same token.
+    /// Fetches nothing by itself.
+    pub fn handle(&self, credential: &Arc<Credential>, scopes: &ScopeSet) -> TokenHandle {
+        let now = self.clock.now();
+        let shared = self.registry.shared(credential, scopes, |shared, stored| {
+            restore(shared, stored, self.registry.token_number(), now);
+        });
+        TokenHandle {
+            shared,
+            asks: self.asks.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// Waits for the first token, without end: attempts go on with their backoff.
+    pub async fn ready(&self, handle: &TokenHandle) {
+        loop {
+            let wait = Duration::from_secs(30);
+            match handle.get(Duration::ZERO, wait).await {
+                Ok(_) => return,
+                Err(error) => {
+                    let pause = error.retry_after.unwrap_or(FIRST_AGAIN);
+                    sleep(pause.clamp(Duration::from_millis(50), FIRST_AGAIN)).await;
+                }
+            }
+        }
+    }
+
+    /// Not ready until each of these has its first token. Runs on the current runtime.
+    pub fn first_tokens(
+        &self,
+        readiness: &Readiness,
+        handles: impl IntoIterator<Item = TokenHandle>,
+    ) {
+        for handle in handles {
+            let waiting = readiness.wait_for(format!("credential {}", handle.credential().name));
+            let service = self.clone();
+            self.shutdown.spawn(async move {
+                service.ready(&handle).await;
+                drop(waiting);
+            });
+        }
+    }
+}
+
+/// Publishes what the store had, so that it serves before the worker has seen the key.
+fn restore(shared: &Shared, stored: &Stored, id: u64, now: Moment) {
+    let Some(header) = stored.header() else {
+        return;
+    };
+    let (since, life) = (stored.since(now), stored.life);
+    let ends = since.plus(cell::served(life));
+    if ends.passed(now) {
+        return;
+    }
+    shared.snapshot.store(Some(Arc::new(Snapshot {
+        ready: Ready::new(header, id, ends),
+        since,
+        life,
+        renews: since.plus(life.mul_f64(0.7)),
+        failing_until: None,
+    })));
+}
+
+impl Report for TokenService {
+    fn name(&self) -> &'static str {
+        "tokens"
+    }
+
+    fn report(&self) -> Value {
+        let now = self.clock.now();
+        self.registry
+            .all()
+            .iter()
+            .map(|shared| describe(shared, now))
+            .collect()
+    }
+}
+
+fn describe(shared: &Shared, now: Moment) -> Value {
+    let credential = shared.credential.load();
+    let status = shared.status.lock().clone();
+    let snapshot = shared.snapshot.load();
+    let valid = snapshot.as_ref().filter(|s| !s.ready.expires().passed(now));
+    let zone = match &valid {
+        None => "none",
+        Some(s) if s.failing_until.is_some() => "renewal failing",
+        Some(s) if s.renews.passed(now) => "ageing",
+        Some(_) => "fresh",
+    };
+    let ago = |then: Moment| now.wall.saturating_sub(then.wall).as_secs();
+    json!({
+        "credential": &*credential.name,
+        "provider": credential.provider.issuer.as_str(),
+        "grant": credential.grant.grant_type(),
+        "scopes": shared.scopes.iter().collect::<Vec<_>>(),
+        "zone": zone,
+        "ends_in_seconds": valid.map(|s| s.ready.expires().remaining(now).as_secs()),
+        "fetching": status.fetching,
+        "last_success_seconds_ago": status.last_success.map(ago),
+        "last_error": status.last_error.as_deref(),
+        "failures_since_success": status.failures,
+        "next_attempt_in_seconds":
+            status.next_attempt.map(|next| next.remaining(now).as_secs()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{
+        ClientAuth, ClientTls, Endpoints, Grant, Provider, ProviderTimeouts, SecretPair,
+        SecretSource,
+    };
+    use crate::secret::Secret;
+
+    pub(super) fn credential() -> Credential {
+        Credential {
+            name: "agent".into(),
+            provider: Arc::new(Provider {
+                name: "bentley".into(),
+                issuer: "https://ims.example".parse().unwrap(),
+                endpoints: Endpoints::Discover { also: Vec::new() },
+                tls: ClientTls::default(),
+                timeouts: ProviderTimeouts {
+                    connect: Duration::from_secs(5),
+                    total: Duration::from_secs(10),
+                },
+            }),
+            client_id: "service-1".into(),
+            auth: ClientAuth::Basic(SecretPair {
+                current: SecretSource::Value {
+                    secret: Secret::new("s3cret"),
+                    variable: None,
+                },
+                previous: None,
+            }),
+            grant: Grant::ClientCredentials,
+            scopes: ScopeSet::new(["itwin-platform"]),
+            extra: std::collections::BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Where tokens come from, as the worker sees it: the seam between the life of a token and the
+//! protocol that gets one.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use http::HeaderValue;
+
+use super::cell::Class;
+use crate::{
+    clock::Moment,
+    config::{Credential, ScopeSet},
+};
+
+/// Gets tokens.
+pub(super) trait Source: Send + Sync + 'static {
+    /// Goes out for a token.
+    fn fetch(
+        &self,
+        credential: Arc<Credential>,
+        scopes: ScopeSet,
+    ) -> BoxFuture<'static, Result<Granted, Failure>>;
+
+    /// A digest of the secrets' present content, to see whether they have changed.
+    fn fingerprint(&self, credential: Arc<Credential>) -> BoxFuture<'static, Fingerprint>;
+}
+
+pub(super) type Fingerprint = [u8; 32];
+
+/// A token that may be sent.
+#[derive(Debug, Clone)]
+pub(super) struct Granted {
+    /// `Bearer …`, marked as sensitive.
+    pub(super) header: HeaderValue,
+    /// Just before it was asked for.
+    pub(super) since: Moment,
+    /// From `since`.
+    pub(super) life: Duration,
+    /// What was asked for and not granted.
+    pub(super) missing: ScopeSet,
+    pub(super) secret: SecretInUse,
+}
+
+/// Which of two secrets the provider accepts.
+#[allow(dead_code)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SecretInUse {
+    Current,
+    Previous,
+}
+
+/// No token.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) class: Class,
+    /// For the metric.
+    pub(super) label: &'static str,
+    /// Fixed text and the provider's host, for callers.
+    pub(super) reason: Arc<str>,
+    /// For the log: may hold what the provider wrote, cleaned; never a secret.
+    pub(super) detail: String,
+    pub(super) retry_after: Option<Duration>,
+    /// Of the secrets that were used.
+    pub(super) fingerprint: Option<Fingerprint>,
+}
