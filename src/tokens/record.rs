@@ -107,10 +107,7 @@ impl Record {
     }
 
     fn expires(&self, shared: &Shared, ends: Deadline) {
-        self.metrics
-            .token_expires_at
-            .get_or_create(&labels(shared))
-            .set(ends.moment().wall.as_secs_f64());
+        self.metrics.token_expiries.set(labels(shared), ends);
     }
 
     fn count(&self, credential: &str, result: &'static str) {
