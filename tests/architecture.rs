@@ -175,6 +175,26 @@ fn what_is_dangerous_stands_only_where_it_is_expected() {
 }
 
 #[test]
+fn no_crate_is_built_in_that_deny_toml_refuses() {
+    let read = |file| fs::read_to_string(root().join(file)).unwrap();
+    let lock = read("Cargo.lock");
+    let refusals = read("deny.toml");
+    let names = refusals
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("{ name = \"")?.split('"').next());
+    let mut problems = String::new();
+    let mut count = 0;
+    for name in names {
+        count += 1;
+        if lock.contains(&format!("\nname = \"{name}\"\n")) {
+            let _ = writeln!(problems, "Cargo.lock: `{name}`: deny.toml says why not");
+        }
+    }
+    assert!(count > 3, "deny.toml was not understood");
+    report(&problems);
+}
+
+#[test]
 fn text_is_about_the_program_alone() {
     // Paths of one machine, and work left undone: the first helps nobody, the second belongs in an
     // issue.
