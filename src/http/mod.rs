@@ -4,6 +4,8 @@
 
 pub mod body;
 pub mod client;
+pub mod decode;
 pub mod headers;
+pub mod links;
 pub mod replay;
 pub mod serve;
