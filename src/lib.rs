@@ -10,6 +10,7 @@ pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod net;
+pub mod sandbox;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,0 +1,278 @@
+//! The keys with which the mock provider signs, and the tokens made with them.
+//!
+//! Tokens look like those of Bentley IMS: no `typ` in the header; no `iat` and no `jti`; `scope`
+//! and `aud` as arrays; `nbf` five minutes before the issue. `sid` is unique in every token, so that
+//! two of the same second differ.
+
+use aws_lc_rs::{
+    encoding::AsDer,
+    rand::SystemRandom,
+    rsa::KeySize,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RsaKeyPair},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+    jwk::Jwk,
+};
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::clock::Moment;
+
+/// What tokens are signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SigningAlgorithm {
+    /// As Bentley IMS does. A 2,048-bit key is made at the start, which takes a moment.
+    Rs256,
+    /// Ready at once.
+    Es256,
+}
+
+/// A key that could not be made or used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SigningError {
+    #[error("a signing key cannot be generated")]
+    Generate,
+    #[error("the signing key is not usable")]
+    Use(#[from] jsonwebtoken::errors::Error),
+}
+
+/// Why a token is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("it is not a token that this provider signed")]
+    NotOurs,
+    #[error("it is not valid yet")]
+    TooEarly,
+    #[error("it has expired")]
+    Expired,
+}
+
+/// The claims of an access token, in the order in which IMS writes them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Claims {
+    pub(super) scope: Vec<String>,
+    pub(super) client_id: String,
+    pub(super) aud: Vec<String>,
+    pub(super) sub: String,
+    pub(super) iss: String,
+    pub(super) sid: String,
+    pub(super) nbf: u64,
+    pub(super) exp: u64,
+    /// For users: their name.
+    #[serde(flatten)]
+    pub(super) others: Map<String, Value>,
+}
+
+/// The provider's keys: the newest signs, the one before it still verifies.
+#[derive(Debug)]
+pub(super) struct Signer {
+    algorithm: SigningAlgorithm,
+    keys: RwLock<Vec<Key>>,
+}
+
+#[derive(Clone)]
+struct Key {
+    id: String,
+    algorithm: Algorithm,
+    private: EncodingKey,
+    public: DecodingKey,
+    jwk: Value,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.id)
+    }
+}
+
+/// Kept in the key set: the one in use and the one it replaced.
+const KEYS: usize = 2;
+
+impl Signer {
+    pub(super) fn new(algorithm: SigningAlgorithm) -> Result<Self, SigningError> {
+        let first = Key::generate(algorithm, 1)?;
+        Ok(Self {
+            algorithm,
+            keys: RwLock::new(vec![first]),
+        })
+    }
+
+    /// Signs with a new key from now on.
+    pub(super) fn rotate(&self) -> Result<(), SigningError> {
+        let number = self.newest().number() + 1;
+        let key = Key::generate(self.algorithm, number)?;
+        let mut keys = self.keys.write();
+        keys.insert(0, key);
+        keys.truncate(KEYS);
+        Ok(())
+    }
+
+    pub(super) fn sign(&self, claims: &Claims) -> Result<String, SigningError> {
+        let key = self.newest();
+        let mut header = Header::new(key.algorithm);
+        header.typ = None;
+        header.kid = Some(key.id);
+        header.extras.insert("pi.atm", "a8me");
+        Ok(encode(&header, claims, &key.private)?)
+    }
+
+    /// The claims of a token of ours that is valid at `now`.
+    pub(super) fn verify(&self, token: &str, now: Moment) -> Result<Claims, Refused> {
+        let header = decode_header(token).map_err(|_| Refused::NotOurs)?;
+        let key = header
+            .kid
+            .and_then(|id| self.keys.read().iter().find(|key| key.id == id).cloned())
+            .ok_or(Refused::NotOurs)?;
+        let mut rules = Validation::new(key.algorithm);
+        // times are compared below, with the sandbox's clock
+        rules.validate_exp = false;
+        rules.validate_aud = false;
+        let claims = decode::<Claims>(token, &key.public, &rules)
+            .map_err(|_| Refused::NotOurs)?
+            .claims;
+        match now.unix_seconds() {
+            now if now < claims.nbf => Err(Refused::TooEarly),
+            now if now >= claims.exp => Err(Refused::Expired),
+            _ => Ok(claims),
+        }
+    }
+
+    /// The JWK set (RFC 7517 section 5).
+    pub(super) fn jwks(&self) -> Value {
+        let keys: Vec<Value> = self.keys.read().iter().map(|key| key.jwk.clone()).collect();
+        json!({"keys": keys})
+    }
+
+    /// The `alg` of the tokens.
+    pub(super) fn algorithm_name(&self) -> &'static str {
+        match self.algorithm {
+            SigningAlgorithm::Rs256 => "RS256",
+            SigningAlgorithm::Es256 => "ES256",
+        }
+    }
+
+    fn newest(&self) -> Key {
+        self.keys.read()[0].clone()
+    }
+}
+
+impl Key {
+    fn generate(algorithm: SigningAlgorithm, number: u32) -> Result<Self, SigningError> {
+        let (algorithm, private) = match algorithm {
+            SigningAlgorithm::Rs256 => (Algorithm::RS256, rsa()?),
+            SigningAlgorithm::Es256 => {
+                let pkcs8 = EcdsaKeyPair::generate_pkcs8(
+                    &ECDSA_P256_SHA256_FIXED_SIGNING,
+                    &SystemRandom::new(),
+                )
+                .map_err(|_| SigningError::Generate)?;
+                (Algorithm::ES256, EncodingKey::from_ec_der(pkcs8.as_ref()))
+            }
+        };
+        let id = format!("Sandbox_{number}");
+        let mut jwk = Jwk::from_encoding_key(&private, algorithm)?;
+        jwk.common.key_id = Some(id.clone());
+        jwk.common.public_key_use = Some(jsonwebtoken::jwk::PublicKeyUse::Signature);
+        Ok(Self {
+            id,
+            algorithm,
+            public: DecodingKey::from_jwk(&jwk)?,
+            jwk: serde_json::to_value(&jwk).map_err(|_| SigningError::Generate)?,
+            private,
+        })
+    }
+
+    fn number(&self) -> u32 {
+        self.id
+            .rsplit('_')
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+fn rsa() -> Result<EncodingKey, SigningError> {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| SigningError::Generate)?;
+    let pkcs8 = pair.as_der().map_err(|_| SigningError::Generate)?;
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(pkcs8.as_ref())
+    );
+    Ok(EncodingKey::from_rsa_pem(pem.as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    fn claims(now: u64) -> Claims {
+        Claims {
+            scope: vec!["itwin-platform".into()],
+            client_id: "c".into(),
+            aud: vec!["a".into()],
+            sub: "s".into(),
+            iss: "i".into(),
+            sid: "1".into(),
+            nbf: now - 300,
+            exp: now + 10,
+            others: Map::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_of_the_key_before_the_last_rotation_are_still_good() {
+        let clock = Clock::for_tests(Duration::from_secs(1_000_000));
+        for algorithm in [SigningAlgorithm::Es256, SigningAlgorithm::Rs256] {
+            let signer = Signer::new(algorithm).unwrap();
+            let token = signer.sign(&claims(1_000_000)).unwrap();
+            assert_eq!(signer.verify(&token, clock.now()), Ok(claims(1_000_000)));
+            signer.rotate().unwrap();
+            assert!(signer.verify(&token, clock.now()).is_ok());
+            assert_ne!(
+                signer.jwks()["keys"][0]["kid"],
+                signer.jwks()["keys"][1]["kid"]
+            );
+            signer.rotate().unwrap();
+            assert_eq!(signer.verify(&token, clock.now()), Err(Refused::NotOurs));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_ends_on_the_second() {
+        let clock = Clock::for_tests(Duration::from_secs(1_000_000));
+        let signer = Signer::new(SigningAlgorithm::Es256).unwrap();
+        let token = signer.sign(&claims(1_000_000)).unwrap();
+        clock.jump(9_999);
+        assert!(signer.verify(&token, clock.now()).is_ok());
+        clock.jump(1);
+        assert_eq!(signer.verify(&token, clock.now()), Err(Refused::Expired));
+        clock.jump(-400_000);
+        assert_eq!(signer.verify(&token, clock.now()), Err(Refused::TooEarly));
+    }
+
+    #[test]
+    fn a_token_has_the_shape_that_bentley_ims_gives_it() {
+        let signer = Signer::new(SigningAlgorithm::Es256).unwrap();
+        let token = signer.sign(&claims(1_000_000)).unwrap();
+        let part = |n: usize| -> Value {
+            let text = token.split('.').nth(n).unwrap();
+            let text = base64::engine::general_purpose::URL_SAFE_NO_PAD
+                .decode(text)
+                .unwrap();
+            serde_json::from_slice(&text).unwrap()
+        };
+        assert_eq!(
+            part(0),
+            json!({"alg": "ES256", "kid": "Sandbox_1", "pi.atm": "a8me"})
+        );
+        let payload = part(1);
+        assert!(payload["scope"].is_array() && payload["aud"].is_array());
+        assert!(payload.get("iat").is_none() && payload.get("jti").is_none());
+    }
+}
