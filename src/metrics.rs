@@ -412,4 +412,38 @@ mod tests {
                 .contains(of)
         );
     }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let metrics = Metrics::new();
+        let now = Clock::for_tests(Duration::ZERO).now();
+        // a family without a series is not shown
+        metrics.route("r").failed("c");
+        let labels = CredentialLabels {
+            credential: "c".into(),
+            scopes: "s".into(),
+        };
+        let fetch = FetchLabels {
+            credential: "c".into(),
+            result: "ok",
+        };
+        metrics.token_fetches.get_or_create(&fetch).inc();
+        metrics.previous_secret_in_use.get_or_create(&labels).set(0);
+        let expires = now.plus(Duration::ZERO);
+        metrics.token_expiries.set(labels, expires);
+        let text = metrics.open_metrics(now, &Registry::default());
+        let page = include_str!("../docs/metrics.md");
+        let mut count = 0;
+        for line in text.lines() {
+            let Some(metric) = line.strip_prefix("# TYPE itwin_auth_proxy_") else {
+                continue;
+            };
+            let name = metric.split(' ').next().unwrap();
+            let named =
+                page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}_info`"));
+            assert!(named, "docs/metrics.md does not name `{name}`");
+            count += 1;
+        }
+        assert_eq!(count, 17, "a new metric is to be shown here, too");
+    }
 }
