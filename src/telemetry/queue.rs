@@ -7,7 +7,13 @@
 //! the buffer full: lines are then dropped whole and counted, and the log says how many as soon as
 //! it can.
 
-use std::{io::Write, mem, sync::Arc, thread, time::Duration};
+use std::{
+    io::{ErrorKind, Write},
+    mem,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
@@ -140,8 +146,7 @@ impl Queue {
             if dropped > 0 {
                 note(&mut batch, dropped);
             }
-            // nowhere is left to say that the log cannot be written
-            let _ = sink.write_all(&batch).and_then(|()| sink.flush());
+            write(&mut sink, &batch);
             batch.clear();
             batch.shrink_to(KEPT_BYTES);
 
@@ -152,6 +157,21 @@ impl Queue {
             }
         }
     }
+}
+
+/// Writes all of `bytes`, also to a pipe that a parent process has made non-blocking; gives up on
+/// any other error: nowhere is left to say that the log cannot be written.
+fn write(sink: &mut impl Write, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match sink.write(bytes) {
+            Ok(0) => return,
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(LINGER),
+            Err(_) => return,
+        }
+    }
+    let _ = sink.flush();
 }
 
 #[cfg(test)]
@@ -229,5 +249,37 @@ mod tests {
         queue.flush(Duration::from_millis(20));
         queue.close();
         drop(reader);
+    }
+
+    /// A non-blocking pipe: takes three bytes, then none, and so on.
+    struct Pipe {
+        full: bool,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.full = !self.full;
+            if self.full {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let some = bytes.len().min(3);
+            self.taken.extend_from_slice(&bytes[..some]);
+            Ok(some)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_does_not_block_gets_every_byte() {
+        let mut pipe = Pipe {
+            full: false,
+            taken: Vec::new(),
+        };
+        write(&mut pipe, b"one line\n");
+        assert_eq!(pipe.taken, b"one line\n");
     }
 }
