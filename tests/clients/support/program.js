@@ -51,7 +51,8 @@ export async function command(args, { env = {}, timeout = 30_000 } = {}) {
 export function start(t, args, { env = {} } = {}) {
   const child = spawn(PROGRAM, args, {
     env: environment(env),
-    stdio: ['ignore', 'pipe', 'pipe'],
+    // Open while we live: the sandbox ends when its input does.
+    stdio: ['pipe', 'pipe', 'pipe'],
   });
   const lines = [];
   const waiting = new Set();
@@ -187,5 +188,17 @@ export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resol
 export async function startSandbox(t, args = []) {
   const running = start(t, ['sandbox', '--json', ...args]);
   const addresses = await running.line(logLine);
-  return { ...running, ...addresses };
+  return {
+    ...running,
+    ...addresses,
+    counts: async () => (await fetch(`${addresses.hub}/__counts`)).json(),
+    /** Makes something go wrong, or right again. */
+    async fault(order) {
+      const answer = await fetch(`${addresses.hub}/__faults`, {
+        method: 'POST',
+        body: JSON.stringify(order),
+      });
+      assert.ok(answer.ok, await answer.text());
+    },
+  };
 }
