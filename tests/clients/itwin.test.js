@@ -143,7 +143,7 @@ test('a thumbnail goes up and comes back byte for byte', async (t) => {
   await client.thumbnails.upload({
     ...DUMMY,
     iModelId: first.id,
-    thumbnailProperties: { imageType: 'png', image },
+    thumbnailProperties: { imageType: management.ContentType.Png, image },
   });
   const answer = await client.thumbnails.download({ ...DUMMY, iModelId: first.id });
   assert.deepEqual(Buffer.from(answer.image), Buffer.from(image));
