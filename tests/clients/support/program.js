@@ -147,9 +147,10 @@ export async function startProxy(t, config, { env = {}, ready = true } = {}) {
   let admin;
   await running.line((line) => {
     const fields = logLine(line);
-    if (fields?.message !== 'listening') return undefined;
-    if (fields.purpose === 'admin') admin = fields.address;
-    else if (!addresses.includes(fields.address)) addresses.push(fields.address);
+    if (fields?.message === 'admin listening') admin = fields.address;
+    if (fields?.message === 'listening' && !addresses.includes(fields.address)) {
+      addresses.push(fields.address);
+    }
     return addresses.length >= wanted && admin ? true : undefined;
   });
   const proxy = {
@@ -158,7 +159,7 @@ export async function startProxy(t, config, { env = {}, ready = true } = {}) {
     origins: addresses.map((address, n) => `${config.listeners?.[n]?.tls ? 'https' : 'http'}://${address}`),
     admin: `http://${admin}`,
     get requestLines() {
-      return running.lines.map(logLine).filter((fields) => fields?.message === 'request');
+      return running.lines.map(logLine).filter((fields) => fields?.kind === 'request');
     },
     async status() {
       return (await fetch(`${proxy.admin}/status`)).json();
