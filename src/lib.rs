@@ -2,14 +2,17 @@
 //! services.
 
 pub mod admin;
+pub mod app;
 pub mod backoff;
 pub mod caller;
 pub mod clock;
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod listen;
 pub mod metrics;
 pub mod net;
+pub mod proxy;
 pub mod sandbox;
 pub mod secret;
 pub mod shutdown;

@@ -88,6 +88,14 @@ impl Shutdown {
     }
 }
 
+/// Runs a connection's task on the data-plane thread that it belongs to. The thread's runtime owns
+/// it and ends with the thread, at the latest at a hard stop; a guard of its own would be polled
+/// with every packet.
+#[expect(clippy::disallowed_methods, reason = "owned by the thread's runtime")]
+pub fn spawn_on_worker(task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(task);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

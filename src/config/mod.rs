@@ -20,8 +20,9 @@ pub use self::{
     listener::{Bind, ClientCertificates, Listener, ServerTls},
     provider::{ClientTls, Endpoints, Identity, Provider, ProviderTimeouts},
     route::{
-        Admit, AdmitRule, Glob, Inject, LinkRewriting, Match, Origin, PresentedAuthorization,
-        Replay, Route, RouteTimeouts, SharedKey, Upstream, UpstreamProtocol,
+        Admit, AdmitRule, Forwarded, Glob, Inject, LinkRewriting, Match, Origin,
+        PresentedAuthorization, Replay, Route, RouteTimeouts, SharedKey, Upstream,
+        UpstreamProtocol,
     },
     secret::{SecretPair, SecretSource},
 };

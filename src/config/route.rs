@@ -133,8 +133,10 @@ pub struct Inject {
     pub scopes: ScopeSet,
     /// A token with less life left than this is renewed before the call, if that can be.
     pub min_remaining: Duration,
-    /// What to do with a caller's own `Authorization`.
-    pub presented: PresentedAuthorization,
+    /// What to do with a caller's own bearer token.
+    pub presented_bearer: PresentedAuthorization,
+    /// What to do with a caller's `Authorization` of another scheme.
+    pub presented_other: PresentedAuthorization,
     /// Tokens that mean "none", such as `dummy`: the text behind `Bearer `.
     pub placeholders: BTreeSet<String>,
     /// How long a request waits for a token that must be fetched first.
@@ -154,7 +156,7 @@ pub enum PresentedAuthorization {
 }
 
 /// Where requests go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     pub origin: Origin,
     pub protocol: UpstreamProtocol,
@@ -167,6 +169,18 @@ pub struct Upstream {
     pub idle_connections: usize,
     /// Send the caller's `Host` instead of the upstream's.
     pub preserve_host: bool,
+    pub forwarded: Forwarded,
+}
+
+/// Whether an upstream is told where the caller is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarded {
+    /// Nothing is said, and what the caller said is removed: an upstream that belongs to somebody
+    /// else has no use for our addresses.
+    Silent,
+    /// `Forwarded` (RFC 7239) and `X-Forwarded-*` are written anew; what a trusted proxy in front
+    /// of us said is kept before it.
+    Told,
 }
 
 /// Scheme, host and port (RFC 6454). Host lower case, without brackets for IPv6.

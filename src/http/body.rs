@@ -1,14 +1,15 @@
 //! Bodies as they pass: what the upstream is sent, and the parts that both directions share.
 //!
 //! Nothing here collects a body. A request body is passed on as it comes, within a limit and an
-//! idle time; what went wrong on the caller's side is noted in [`Fault`], so that it can be told
+//! idle time; what went wrong on the caller's side is noted in [`Intake`], so that it can be told
 //! from what went wrong on the upstream's side.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -36,23 +37,35 @@ pub enum Wrong {
     Broken = 3,
 }
 
-/// Set by the body, read by whoever sees the upstream request fail. Clones share.
+/// How far the caller's body has come, and what went wrong with it: written by the body, read by
+/// whoever sees the request end. Clones share.
 #[derive(Debug, Clone, Default)]
-pub struct Fault(Arc<AtomicU8>);
+pub struct Intake(Arc<Progress>);
 
-impl Fault {
+#[derive(Debug, Default)]
+struct Progress {
+    wrong: AtomicU8,
+    bytes: AtomicU64,
+}
+
+impl Intake {
     fn set(&self, wrong: Wrong) {
-        self.0.store(wrong as u8, Ordering::Relaxed);
+        self.0.wrong.store(wrong as u8, Ordering::Relaxed);
     }
 
     /// What went wrong on the caller's side, if anything.
-    pub fn get(&self) -> Option<Wrong> {
-        match self.0.load(Ordering::Relaxed) {
+    pub fn wrong(&self) -> Option<Wrong> {
+        match self.0.wrong.load(Ordering::Relaxed) {
             1 => Some(Wrong::TooLarge),
             2 => Some(Wrong::Stalled),
             3 => Some(Wrong::Broken),
             _ => None,
         }
+    }
+
+    /// Bytes that have come.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -110,17 +123,17 @@ pub struct CallerBody {
     inner: Incoming,
     left: u64,
     idle: IdleTimer,
-    fault: Fault,
+    intake: Intake,
 }
 
 impl CallerBody {
     /// `limit` in bytes; `idle` without a byte.
-    pub fn new(inner: Incoming, limit: Option<u64>, idle: Duration, fault: Fault) -> Self {
+    pub fn new(inner: Incoming, limit: Option<u64>, idle: Duration, intake: Intake) -> Self {
         Self {
             inner,
             left: limit.unwrap_or(u64::MAX),
             idle: IdleTimer::new(idle),
-            fault,
+            intake,
         }
     }
 }
@@ -138,7 +151,7 @@ impl Body for CallerBody {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 ready!(this.idle.poll_idle(cx));
-                this.fault.set(Wrong::Stalled);
+                this.intake.set(Wrong::Stalled);
                 return Poll::Ready(Some(Err(BodyError::Stalled(this.idle.after()).into())));
             }
         };
@@ -146,10 +159,12 @@ impl Body for CallerBody {
         let Some(frame) = frame else {
             return Poll::Ready(None);
         };
-        let frame = frame.inspect_err(|_| this.fault.set(Wrong::Broken))?;
+        let frame = frame.inspect_err(|_| this.intake.set(Wrong::Broken))?;
         if let Some(data) = frame.data_ref() {
-            let Some(left) = this.left.checked_sub(data.len() as u64) else {
-                this.fault.set(Wrong::TooLarge);
+            let size = data.len() as u64;
+            this.intake.0.bytes.fetch_add(size, Ordering::Relaxed);
+            let Some(left) = this.left.checked_sub(size) else {
+                this.intake.set(Wrong::TooLarge);
                 return Poll::Ready(Some(Err(BodyError::TooLarge.into())));
             };
             this.left = left;
@@ -171,7 +186,12 @@ impl Body for CallerBody {
 pub struct OutgoingBody {
     kind: Kind,
     gate: Option<Gate>,
+    /// Dropped when all of it is sent or nobody wants it any more.
+    sending: Option<oneshot::Sender<Infallible>>,
 }
+
+/// Ends when a body has been sent.
+pub type Sent = oneshot::Receiver<Infallible>;
 
 #[derive(Debug)]
 enum Kind {
@@ -185,6 +205,7 @@ impl OutgoingBody {
         Self {
             kind: Kind::Empty,
             gate: None,
+            sending: None,
         }
     }
 
@@ -193,6 +214,7 @@ impl OutgoingBody {
         Self {
             kind: Kind::Caller(body),
             gate: None,
+            sending: None,
         }
     }
 
@@ -201,7 +223,16 @@ impl OutgoingBody {
         Self {
             kind: Kind::Replay(body),
             gate: None,
+            sending: None,
         }
+    }
+
+    /// Lets somebody wait for the end of the sending.
+    #[must_use]
+    pub fn watched(mut self) -> (Self, Sent) {
+        let (sender, sent) = oneshot::channel();
+        self.sending = Some(sender);
+        (self, sent)
     }
 
     /// Holds the body back until `gate` opens.

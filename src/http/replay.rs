@@ -30,6 +30,7 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct ReplayBody<B = CallerBody> {
     shared: Arc<Mutex<Shared<B>>>,
+    generation: u32,
     role: Role,
 }
 
@@ -56,6 +57,8 @@ pub struct Kept<B = CallerBody>(Arc<Mutex<Shared<B>>>);
 #[derive(Debug)]
 struct Shared<B> {
     caller: B,
+    /// The sending that may read; those before it are over, even if a connection still holds one.
+    generation: u32,
     ended: bool,
     bounds: Replay,
     chunks: Vec<Bytes>,
@@ -84,6 +87,7 @@ where
     let hint = caller.size_hint();
     let shared = Arc::new(Mutex::new(Shared {
         caller,
+        generation: 0,
         ended: false,
         bounds,
         chunks: Vec::new(),
@@ -95,6 +99,7 @@ where
     }));
     let body = ReplayBody {
         shared: Arc::clone(&shared),
+        generation: 0,
         role: Role::First,
     };
     (body, Kept(shared))
@@ -106,17 +111,22 @@ impl<B> Kept<B> {
         !self.0.lock().lost
     }
 
-    /// The body once more. The first sending must be over: what it still holds is dropped.
+    /// The body once more; sendings before it end with an error.
     ///
     /// Returns `None` when something of it was not kept.
-    pub fn again(self) -> Option<ReplayBody<B>> {
-        let role = Role::Second {
-            next: 0,
-            file: FileStep::Seek,
-        };
-        self.is_whole().then_some(ReplayBody {
-            shared: self.0,
-            role,
+    pub fn again(&self) -> Option<ReplayBody<B>> {
+        let mut shared = self.0.lock();
+        if shared.lost {
+            return None;
+        }
+        shared.generation += 1;
+        Some(ReplayBody {
+            shared: Arc::clone(&self.0),
+            generation: shared.generation,
+            role: Role::Second {
+                next: 0,
+                file: FileStep::Seek,
+            },
         })
     }
 }
@@ -230,6 +240,11 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let mut shared = this.shared.lock();
+        if this.generation != shared.generation {
+            return Poll::Ready(Some(Err(
+                "another sending has taken this one's place".into()
+            )));
+        }
         let Role::Second { next, file } = &mut this.role else {
             return shared.poll_first(cx);
         };
@@ -246,13 +261,17 @@ where
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
         }
-        if let Some(trailers) = shared.trailers.take() {
+        if *next == shared.chunks.len()
+            && let Some(trailers) = shared.trailers.clone()
+        {
+            *next += 1;
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         if shared.ended {
             return Poll::Ready(None);
         }
-        // nobody will ask for a third time
+        // what is read from here on is not kept: there is no third time
+        shared.lost = true;
         Pin::new(&mut shared.caller).poll_frame(cx)
     }
 
@@ -274,8 +293,9 @@ fn poll_read_back(
     loop {
         match step {
             FileStep::Seek => {
-                // the write before it must have reached the file
+                // the write before it must have reached the file, a seek before it must be over
                 ready!(Pin::new(&mut *file).poll_flush(cx))?;
+                ready!(Pin::new(&mut *file).poll_complete(cx))?;
                 Pin::new(&mut *file).start_seek(SeekFrom::Start(0))?;
                 *step = FileStep::Seeking;
             }

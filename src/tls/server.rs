@@ -6,6 +6,8 @@ use rustls::{
     RootCertStore, ServerConfig,
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
+use rustls_pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::{TlsError, certificates, identity, provider};
 use crate::config::{ClientCertificates, ServerTls};
@@ -31,6 +33,29 @@ pub fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
         })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The names in a certificate that a handshake has checked: DNS, URI and email alternative names,
+/// then the subject's common names. Empty when it cannot be parsed.
+pub fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return Vec::new();
+    };
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let alternative = alternative
+        .iter()
+        .flat_map(|names| &names.value.general_names);
+    let mut all: Vec<String> = alternative
+        .filter_map(|name| match name {
+            GeneralName::DNSName(text) | GeneralName::URI(text) | GeneralName::RFC822Name(text) => {
+                Some((*text).to_owned())
+            }
+            _ => None,
+        })
+        .collect();
+    let common = certificate.subject().iter_common_name();
+    all.extend(common.filter_map(|name| Some(name.as_str().ok()?.to_owned())));
+    all
 }
 
 fn verifier(clients: &ClientCertificates) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {

@@ -1,0 +1,118 @@
+//! The control plane: tokens, admin, certificates and shared keys, on one thread of its own, so
+//! that a slow provider or a slow scrape cannot delay a request.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::{Seams, StartError, data::TlsTask};
+use crate::{
+    admin::{self, AdminState},
+    config::Config,
+    health::{Readiness, Report},
+    proxy::Plan,
+    shutdown::Stage,
+    tokens::TokenService,
+};
+
+/// How often the files of shared keys are read again.
+const KEYS_EVERY: Duration = Duration::from_secs(10);
+
+/// What the control plane hands to the data plane.
+pub(super) struct Started {
+    pub(super) plan: Arc<Plan>,
+    pub(super) admin: Option<SocketAddr>,
+}
+
+/// Starts the thread and waits until the plan is made and the admin listener answers.
+pub(super) fn start(
+    config: Arc<Config>,
+    seams: &Seams,
+    readiness: &Readiness,
+    tls: Vec<TlsTask>,
+    admin: Option<TcpListener>,
+) -> Result<(Started, JoinHandle<()>), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    let (report, reported) = mpsc::channel();
+    let (seams, readiness) = (seams.clone(), readiness.clone());
+    let thread = move || {
+        runtime.block_on(async move {
+            let stop = seams.shutdown.clone();
+            let outcome = run(&config, &seams, &readiness, tls, admin);
+            let failed = outcome.is_err();
+            // the receiver waits for exactly this
+            let _ = report.send(outcome);
+            if !failed {
+                stop.reached(Stage::Hard).await;
+            }
+        });
+    };
+    let thread = thread::Builder::new()
+        .name("control".into())
+        .spawn(thread)
+        .map_err(StartError::Thread)?;
+    let started = reported.recv().map_err(|_| StartError::ControlEnded)??;
+    Ok((started, thread))
+}
+
+fn run(
+    config: &Config,
+    seams: &Seams,
+    readiness: &Readiness,
+    tls: Vec<TlsTask>,
+    listener: Option<TcpListener>,
+) -> Result<Started, StartError> {
+    let stop = &seams.shutdown;
+    let tokens = TokenService::start(
+        seams.clock.clone(),
+        Arc::clone(&seams.metrics),
+        stop,
+        config.token_store.as_ref(),
+        rng(),
+    );
+    let plan = Arc::new(Plan::new(config, &tokens, &seams.metrics)?);
+    let handles: Vec<_> = plan.tokens().collect();
+    tokens.first_tokens(readiness, handles);
+    for task in tls {
+        stop.spawn(task);
+    }
+    let keys = plan.keys();
+    if !keys.is_empty() {
+        stop.spawn(async move {
+            loop {
+                tokio::time::sleep(KEYS_EVERY).await;
+                for key in &keys {
+                    key.refresh();
+                }
+            }
+        });
+    }
+    let reports: Vec<Arc<dyn Report>> = vec![Arc::new(tokens)];
+    let state = AdminState {
+        readiness: readiness.clone(),
+        metrics: Arc::clone(&seams.metrics),
+        reports,
+        clock: seams.clock.clone(),
+    };
+    let admin = listener
+        .map(|listener| admin::serve(listener, state, stop))
+        .transpose()
+        .map_err(StartError::Admin)?;
+    Ok(Started { plan, admin })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one source of randomness for tokens"
+)]
+fn rng() -> StdRng {
+    StdRng::from_rng(&mut rand::rng())
+}

@@ -1,0 +1,181 @@
+//! What would happen to a request, without sending it.
+
+use http::{Method, Request, Uri};
+
+use crate::{
+    config::{Admit, AdmitRule, Config, Inject, LinkRewriting, PresentedAuthorization, Route},
+    proxy::{Looked, look},
+};
+
+/// The answer to `explain METHOD URL`: lines of a name and a text, in reading order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    pub verdict: Verdict,
+    pub lines: Vec<(&'static str, String)>,
+}
+
+/// Whether a route would take the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Served,
+    Refused,
+}
+
+/// Says which route a request takes, who may use it, and what would be sent where. The URL names
+/// the proxy (`http://127.0.0.1:8080/imodels`) or the upstream (`https://api.bentley.com/imodels`);
+/// without a scheme it is a path.
+pub fn explain(config: &Config, method: &Method, url: &Uri) -> Explanation {
+    let mut lines = Vec::new();
+    let host = url
+        .authority()
+        .map_or("localhost", |authority| authority.as_str());
+    let request = Request::builder()
+        .method(method.clone())
+        .uri(url.path_and_query().map_or("/", |path| path.as_str()))
+        .header(http::header::HOST, host)
+        .body(());
+    let Ok(request) = request else {
+        lines.push((
+            "refused",
+            "the URL is not one that HTTP can carry".to_owned(),
+        ));
+        return Explanation {
+            verdict: Verdict::Refused,
+            lines,
+        };
+    };
+    let route = match look(config, &request) {
+        Looked::Route(route) => route,
+        Looked::Refused { code, reason } => {
+            lines.push(("refused", format!("{reason} ({code})")));
+            return Explanation {
+                verdict: Verdict::Refused,
+                lines,
+            };
+        }
+    };
+    let matched = &route.matches;
+    let any = |list: String| {
+        if list.is_empty() {
+            "any".to_owned()
+        } else {
+            list
+        }
+    };
+    lines.push(("route", route.name.to_string()));
+    lines.push((
+        "matches",
+        format!(
+            "host {}, path {}, method {}",
+            any(matched.hosts.join(" ")),
+            matched.path,
+            any(matched
+                .methods
+                .iter()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(" ")),
+        ),
+    ));
+    lines.push(("who may", admits(&route.admit, route)));
+    lines.push((
+        "sent to",
+        format!(
+            "{method} {}{}",
+            route.upstream.origin,
+            url.path_and_query().map_or("/", |path| path.as_str())
+        ),
+    ));
+    match &route.inject {
+        None => lines.push((
+            "token",
+            "none is added; the caller's Authorization passes".into(),
+        )),
+        Some(inject) => injected(inject, &mut lines),
+    }
+    let rewriting = match &route.links {
+        LinkRewriting::Off => "links in answers stay as they are".to_owned(),
+        LinkRewriting::On { public: None } => format!(
+            "links to {} in JSON answers point back at the address that the caller used",
+            route.upstream.origin
+        ),
+        LinkRewriting::On {
+            public: Some(public),
+        } => {
+            format!(
+                "links to {} in JSON answers point at {public}",
+                route.upstream.origin
+            )
+        }
+    };
+    lines.push(("links", rewriting));
+    Explanation {
+        verdict: Verdict::Served,
+        lines,
+    }
+}
+
+fn admits(admit: &Admit, route: &Route) -> String {
+    match admit {
+        Admit::Anyone => "anyone who reaches a listener".to_owned(),
+        Admit::Local => format!(
+            "callers on this machine that ask for localhost, a loopback address or {}; no web pages of other sites",
+            route.upstream.origin.host
+        ),
+        Admit::Rules(rules) => {
+            let rules: Vec<String> = rules.iter().map(rule).collect();
+            rules.join(", or ")
+        }
+    }
+}
+
+fn rule(rule: &AdmitRule) -> String {
+    match rule {
+        AdmitRule::Networks(networks) => {
+            let all: Vec<String> = networks.iter().map(ToString::to_string).collect();
+            format!("callers from {}", all.join(", "))
+        }
+        AdmitRule::Key(key) => format!("callers with the key {} in {}", key.name, key.header),
+        AdmitRule::Certificate { names } if names.is_empty() => {
+            "callers with a client certificate".to_owned()
+        }
+        AdmitRule::Certificate { names } => {
+            let all: Vec<&str> = names.iter().map(String::as_str).collect();
+            format!("callers with a client certificate for {}", all.join(" or "))
+        }
+        AdmitRule::Uids(uids) => format!("processes of the users {uids:?} on a Unix socket"),
+    }
+}
+
+fn injected(inject: &Inject, lines: &mut Vec<(&'static str, String)>) {
+    let credential = &inject.credential;
+    lines.push((
+        "token",
+        format!(
+            "of credential {} (client {}, grant {}) from {}",
+            credential.name,
+            credential.client_id,
+            credential.grant.grant_type(),
+            credential.provider.issuer,
+        ),
+    ));
+    let scopes = if inject.scopes.is_empty() {
+        "none asked for; the provider decides".to_owned()
+    } else {
+        inject.scopes.to_string()
+    };
+    lines.push(("scopes", scopes));
+    let policy = |policy| match policy {
+        PresentedAuthorization::Replace => "replaced",
+        PresentedAuthorization::Keep => "kept, and no token added",
+        PresentedAuthorization::Refuse => "refused with 400",
+    };
+    lines.push((
+        "authorization",
+        format!(
+            "none or a placeholder: ours is added; another bearer token: {}; another scheme: {}",
+            policy(inject.presented_bearer),
+            policy(inject.presented_other),
+        ),
+    ));
+}

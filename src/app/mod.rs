@@ -1,0 +1,201 @@
+//! The whole program, built and running.
+//!
+//! [`start`] binds everything first, then starts the control plane (tokens, admin, certificates) on
+//! a thread of its own and the data plane on one thread per core, and returns the addresses. A
+//! provider that is down stops none of this: requests wait for their token, `/ready` says so.
+
+mod control;
+mod data;
+mod explain;
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+pub use self::explain::{Explanation, explain};
+use crate::{
+    clock::Clock,
+    config::{Bind, Config},
+    health::Readiness,
+    metrics::Metrics,
+    net::bind::{self, BindError},
+    proxy::PlanError,
+    shutdown::{Shutdown, Stage},
+    telemetry::RequestLog,
+    tls::TlsError,
+};
+
+/// What a test may want to be another.
+#[derive(Debug, Clone)]
+pub struct Seams {
+    pub clock: Clock,
+    pub requests: RequestLog,
+    pub metrics: Arc<Metrics>,
+    pub shutdown: Shutdown,
+}
+
+impl Seams {
+    /// The machine's clock, and requests logged to `requests`.
+    pub fn system(requests: RequestLog) -> Self {
+        Self {
+            clock: Clock::system(),
+            requests,
+            metrics: Arc::new(Metrics::new()),
+            shutdown: Shutdown::new(),
+        }
+    }
+}
+
+/// Why the program cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("listener {listener}")]
+    Tls { listener: String, source: TlsError },
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error("the admin listener cannot be served")]
+    Admin(#[source] std::io::Error),
+    #[error("a thread or its runtime cannot be started")]
+    Thread(#[source] std::io::Error),
+    #[error("the control plane ended before it was ready")]
+    ControlEnded,
+}
+
+/// The program, running.
+#[derive(Debug)]
+pub struct Running {
+    listeners: Vec<String>,
+    admin: Option<SocketAddr>,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    metrics: Arc<Metrics>,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+    workers: Vec<JoinHandle<()>>,
+    control: JoinHandle<()>,
+}
+
+/// Binds everything, starts the threads and returns when requests are accepted.
+///
+/// # Errors
+/// When an address cannot be bound, a certificate cannot be used or a thread cannot be started;
+/// nothing keeps running then.
+pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
+    let config = Arc::new(config);
+    let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
+    let mut sockets = data::bind(&config, workers)?;
+    let admin = config
+        .admin
+        .map(|address| bind::tcp(address, 1))
+        .transpose()?;
+    let admin = admin.and_then(|mut sockets| sockets.pop());
+    let readiness = Readiness::new();
+
+    let (started, control) = control::start(
+        Arc::clone(&config),
+        &seams,
+        &readiness,
+        sockets.tls_tasks(),
+        admin,
+    )?;
+    let listeners = sockets.names();
+    let threads = data::start(&config, &seams, &started.plan, sockets, workers);
+    let workers = match threads {
+        Ok(threads) => threads,
+        Err(error) => {
+            seams.shutdown.advance(Stage::Hard);
+            return Err(StartError::Thread(error));
+        }
+    };
+    readiness.started();
+    for listener in &listeners {
+        tracing::info!(address = %listener, "listening");
+    }
+    if let Some(address) = started.admin {
+        tracing::info!(%address, "admin listening");
+    }
+    Ok(Running {
+        listeners,
+        admin: started.admin,
+        readiness,
+        shutdown: seams.shutdown,
+        metrics: seams.metrics,
+        drain_delay: config.limits.drain_delay,
+        drain_timeout: config.limits.drain_timeout,
+        workers,
+        control,
+    })
+}
+
+/// As many data-plane threads as the container may use cores; the standard library reads the
+/// quotas of cgroup v1 and v2.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+impl Running {
+    /// Where requests are accepted, in the order of the configuration: `127.0.0.1:8080`, or
+    /// `unix:` and a path.
+    pub fn listeners(&self) -> &[String] {
+        &self.listeners
+    }
+
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Stops in order: not ready, still accepting for the drain delay; then finishing what is under
+    /// way, at most for the drain timeout. [`Stage::Hard`] from elsewhere cuts it short.
+    pub async fn drain(&self) {
+        self.readiness.drain();
+        let cut = self.shutdown.reached(Stage::Hard);
+        let order = async {
+            tokio::time::sleep(self.drain_delay).await;
+            self.shutdown.advance(Stage::Soft);
+            let idle = async {
+                while self.metrics.connections.get() > 0 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            // a timeout here is the drain timeout: what is still under way is cut
+            let _ = tokio::time::timeout(self.drain_timeout, idle).await;
+        };
+        tokio::select! {
+            () = cut => {}
+            () = order => {}
+        }
+        self.shutdown.advance(Stage::Hard);
+    }
+
+    /// Blocks until every thread has ended, which a hard stop makes them do.
+    pub fn wait(self) {
+        for thread in self.workers.into_iter().chain([self.control]) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the proxy panicked");
+            }
+        }
+    }
+}
+
+/// A listener's address as it is shown.
+fn shown(bind: &Bind, bound: Option<SocketAddr>) -> String {
+    bound.map_or_else(|| bind.to_string(), |address| address.to_string())
+}

@@ -1,0 +1,166 @@
+//! Accepting callers, and learning who is on the other end before the first request.
+//!
+//! A listener hands each request and what it knows of the connection to the proxy. It cannot see a
+//! token, and decides nothing.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use hyper::service::service_fn;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::{
+    http::serve::{Activity, Server},
+    net::{Conn, Peer, Reach, Security},
+    proxy::Proxy,
+    shutdown::{Shutdown, Stage, spawn_on_worker},
+    tls::{reload::Current, server::names},
+};
+
+/// After a failure to accept, such as too many open files, nothing is accepted for this time:
+/// trying again at once would only keep a core busy.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// One socket that one thread accepts from.
+pub enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// What every connection of a listener is served with. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    pub proxy: Arc<Proxy>,
+    pub server: Server,
+    /// `None`: plain.
+    pub tls: Option<Current>,
+    pub reach: Reach,
+    /// Connections that may be open at once, over all listeners and threads.
+    pub open: Arc<Semaphore>,
+    /// A TLS handshake that takes longer is given up.
+    pub handshake_timeout: Duration,
+    pub stop: Shutdown,
+}
+
+impl Service {
+    /// Accepts connections until the stop is soft.
+    pub async fn accept(self, socket: Socket) {
+        let stop = self.stop.clone();
+        let mut soft = std::pin::pin!(stop.reached(Stage::Soft));
+        loop {
+            // wait for a place first: what is not accepted waits in the kernel's queue
+            let accepted = async {
+                let place = Arc::clone(&self.open).acquire_owned().await.ok()?;
+                Some((place, socket.accept().await))
+            };
+            let (place, stream) = tokio::select! {
+                biased;
+                () = soft.as_mut() => return,
+                accepted = accepted => match accepted {
+                    Some(accepted) => accepted,
+                    None => return,
+                },
+            };
+            match stream {
+                Ok((stream, peer)) => self.clone().spawn(stream, peer, place),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn spawn(self, stream: Stream, peer: Peer, place: OwnedSemaphorePermit) {
+        spawn_on_worker(async move {
+            let _place = place;
+            let _open = self.proxy.connection();
+            match stream {
+                Stream::Unix(stream) => self.serve(stream, peer, Security::Plain).await,
+                Stream::Tcp(stream) => match &self.tls {
+                    None => self.serve(stream, peer, Security::Plain).await,
+                    Some(current) => {
+                        let Some(stream) = self.handshake(current, stream).await else {
+                            return;
+                        };
+                        let certificate = certificate_names(&stream);
+                        self.serve(stream, peer, Security::Tls { certificate })
+                            .await;
+                    }
+                },
+            }
+        });
+    }
+
+    async fn handshake(
+        &self,
+        current: &Current,
+        stream: TcpStream,
+    ) -> Option<TlsStream<TcpStream>> {
+        let config = Arc::clone(&current.borrow());
+        let handshake = TlsAcceptor::from(config).accept(stream);
+        match tokio::time::timeout(self.handshake_timeout, handshake).await {
+            Ok(Ok(stream)) => Some(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "TLS handshake with a caller failed");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    async fn serve<I>(&self, io: I, peer: Peer, security: Security)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let conn = Arc::new(Conn {
+            peer,
+            local: self.reach,
+            security,
+        });
+        let activity = Arc::new(Activity::new());
+        let service = service_fn({
+            let (proxy, activity) = (Arc::clone(&self.proxy), Arc::clone(&activity));
+            move |request| {
+                let (proxy, conn) = (Arc::clone(&proxy), Arc::clone(&conn));
+                let activity = Arc::clone(&activity);
+                async move { Ok::<_, Infallible>(proxy.handle(request, &conn, &activity).await) }
+            }
+        });
+        self.server
+            .serve(io, service, activity, self.stop.clone())
+            .await;
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                // answers are whole messages; waiting to join them only adds delay
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred().map(|cred| cred.uid()).ok();
+                Ok((Stream::Unix(stream), Peer::Unix { uid }))
+            }
+        }
+    }
+}
+
+fn certificate_names(stream: &TlsStream<TcpStream>) -> Option<Arc<[String]>> {
+    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    Some(names(certificate).into())
+}

@@ -1,0 +1,321 @@
+//! Whether the route's rules admit the caller, and who the caller then is.
+//!
+//! A route without rules is for this machine: whoever can open a loopback port. A web page in a
+//! browser on this machine can do that, too, so such a route also asks that the request names a
+//! host of this machine and does not come from another site (DNS rebinding, cross-site requests).
+
+use std::{net::IpAddr, sync::Arc};
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderName, HeaderValue, header::ORIGIN};
+
+use super::{
+    failure::{Failure, Wants},
+    target::Target,
+};
+use crate::{
+    caller::Caller,
+    config::{AdmitRule, Name, SecretPair},
+    net::{Conn, Peer, Reach, Security},
+    secret::Secret,
+};
+
+/// A route's `admit`, prepared.
+#[derive(Debug)]
+pub enum Gate {
+    /// Callers on this machine, asking for one of these hosts or for this machine.
+    Local {
+        hosts: Vec<String>,
+    },
+    Anyone,
+    Rules(Vec<Rule>),
+}
+
+#[derive(Debug)]
+pub enum Rule {
+    Networks(Vec<ipnet::IpNet>),
+    Key(Arc<Key>),
+    Certificate(Vec<String>),
+    Uids(Vec<u32>),
+}
+
+/// A shared key and what its files held when they were last read.
+#[derive(Debug)]
+pub struct Key {
+    name: Name,
+    pub header: HeaderName,
+    secrets: SecretPair,
+    current: ArcSwap<Vec<Secret>>,
+}
+
+impl Key {
+    pub fn new(name: Name, header: HeaderName, secrets: SecretPair) -> Self {
+        let key = Self {
+            name,
+            header,
+            secrets,
+            current: ArcSwap::default(),
+        };
+        key.refresh();
+        key
+    }
+
+    /// Reads the files again; one that cannot be read leaves what was known.
+    pub fn refresh(&self) {
+        let sources = [Some(&self.secrets.current), self.secrets.previous.as_ref()];
+        let mut secrets = Vec::new();
+        for source in sources.into_iter().flatten() {
+            match source.read() {
+                Ok(secret) => secrets.push(secret),
+                Err(error) => tracing::warn!(key = %self.name, %error, "shared key not read again"),
+            }
+        }
+        if !secrets.is_empty() {
+            self.current.store(Arc::new(secrets));
+        }
+    }
+
+    fn opens(&self, headers: &HeaderMap) -> bool {
+        let mut values = headers.get_all(&self.header).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return false;
+        };
+        self.current
+            .load()
+            .iter()
+            .any(|secret| secret.matches(value.as_bytes()))
+    }
+}
+
+/// A caller whom the route's rules admit. Made here only.
+#[derive(Debug)]
+pub struct Admission(Caller);
+
+impl Admission {
+    pub fn into_caller(self) -> Caller {
+        self.0
+    }
+}
+
+impl Gate {
+    /// # Errors
+    /// When no rule admits the caller.
+    pub fn admit(
+        &self,
+        route: &str,
+        target: &Target<'_>,
+        headers: &HeaderMap,
+        conn: &Conn,
+    ) -> Result<Admission, Failure> {
+        let caller = match self {
+            Self::Anyone => Some(local_or_network(conn)),
+            Self::Local { hosts } => {
+                let inside = conn.local == Reach::ThisMachine
+                    && (is_this_machine(&target.host) || hosts.iter().any(|h| *h == target.host))
+                    && !is_cross_site(headers, target);
+                inside.then_some(Caller::Local)
+            }
+            Self::Rules(rules) => rules.iter().find_map(|rule| rule.admits(headers, conn)),
+        };
+        caller.map(Admission).ok_or_else(|| Failure::NotAdmitted {
+            route: route.to_owned(),
+            wants: self.wants(),
+        })
+    }
+
+    fn wants(&self) -> Wants {
+        match self {
+            Self::Rules(rules) if rules.iter().any(|rule| matches!(rule, Rule::Key(_))) => {
+                Wants::Key
+            }
+            _ => Wants::Another,
+        }
+    }
+
+    /// Keys whose files are read again now and then.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
+        let rules = match self {
+            Self::Rules(rules) => rules.as_slice(),
+            Self::Local { .. } | Self::Anyone => &[],
+        };
+        rules.iter().filter_map(|rule| match rule {
+            Rule::Key(key) => Some(key),
+            _ => None,
+        })
+    }
+}
+
+impl Rule {
+    pub fn new(rule: &AdmitRule) -> Option<Self> {
+        Some(match rule {
+            AdmitRule::Networks(networks) => Self::Networks(networks.clone()),
+            AdmitRule::Key(key) => {
+                // checked when the configuration was read
+                let header = HeaderName::from_bytes(key.header.as_bytes()).ok()?;
+                Self::Key(Arc::new(Key::new(
+                    key.name.clone(),
+                    header,
+                    key.secret.clone(),
+                )))
+            }
+            AdmitRule::Certificate { names } => Self::Certificate(names.iter().cloned().collect()),
+            AdmitRule::Uids(uids) => Self::Uids(uids.iter().copied().collect()),
+        })
+    }
+
+    fn admits(&self, headers: &HeaderMap, conn: &Conn) -> Option<Caller> {
+        match (self, conn.peer) {
+            (Self::Networks(networks), Peer::Tcp(peer)) => {
+                let address = peer.ip().to_canonical();
+                let inside = networks.iter().any(|network| network.contains(&address));
+                inside.then_some(Caller::Network(address))
+            }
+            (Self::Key(key), _) => key.opens(headers).then(|| Caller::Key(key.name.clone())),
+            (Self::Certificate(wanted), _) => {
+                let Security::Tls {
+                    certificate: Some(names),
+                } = &conn.security
+                else {
+                    return None;
+                };
+                let name = if wanted.is_empty() {
+                    names.first()
+                } else {
+                    names.iter().find(|name| wanted.contains(name))
+                };
+                name.map(|name| Caller::Certificate(name.as_str().into()))
+            }
+            (Self::Uids(uids), Peer::Unix { uid: Some(uid) }) => {
+                uids.contains(&uid).then_some(Caller::Uid(uid))
+            }
+            (Self::Networks(_) | Self::Uids(_), _) => None,
+        }
+    }
+}
+
+fn local_or_network(conn: &Conn) -> Caller {
+    match (conn.local, conn.peer) {
+        (Reach::Others, Peer::Tcp(peer)) => Caller::Network(peer.ip().to_canonical()),
+        _ => Caller::Local,
+    }
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// Browsers say where a request comes from, other programs say nothing.
+fn is_cross_site(headers: &HeaderMap, target: &Target<'_>) -> bool {
+    let says = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+    if says("sec-fetch-site").is_some_and(|site| site != b"same-origin" && site != b"none") {
+        return true;
+    }
+    let Some(origin) = says(ORIGIN.as_str()) else {
+        return false;
+    };
+    let same = std::str::from_utf8(origin)
+        .ok()
+        .and_then(|origin| origin.split_once("://"))
+        .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(target.authority));
+    !same
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::config::SecretSource;
+
+    fn conn(peer: &str, local: Reach) -> Conn {
+        Conn {
+            peer: Peer::Tcp(peer.parse().unwrap()),
+            local,
+            security: Security::Plain,
+        }
+    }
+
+    fn target(authority: &'static str, host: &'static str) -> Target<'static> {
+        Target {
+            authority,
+            host: Cow::Borrowed(host),
+            path: Cow::Borrowed("/"),
+        }
+    }
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect()
+    }
+
+    #[test]
+    fn a_web_page_cannot_use_a_local_route() {
+        let gate = Gate::Local {
+            hosts: vec!["api.test".into()],
+        };
+        let here = conn("127.0.0.1:5", Reach::ThisMachine);
+        let admits = |target: &Target<'_>, fields: &[(&'static str, &'static str)]| {
+            gate.admit("r", target, &headers(fields), &here).is_ok()
+        };
+        let local = target("127.0.0.1:8080", "127.0.0.1");
+        assert!(admits(&local, &[]));
+        assert!(admits(&target("localhost:8080", "localhost"), &[]));
+        assert!(admits(&target("api.test", "api.test"), &[]));
+        assert!(admits(&local, &[("origin", "http://127.0.0.1:8080")]));
+        assert!(
+            !admits(&target("evil.test:8080", "evil.test"), &[]),
+            "DNS rebinding"
+        );
+        assert!(!admits(&local, &[("origin", "https://evil.test")]));
+        assert!(!admits(&local, &[("origin", "null")]));
+        assert!(!admits(&local, &[("sec-fetch-site", "cross-site")]));
+        let elsewhere = conn("10.0.0.9:5", Reach::Others);
+        assert!(
+            gate.admit("r", &local, &HeaderMap::new(), &elsewhere)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn rules_name_the_caller_they_admit() {
+        let secret = |text: &str| SecretSource::Value {
+            secret: Secret::new(text),
+            variable: None,
+        };
+        let pair = SecretPair {
+            current: secret("new"),
+            previous: Some(secret("old")),
+        };
+        let key = Key::new("ci".into(), HeaderName::from_static("x-proxy-key"), pair);
+        let gate = Gate::Rules(vec![
+            Rule::Networks(vec!["10.1.0.0/16".parse().unwrap()]),
+            Rule::Key(Arc::new(key)),
+        ]);
+        let admit = |peer: &str, fields: &[(&'static str, &'static str)]| {
+            let conn = conn(peer, Reach::Others);
+            gate.admit("r", &target("x", "x"), &headers(fields), &conn)
+                .map(Admission::into_caller)
+                .map_err(|failure| failure.status().as_u16())
+        };
+        let inside: IpAddr = "10.1.2.3".parse().unwrap();
+        assert_eq!(admit("10.1.2.3:9", &[]), Ok(Caller::Network(inside)));
+        assert_eq!(
+            admit("[::ffff:10.1.2.3]:9", &[]),
+            Ok(Caller::Network(inside))
+        );
+        for key in ["new", "old"] {
+            let caller = admit("10.2.2.3:9", &[("x-proxy-key", key)]);
+            assert_eq!(caller, Ok(Caller::Key("ci".into())), "{key}");
+        }
+        assert_eq!(admit("10.2.2.3:9", &[("x-proxy-key", "bad")]), Err(401));
+        assert_eq!(admit("10.2.2.3:9", &[]), Err(401));
+    }
+}

@@ -1,0 +1,188 @@
+//! The body of an answer as the caller reads it, and what hangs on its end.
+//!
+//! When an upstream's body has been read to its end its connection goes back to the pool; whenever
+//! the body goes, at its end or before, the request is over and its record reports.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::{body::Incoming, client::conn::http1::SendRequest};
+
+use super::{record::Record, upstream::Pool};
+use crate::http::{
+    body::{BoxError, IdleTimer, OutgoingBody},
+    links::LinksBody,
+    serve::Busy,
+};
+
+/// The upstream connection that an answer still comes on.
+#[derive(Debug)]
+pub struct Lease(Option<(Arc<Pool>, SendRequest<OutgoingBody>)>);
+
+impl Lease {
+    /// `None` for a connection that others use at the same time.
+    pub fn new(pool: &Arc<Pool>, sender: Option<SendRequest<OutgoingBody>>) -> Self {
+        Self(sender.map(|sender| (Arc::clone(pool), sender)))
+    }
+
+    fn end(&mut self) {
+        if let Some((pool, sender)) = self.0.take() {
+            pool.give_back(sender);
+        }
+    }
+}
+
+/// An upstream's body, on its connection.
+#[derive(Debug)]
+pub struct Relay {
+    inner: Incoming,
+    lease: Lease,
+    idle: IdleTimer,
+}
+
+impl Relay {
+    pub fn new(inner: Incoming, lease: Lease, idle: Duration) -> Self {
+        Self {
+            inner,
+            lease,
+            idle: IdleTimer::new(idle),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the upstream sent no byte of the body in {0:?}")]
+struct Stalled(Duration);
+
+impl Body for Relay {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+            ready!(this.idle.poll_idle(cx));
+            return Poll::Ready(Some(Err(Stalled(this.idle.after()).into())));
+        };
+        this.idle.touch();
+        if frame.is_none() {
+            this.lease.end();
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // hyper does not poll past `Content-Length`, so most bodies end here
+        if self.inner.is_end_stream() {
+            self.lease.end();
+        }
+    }
+}
+
+/// What callers are answered with.
+#[derive(Debug)]
+pub struct Answer {
+    kind: Kind,
+    record: Option<Record>,
+    busy: Option<Busy>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Own(Option<Bytes>),
+    Relay(Relay),
+    Links(Box<LinksBody<Relay>>),
+}
+
+impl Answer {
+    pub fn own(body: Bytes) -> Self {
+        Self::from(Kind::Own(Some(body).filter(|body| !body.is_empty())))
+    }
+
+    pub fn relay(body: Relay) -> Self {
+        Self::from(Kind::Relay(body))
+    }
+
+    pub fn links(body: LinksBody<Relay>) -> Self {
+        Self::from(Kind::Links(Box::new(body)))
+    }
+
+    /// The request ends with this body.
+    #[must_use]
+    pub fn ending(mut self, record: Record, busy: Busy) -> Self {
+        self.record = Some(record);
+        self.busy = Some(busy);
+        self
+    }
+
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            record: None,
+            busy: None,
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame: Option<Result<Frame<Bytes>, BoxError>> = match &mut this.kind {
+            Kind::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Kind::Relay(body) => ready!(Pin::new(body).poll_frame(cx)),
+            Kind::Links(body) => {
+                let frame = ready!(Pin::new(body.as_mut()).poll_frame(cx));
+                frame.map(|frame| frame.map_err(Into::into))
+            }
+        };
+        if let Some(record) = &mut this.record {
+            match &frame {
+                Some(Ok(frame)) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Err(_)) => record.breaks("UpstreamBodyBroken"),
+                None => {}
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Own(bytes) => bytes.is_none(),
+            Kind::Relay(body) => body.is_end_stream(),
+            Kind::Links(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Kind::Relay(body) => body.size_hint(),
+            Kind::Links(body) => body.size_hint(),
+        }
+    }
+}

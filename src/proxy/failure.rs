@@ -1,0 +1,396 @@
+//! Every way in which a request can fail here, and what the caller is told.
+//!
+//! The only file that knows statuses. Callers get fixed text in the shape that iTwin clients parse,
+//! `{"error":{"code","message","details"}}`, a request id, and `Proxy-Status` (RFC 9209) so that
+//! our answers can be told from the upstream's; the chain of reasons goes to the log.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde_json::json;
+
+use crate::{net::dial::DialError, tokens::TokenError};
+
+/// RFC 9209.
+pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// A request that got no answer from the upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("the request names no host, or more than one")]
+    NoHost,
+    #[error("the request's target and its Host field name different hosts")]
+    HostMismatch,
+    #[error("the path can be read in more than one way")]
+    AmbiguousPath,
+    #[error("the header fields are larger or more than the limit")]
+    HeaderTooLarge,
+    #[error("the body is larger than the limit")]
+    BodyTooLarge,
+    #[error("the body stopped coming")]
+    BodyStalled,
+    #[error("the body ended before its end")]
+    BodyBroken,
+    #[error("more than one Authorization field")]
+    SeveralAuthorizations,
+    #[error("this route takes no Authorization field from callers")]
+    AuthorizationRefused,
+    #[error("the method {0} is not served")]
+    MethodRefused(http::Method),
+    #[error("no route matches")]
+    NoRoute,
+    #[error("no rule of route {route} admits the caller")]
+    NotAdmitted { route: String, wants: Wants },
+    #[error("the limit of requests at once is reached")]
+    Overloaded,
+    #[error("no token of credential {credential}")]
+    Token {
+        credential: String,
+        source: TokenError,
+    },
+    #[error("cannot connect to {origin}")]
+    Connect {
+        origin: String,
+        source: ConnectError,
+    },
+    #[error("{origin} closed the connection or broke the protocol")]
+    Broken {
+        origin: String,
+        source: hyper::Error,
+    },
+    #[error("{origin} did not answer in {after:?}")]
+    ResponseTimeout { origin: String, after: Duration },
+    #[error("the request took longer than {after:?}")]
+    TotalTimeout { after: Duration },
+    #[error("{origin} answered with a login page")]
+    LoginPage { origin: String },
+    #[error("{origin} switched protocols without being asked")]
+    UnwantedUpgrade { origin: String },
+    #[error("a fault of the proxy's own")]
+    Panicked,
+}
+
+/// What would have admitted the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// Something in the request: 401.
+    Key,
+    /// Something about the connection: 403.
+    Another,
+}
+
+/// Why there is no connection to an upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("the TLS handshake failed")]
+    Tls(#[source] std::io::Error),
+    #[error("the HTTP handshake failed")]
+    Http(#[source] hyper::Error),
+    #[error("not connected in {0:?}")]
+    Timeout(Duration),
+    #[error("the connection offers no HTTP/2, which the route asks for")]
+    NoHttp2,
+}
+
+/// What a caller is told.
+struct Told {
+    status: StatusCode,
+    code: &'static str,
+    /// RFC 9209 section 2.3.
+    proxy_error: &'static str,
+    message: &'static str,
+}
+
+impl Failure {
+    /// The code that callers, logs and metrics see.
+    pub fn code(&self) -> &'static str {
+        self.told().code
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.told().status
+    }
+
+    /// Seconds after which another try makes sense.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Token { source, .. } => {
+                let wait = source.retry_after.unwrap_or(Duration::from_secs(5));
+                // the next second, so that nobody comes back too early
+                Some(wait.as_secs().saturating_add(1))
+            }
+            Self::Overloaded | Self::Connect { .. } => Some(1),
+            _ => None,
+        }
+    }
+
+    /// A sentence more, from fixed words and names of the configuration only.
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Token { credential, source } => {
+                Some(format!("credential {credential}: {}", source.reason))
+            }
+            Self::Connect { origin, source } => Some(format!("{origin}: {}", source.kind())),
+            Self::Broken { origin, .. }
+            | Self::LoginPage { origin }
+            | Self::ResponseTimeout { origin, .. } => Some(origin.clone()),
+            Self::NotAdmitted { route, .. } => Some(format!("route {route}")),
+            _ => None,
+        }
+    }
+
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn told(&self) -> Told {
+        let (status, code, proxy_error, message) = match self {
+            Self::NoHost => (
+                400,
+                "HostMissing",
+                "http_request_error",
+                "The request must name exactly one host.",
+            ),
+            Self::HostMismatch => (
+                400,
+                "HostMismatch",
+                "http_request_error",
+                "The request's target and its Host header name different hosts.",
+            ),
+            Self::AmbiguousPath => (
+                400,
+                "AmbiguousPath",
+                "http_request_error",
+                "The path contains an encoded slash or dot, a backslash, a semicolon or a dot segment, which services read differently. Send it in its plain form.",
+            ),
+            Self::HeaderTooLarge => (
+                431,
+                "HeaderTooLarge",
+                "http_request_error",
+                "The request's headers are larger or more than this proxy's limits (limits.header_bytes, limits.header_count).",
+            ),
+            Self::BodyTooLarge => (
+                413,
+                "BodyTooLarge",
+                "http_request_error",
+                "The request's body is larger than this proxy's limit (limits.body_bytes).",
+            ),
+            Self::BodyStalled => (
+                408,
+                "BodyTimeout",
+                "http_request_error",
+                "The request's body stopped coming before its end.",
+            ),
+            Self::BodyBroken => (
+                400,
+                "BodyIncomplete",
+                "http_request_error",
+                "The request's body ended before its end.",
+            ),
+            Self::SeveralAuthorizations => (
+                400,
+                "SeveralAuthorizations",
+                "http_request_error",
+                "The request carries more than one Authorization header.",
+            ),
+            Self::AuthorizationRefused => (
+                400,
+                "AuthorizationRefused",
+                "http_request_denied",
+                "This route adds the access token itself. Send no Authorization header.",
+            ),
+            Self::MethodRefused(_) => (
+                405,
+                "MethodRefused",
+                "http_request_denied",
+                "This proxy does not serve the method: its answer could show the access token.",
+            ),
+            Self::NoRoute => (
+                404,
+                "RouteNotFound",
+                "destination_not_found",
+                "No route of this proxy matches the request.",
+            ),
+            Self::NotAdmitted {
+                wants: Wants::Key, ..
+            } => (
+                401,
+                "Unauthorized",
+                "http_request_denied",
+                "This route needs a key that the request does not carry.",
+            ),
+            Self::NotAdmitted {
+                wants: Wants::Another,
+                ..
+            } => (
+                403,
+                "NotAdmitted",
+                "http_request_denied",
+                "No rule of this route admits the caller.",
+            ),
+            Self::Overloaded => (
+                503,
+                "Overloaded",
+                "proxy_internal_response",
+                "This proxy serves as many requests at once as it may (limits.requests).",
+            ),
+            Self::Token { .. } => (
+                503,
+                "TokenUnavailable",
+                "proxy_internal_response",
+                "No access token could be had from the authorization server, and none that is still valid is left.",
+            ),
+            Self::Connect { source, .. } => return source.told(),
+            Self::Broken { .. } => (
+                502,
+                "UpstreamBroken",
+                "connection_terminated",
+                "The upstream closed the connection or broke the protocol before its answer.",
+            ),
+            Self::ResponseTimeout { .. } => (
+                504,
+                "UpstreamTimeout",
+                "http_response_timeout",
+                "The upstream did not answer in time.",
+            ),
+            Self::TotalTimeout { .. } => (
+                504,
+                "RequestTimeout",
+                "http_response_timeout",
+                "The request took longer than this route allows.",
+            ),
+            Self::LoginPage { .. } => (
+                502,
+                "UpstreamLoginPage",
+                "http_protocol_error",
+                "The upstream answered with a login page or a redirect to one instead of an API answer. The service client may not be registered with the service, or something in between asks for a sign-in.",
+            ),
+            Self::UnwantedUpgrade { .. } => (
+                502,
+                "UpstreamUpgrade",
+                "http_upgrade_failed",
+                "The upstream switched to another protocol without being asked.",
+            ),
+            Self::Panicked => (
+                500,
+                "ProxyFault",
+                "proxy_internal_error",
+                "The proxy made a mistake. Its log has the request id.",
+            ),
+        };
+        Told {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            code,
+            proxy_error,
+            message,
+        }
+    }
+
+    /// Whether the caller's connection can carry another request after this answer: a body that
+    /// was not read to its end would be taken for one.
+    fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::BodyTooLarge | Self::BodyStalled | Self::BodyBroken
+        )
+    }
+
+    /// The answer for the caller.
+    pub fn response(&self, request_id: &str) -> Response<Bytes> {
+        let told = self.told();
+        let mut details = vec![json!({"code": "RequestId", "message": request_id})];
+        if let Some(detail) = self.detail() {
+            details.insert(0, json!({"code": told.code, "message": detail}));
+        }
+        let body = json!({"error": {
+            "code": told.code,
+            "message": told.message,
+            "details": details,
+        }});
+        let mut response = Response::new(Bytes::from(body.to_string()));
+        *response.status_mut() = told.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let status = format!(
+            "itwin-auth-proxy; error={}; details=\"{}; request {request_id}\"",
+            told.proxy_error, told.code
+        );
+        if let Ok(value) = HeaderValue::try_from(status) {
+            headers.insert(PROXY_STATUS, value);
+        }
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if told.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("SharedKey realm=\"itwin-auth-proxy\"");
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if told.status == StatusCode::METHOD_NOT_ALLOWED {
+            let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            headers.insert(ALLOW, allowed);
+        }
+        if self.ends_connection() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl ConnectError {
+    fn told(&self) -> Told {
+        let (status, code, proxy_error, message) = match self {
+            Self::Dial(DialError::Dns { .. } | DialError::NoAddress { .. }) => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamDns",
+                "dns_error",
+                "The upstream's address could not be found.",
+            ),
+            Self::Dial(DialError::Connect { .. }) => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamUnreachable",
+                "connection_refused",
+                "The upstream could not be connected to.",
+            ),
+            Self::Tls(_) => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamTls",
+                "tls_protocol_error",
+                "The TLS handshake with the upstream failed.",
+            ),
+            Self::Http(_) | Self::NoHttp2 => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamProtocol",
+                "http_protocol_error",
+                "The upstream does not speak the expected protocol.",
+            ),
+            Self::Timeout(_) => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "UpstreamConnectTimeout",
+                "connection_timeout",
+                "The upstream could not be connected to in time.",
+            ),
+        };
+        Told {
+            status,
+            code,
+            proxy_error,
+            message,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Dial(DialError::Dns { .. }) => "its name was not found",
+            Self::Dial(DialError::NoAddress { .. }) => "its name has no address",
+            Self::Dial(DialError::Connect { .. }) => "no connection",
+            Self::Tls(_) => "the TLS handshake failed",
+            Self::Http(_) => "the HTTP handshake failed",
+            Self::NoHttp2 => "no HTTP/2 there",
+            Self::Timeout(_) => "no connection in time",
+        }
+    }
+}

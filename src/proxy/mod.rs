@@ -1,0 +1,276 @@
+//! The life of a request.
+//!
+//! [`Proxy::run`] states the order and nothing but the order. Each step is a file, and each step's
+//! result is the next step's argument: a request that was not admitted has no [`permit::Permit`],
+//! and without one there is neither a token nor a socket.
+
+pub mod admit;
+mod answer;
+mod attempt;
+mod failure;
+mod incoming;
+mod outgoing;
+mod permit;
+mod plan;
+mod record;
+mod route;
+mod target;
+mod upgrade;
+mod upstream;
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+pub use self::{
+    answer::Answer,
+    plan::{Plan, PlanError},
+    record::Observer,
+};
+use self::{
+    failure::Failure,
+    incoming::{Asked, WantsPage},
+    outgoing::Outgoing,
+    permit::Permit,
+    record::{Record, RequestId, Slot},
+    route::Matcher,
+    target::{PathMatters, Target},
+    upstream::{Need, Pool},
+};
+use crate::{
+    config::{Config, Limits, Origin},
+    http::serve::Activity,
+    net::Conn,
+    shutdown::Shutdown,
+};
+
+/// How often idle upstream connections are looked at.
+const PRUNE_EVERY: Duration = Duration::from_secs(5);
+
+/// What one data-plane thread serves requests with.
+#[derive(Debug)]
+pub struct Proxy {
+    plan: Arc<Plan>,
+    observer: Arc<Observer>,
+    pools: Vec<Arc<Pool>>,
+    /// Requests under way, over all threads.
+    under_way: Arc<AtomicUsize>,
+    /// Random, one a thread; with `next` it names a request.
+    seed: u64,
+    next: AtomicU64,
+    stop: Shutdown,
+}
+
+impl Proxy {
+    /// `under_way` is shared by all threads, `seed` is not.
+    pub fn new(
+        plan: Arc<Plan>,
+        observer: Arc<Observer>,
+        under_way: Arc<AtomicUsize>,
+        seed: u64,
+        stop: Shutdown,
+    ) -> Self {
+        let pools = plan
+            .upstreams
+            .iter()
+            .map(|target| Arc::new(Pool::new(Arc::clone(target))));
+        Self {
+            pools: pools.collect(),
+            plan,
+            observer,
+            under_way,
+            seed,
+            next: AtomicU64::new(0),
+            stop,
+        }
+    }
+
+    /// Closes upstream connections that are idle too long; runs as long as the thread does.
+    pub async fn tend(&self) {
+        loop {
+            tokio::time::sleep(PRUNE_EVERY).await;
+            self.pools.iter().for_each(|pool| pool.prune());
+        }
+    }
+
+    /// A caller's connection was opened; it is counted until the guard is dropped.
+    pub fn connection(&self) -> Open {
+        self.observer.metrics.connections.inc();
+        Open(Arc::clone(&self.observer))
+    }
+
+    /// Answers a request, whatever happens.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        conn: &Conn,
+        activity: &Arc<Activity>,
+    ) -> Response<Answer> {
+        let busy = activity.request(request.version());
+        let id = RequestId(self.seed, self.next.fetch_add(1, Ordering::Relaxed));
+        let mut record = Record::begin(&self.observer, id, &request);
+        let run = AssertUnwindSafe(self.run(request, conn, &mut record)).catch_unwind();
+        let outcome = run.await.unwrap_or_else(|_| {
+            self.observer.metrics.panics.inc();
+            Err(Failure::Panicked)
+        });
+        let response = outcome.unwrap_or_else(|failure| {
+            record.fails(&failure);
+            failure.response(&record.id()).map(Answer::own)
+        });
+        response.map(|answer| answer.ending(record, busy))
+    }
+
+    async fn run(
+        &self,
+        request: Request<Incoming>,
+        conn: &Conn,
+        record: &mut Record,
+    ) -> Result<Response<Answer>, Failure> {
+        let slot = Slot::take(&self.under_way, self.plan.limits.requests);
+        record.slot(slot.ok_or(Failure::Overloaded)?);
+        check_size(request.headers(), request.uri(), &self.plan.limits)?;
+        check_method(request.method())?;
+        let target = Target::read(&request, self.plan.path_matters)?;
+        let route = self
+            .plan
+            .find(request.method(), &target)
+            .ok_or(Failure::NoRoute)?;
+        record.route(route);
+        let admission = route
+            .gate
+            .admit(&route.config.name, &target, request.headers(), conn)?;
+        let permit = Permit::grant(route, admission);
+        record.caller(permit.caller());
+        let asked = Asked {
+            method: request.method().clone(),
+            origin: origin(&target, conn),
+            wants: WantsPage::of(request.headers()),
+        };
+        let outgoing = Outgoing::prepare(request, &self.plan, conn, &permit)?;
+        let answered = self.carry(outgoing, &permit, &asked, record);
+        match route.config.timeouts.total {
+            None => answered.await,
+            Some(after) => tokio::time::timeout(after, answered)
+                .await
+                .unwrap_or(Err(Failure::TotalTimeout { after })),
+        }
+    }
+
+    async fn carry(
+        &self,
+        mut outgoing: Outgoing,
+        permit: &Permit,
+        asked: &Asked,
+        record: &mut Record,
+    ) -> Result<Response<Answer>, Failure> {
+        if let Some(intake) = &outgoing.payload.intake {
+            record.intake(intake);
+        }
+        let mut exchanged = self.send(permit, &mut outgoing, record).await?;
+        let status = exchanged.response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let (Some(caller), Need::Upgrade) = (outgoing.upgrade.take(), outgoing.head.need)
+            else {
+                return Err(Failure::UnwantedUpgrade {
+                    origin: permit.route().origin(),
+                });
+            };
+            let upstream = hyper::upgrade::on(&mut exchanged.response);
+            upgrade::join(caller, upstream, self.stop.clone());
+            record.passes(status.as_u16());
+            return Ok(exchanged.response.map(|_| Answer::own(bytes::Bytes::new())));
+        }
+        let response = incoming::clean(exchanged, permit, asked, outgoing.injects)?;
+        record.passes(status.as_u16());
+        Ok(response)
+    }
+}
+
+/// What [`look`] finds.
+#[derive(Debug)]
+pub enum Looked<'c> {
+    Route(&'c crate::config::Route),
+    Refused { code: &'static str, reason: String },
+}
+
+/// The route that a request would take, without sending it.
+pub fn look<'c, B>(config: &'c Config, request: &Request<B>) -> Looked<'c> {
+    let prepared = || {
+        config
+            .routes
+            .iter()
+            .map(|route| (route, Matcher::new(&route.matches)))
+    };
+    let matters = if prepared().any(|(_, matcher)| matcher.depends_on_path()) {
+        PathMatters::Yes
+    } else {
+        PathMatters::No
+    };
+    let found = check_size(request.headers(), request.uri(), &config.limits)
+        .and_then(|()| check_method(request.method()))
+        .and_then(|()| Target::read(request, matters))
+        .and_then(|target| {
+            prepared()
+                .find(|(_, m)| m.matches(request.method(), &target.host, &target.path))
+                .ok_or(Failure::NoRoute)
+        });
+    match found {
+        Ok((route, _)) => Looked::Route(route),
+        Err(failure) => Looked::Refused {
+            code: failure.code(),
+            reason: failure.to_string(),
+        },
+    }
+}
+
+/// A caller's open connection.
+#[derive(Debug)]
+pub struct Open(Arc<Observer>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.metrics.connections.dec();
+    }
+}
+
+fn check_size(headers: &HeaderMap, uri: &http::Uri, limits: &Limits) -> Result<(), Failure> {
+    // name, colon, space, value, line end: what HTTP/1.1 would have sent
+    let fields: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    let line = uri.path().len() + uri.query().map_or(0, str::len);
+    if headers.len() > limits.header_count || fields + line > limits.header_bytes {
+        return Err(Failure::HeaderTooLarge);
+    }
+    Ok(())
+}
+
+/// TRACE would show the caller the token that we add; CONNECT asks for another kind of proxy.
+fn check_method(method: &Method) -> Result<(), Failure> {
+    if *method == Method::TRACE || *method == Method::CONNECT {
+        return Err(Failure::MethodRefused(method.clone()));
+    }
+    Ok(())
+}
+
+/// Where the caller reached us.
+fn origin(target: &Target<'_>, conn: &Conn) -> Option<Origin> {
+    let https = conn.security.is_tls();
+    let authority: http::uri::Authority = target.authority.parse().ok()?;
+    Some(Origin {
+        https,
+        host: target.host.clone().into_owned(),
+        port: authority.port_u16().unwrap_or(if https { 443 } else { 80 }),
+    })
+}

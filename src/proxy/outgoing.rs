@@ -1,0 +1,415 @@
+//! The request as the upstream will see it: strip first, inject last.
+//!
+//! Everything that the caller must not decide is taken out before anything of ours goes in, so that
+//! no field of the caller's can take ours away or stand beside it. Path and query pass byte for
+//! byte.
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Uri, Version,
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, TE, UPGRADE},
+    request,
+    uri::{PathAndQuery, Scheme},
+};
+use http_body::Body;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+
+use super::{failure::Failure, permit::Permit, plan::Plan, upstream::Need};
+use crate::{
+    config::{Forwarded, Inject, LinkRewriting, PresentedAuthorization},
+    http::{
+        body::{CallerBody, Intake, OutgoingBody},
+        headers::{self, Presented, Trailers, Upgrade},
+        links,
+        replay::{self, Kept, ReplayBody},
+    },
+    net::{Conn, Peer},
+};
+
+/// A request on its way.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub head: Head,
+    pub payload: Payload,
+    pub injects: Injects,
+    /// The caller's connection, once it switches protocols.
+    pub upgrade: Option<OnUpgrade>,
+}
+
+/// All of it but the body and the token.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub method: Method,
+    path: PathAndQuery,
+    headers: HeaderMap,
+    trailers: Trailers,
+    pub need: Need,
+    pub expects: Expects,
+}
+
+/// Whether a token of ours goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Injects {
+    Yes,
+    No,
+}
+
+/// Whether the caller holds its body back (RFC 9110 section 10.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expects {
+    Nothing,
+    Continue,
+}
+
+/// The protocol of an upstream connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Outgoing {
+    /// Takes the request apart.
+    ///
+    /// # Errors
+    /// When the caller's `Authorization` is not what the route takes, or the body is known to be
+    /// too large.
+    pub(super) fn prepare(
+        mut request: Request<Incoming>,
+        plan: &Plan,
+        conn: &Conn,
+        permit: &Permit,
+    ) -> Result<Self, Failure> {
+        let route = permit.route();
+        let inject = route.config.inject.as_ref();
+        let injects = inject.map_or(Ok(Injects::No), |inject| decide(request.headers(), inject))?;
+        let scheme = if conn.security.is_tls() {
+            "https"
+        } else {
+            "http"
+        };
+        let forwarded = Forwarding::read(&request, plan, conn);
+        let upgrade = upgrade_of(&mut request);
+        let (
+            request::Parts {
+                method,
+                uri,
+                mut headers,
+                ..
+            },
+            body,
+        ) = request.into_parts();
+
+        let hop = headers::strip_hop_by_hop(&mut headers);
+        headers::strip_aliases(&mut headers, &plan.key_headers);
+        forwarded.write(&mut headers, route.config.upstream.forwarded, scheme, &uri);
+        join_cookies(&mut headers);
+        if injects == Injects::Yes {
+            headers.remove(AUTHORIZATION);
+        }
+        if route.config.links != LinkRewriting::Off
+            && let Some(fewer) = links::acceptable(&headers)
+        {
+            headers.insert(ACCEPT_ENCODING, fewer);
+        }
+        if !route.config.upstream.preserve_host {
+            headers.remove(HOST);
+        }
+        let need = match hop.upgrade {
+            Upgrade::WebSocket if upgrade.is_some() => {
+                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                Need::Upgrade
+            }
+            _ => Need::Any,
+        };
+        let expects = match headers.get(EXPECT) {
+            Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+                Expects::Continue
+            }
+            _ => Expects::Nothing,
+        };
+        let path = uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let payload = Payload::of(body, injects, plan, permit)?;
+        let trailers = hop.trailers;
+        let head = Head {
+            method,
+            path,
+            headers,
+            trailers,
+            need,
+            expects,
+        };
+        let upgrade = upgrade.filter(|_| need == Need::Upgrade);
+        Ok(Self {
+            head,
+            payload,
+            injects,
+            upgrade,
+        })
+    }
+}
+
+fn decide(headers: &HeaderMap, inject: &Inject) -> Result<Injects, Failure> {
+    let policy = match headers::presented(headers, &inject.placeholders) {
+        Presented::Nothing => return Ok(Injects::Yes),
+        Presented::Several => return Err(Failure::SeveralAuthorizations),
+        Presented::Bearer => inject.presented_bearer,
+        Presented::OtherScheme => inject.presented_other,
+    };
+    match policy {
+        PresentedAuthorization::Replace => Ok(Injects::Yes),
+        PresentedAuthorization::Keep => Ok(Injects::No),
+        PresentedAuthorization::Refuse => Err(Failure::AuthorizationRefused),
+    }
+}
+
+/// Only HTTP/1.1 has upgrades, and WebSocket's is a GET (RFC 6455 section 4.1).
+fn upgrade_of(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
+    let possible = request.version() == Version::HTTP_11
+        && request.method() == Method::GET
+        && request.headers().contains_key(UPGRADE);
+    possible.then(|| hyper::upgrade::on(request))
+}
+
+/// HTTP/2 may split `Cookie`; HTTP/1.1 may not (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut all = headers.get_all(COOKIE).iter();
+    if all.next().is_none() || all.next().is_none() {
+        return;
+    }
+    let parts: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// What is said of where the caller is.
+struct Forwarding {
+    peer: Option<std::net::IpAddr>,
+    host: Option<HeaderValue>,
+    trusted: Trust,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Trusted,
+    Stranger,
+}
+
+impl Forwarding {
+    fn read(request: &Request<Incoming>, plan: &Plan, conn: &Conn) -> Self {
+        let peer = match conn.peer {
+            Peer::Tcp(address) => Some(address.ip().to_canonical()),
+            Peer::Unix { .. } => None,
+        };
+        let trusted =
+            peer.is_some_and(|ip| plan.trusted_proxies.iter().any(|net| net.contains(&ip)));
+        Self {
+            peer,
+            host: request.headers().get(HOST).cloned(),
+            trusted: if trusted {
+                Trust::Trusted
+            } else {
+                Trust::Stranger
+            },
+        }
+    }
+
+    fn write(self, headers: &mut HeaderMap, told: Forwarded, scheme: &str, uri: &Uri) {
+        let chain = match (self.trusted, told) {
+            (Trust::Trusted, Forwarded::Told) => text(headers, "x-forwarded-for"),
+            _ => None,
+        };
+        let (proto, host) = match self.trusted {
+            Trust::Trusted => (
+                text(headers, "x-forwarded-proto"),
+                text(headers, "x-forwarded-host"),
+            ),
+            Trust::Stranger => (None, None),
+        };
+        headers::strip_forwarded(headers);
+        if told == Forwarded::Silent {
+            return;
+        }
+        let node = self
+            .peer
+            .map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+        let quoted = match self.peer {
+            Some(ip) if ip.is_ipv6() => format!("\"[{ip}]\""),
+            _ => node.clone(),
+        };
+        let chain = chain.map_or_else(|| node.clone(), |before| format!("{before}, {node}"));
+        let proto = proto.unwrap_or_else(|| scheme.to_owned());
+        let own_host = uri.authority().map(ToString::to_string).or_else(|| {
+            self.host
+                .and_then(|value| value.to_str().ok().map(str::to_owned))
+        });
+        let host = host.or(own_host).unwrap_or_default();
+        let mut say = |name: &'static str, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        say("x-forwarded-for", &chain);
+        say("x-forwarded-proto", &proto);
+        say("x-forwarded-host", &host);
+        say(
+            "forwarded",
+            &format!("for={quoted};proto={proto};host=\"{host}\""),
+        );
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+impl Head {
+    /// The request for a connection of `protocol`, with our token if there is one.
+    pub(super) fn request(
+        &self,
+        permit: &Permit,
+        protocol: Protocol,
+        authorization: Option<&HeaderValue>,
+        body: OutgoingBody,
+    ) -> Request<OutgoingBody> {
+        let route = permit.route();
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        if let Some(token) = authorization {
+            headers.insert(AUTHORIZATION, token.clone());
+        }
+        match protocol {
+            Protocol::Http1 => {
+                if !headers.contains_key(HOST) {
+                    headers.insert(HOST, route.host.clone());
+                }
+                if self.trailers == Trailers::Welcome && self.need == Need::Any {
+                    headers.insert(TE, HeaderValue::from_static("trailers"));
+                    headers.insert(CONNECTION, HeaderValue::from_static("te"));
+                }
+                *request.uri_mut() = Uri::from(self.path.clone());
+            }
+            Protocol::Http2 => {
+                let authority = headers
+                    .remove(HOST)
+                    .and_then(|host| host.to_str().ok()?.parse().ok())
+                    .unwrap_or_else(|| route.authority.clone());
+                if self.trailers == Trailers::Welcome {
+                    headers.insert(TE, HeaderValue::from_static("trailers"));
+                }
+                let https = route.config.upstream.origin.https;
+                let mut parts = http::uri::Parts::default();
+                parts.scheme = Some(if https { Scheme::HTTPS } else { Scheme::HTTP });
+                parts.authority = Some(authority);
+                parts.path_and_query = Some(self.path.clone());
+                if let Ok(uri) = Uri::from_parts(parts) {
+                    *request.uri_mut() = uri;
+                }
+                *request.version_mut() = Version::HTTP_2;
+            }
+        }
+        request
+    }
+}
+
+/// The body, for one sending or for several.
+#[derive(Debug)]
+pub(super) struct Payload {
+    kind: Kind,
+    /// Came back from a connection that had not begun with it.
+    returned: Option<OutgoingBody>,
+    pub intake: Option<Intake>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    None,
+    Once(Option<CallerBody>),
+    Kept {
+        first: Option<ReplayBody>,
+        kept: Kept,
+    },
+}
+
+impl Payload {
+    fn of(body: Incoming, injects: Injects, plan: &Plan, permit: &Permit) -> Result<Self, Failure> {
+        if body.is_end_stream() {
+            return Ok(Self {
+                kind: Kind::None,
+                returned: None,
+                intake: None,
+            });
+        }
+        let limit = plan.limits.body_bytes;
+        let known = body.size_hint().exact();
+        if let (Some(size), Some(limit)) = (known, limit)
+            && size > limit
+        {
+            return Err(Failure::BodyTooLarge);
+        }
+        let config = &permit.route().config;
+        let intake = Intake::default();
+        let body = CallerBody::new(body, limit, config.timeouts.idle, intake.clone());
+        // a body that is known to be too large is not kept at all
+        let keep = injects == Injects::Yes && known.unwrap_or(0) <= config.replay.total_bytes;
+        let kind = if keep {
+            let (first, kept) = replay::keep(body, config.replay);
+            Kind::Kept {
+                first: Some(first),
+                kept,
+            }
+        } else {
+            Kind::Once(Some(body))
+        };
+        Ok(Self {
+            kind,
+            returned: None,
+            intake: Some(intake),
+        })
+    }
+
+    /// Puts a body back that was not begun with.
+    pub(super) fn give_back(&mut self, body: OutgoingBody) {
+        self.returned = Some(body);
+    }
+
+    /// Whether [`Payload::body`] has one that is whole.
+    pub(super) fn can_be_sent(&self) -> bool {
+        self.returned.is_some()
+            || match &self.kind {
+                Kind::None => true,
+                Kind::Once(body) => body.is_some(),
+                Kind::Kept { first, kept } => first.is_some() || kept.is_whole(),
+            }
+    }
+
+    /// Whether there is a body at all.
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self.kind, Kind::None)
+    }
+
+    /// The body for the next sending; `None` when it cannot be sent again.
+    pub(super) fn body(&mut self) -> Option<OutgoingBody> {
+        if let Some(body) = self.returned.take() {
+            return Some(body);
+        }
+        match &mut self.kind {
+            Kind::None => Some(OutgoingBody::empty()),
+            Kind::Once(body) => body.take().map(OutgoingBody::once),
+            Kind::Kept { first, kept } => match first.take() {
+                Some(first) => Some(OutgoingBody::replay(first)),
+                None => kept.again().map(OutgoingBody::replay),
+            },
+        }
+    }
+}

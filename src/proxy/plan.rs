@@ -1,0 +1,176 @@
+//! The configuration, prepared for requests: matchers, gates, token handles, upstreams.
+//!
+//! Made once, shared by all data-plane threads, never changed. Whatever can be parsed, looked up or
+//! formatted before a request comes is.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, uri::Authority};
+
+use super::{
+    admit::{Gate, Key, Rule},
+    route::Matcher,
+    target::{PathMatters, Target},
+    upstream::{self, UpstreamError},
+};
+use crate::{
+    config::{self, Admit, Config, Limits, Upstream},
+    metrics::{Metrics, RouteMetrics},
+    tokens::{TokenHandle, TokenService},
+};
+
+/// What all threads serve by.
+#[derive(Debug)]
+pub struct Plan {
+    pub routes: Vec<Arc<Route>>,
+    pub upstreams: Vec<Arc<upstream::Target>>,
+    pub path_matters: PathMatters,
+    pub limits: Limits,
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Fields that carry keys for us and never go on.
+    pub key_headers: Vec<HeaderName>,
+}
+
+/// A route, prepared.
+#[derive(Debug)]
+pub struct Route {
+    pub config: Arc<config::Route>,
+    matcher: Matcher,
+    pub gate: Gate,
+    pub token: Option<TokenHandle>,
+    pub metrics: RouteMetrics,
+    /// Which of the plan's upstreams.
+    pub upstream: usize,
+    pub authority: Authority,
+    /// The authority, as a `Host` field says it.
+    pub host: HeaderValue,
+    /// Hosts of the provider: a redirect there is a login page.
+    pub provider_hosts: Vec<String>,
+}
+
+impl Route {
+    pub fn credential_name(&self) -> Option<&str> {
+        self.config
+            .inject
+            .as_ref()
+            .map(|inject| &*inject.credential.name)
+    }
+
+    pub fn origin(&self) -> String {
+        self.config.upstream.origin.to_string()
+    }
+}
+
+/// A configuration that cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("route {route}")]
+    Upstream {
+        route: String,
+        source: UpstreamError,
+    },
+    #[error("route {route}: the upstream {origin} has no valid authority")]
+    Authority { route: String, origin: String },
+}
+
+impl Plan {
+    /// # Errors
+    /// When an upstream's certificates cannot be read or its name cannot be used.
+    pub fn new(
+        config: &Config,
+        tokens: &TokenService,
+        metrics: &Metrics,
+    ) -> Result<Self, PlanError> {
+        let mut upstreams: Vec<Arc<upstream::Target>> = Vec::new();
+        let mut routes = Vec::with_capacity(config.routes.len());
+        for route in &config.routes {
+            let upstream = place(&mut upstreams, &route.upstream).map_err(|source| {
+                let route = route.name.to_string();
+                PlanError::Upstream { route, source }
+            })?;
+            routes.push(Arc::new(prepare(route, upstream, tokens, metrics)?));
+        }
+        let matters = routes.iter().any(|route| route.matcher.depends_on_path());
+        let keys = routes.iter().flat_map(|route| route.gate.keys());
+        let key_headers = keys.map(|key| key.header.clone()).collect();
+        Ok(Self {
+            routes,
+            upstreams,
+            path_matters: if matters {
+                PathMatters::Yes
+            } else {
+                PathMatters::No
+            },
+            limits: config.limits.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            key_headers,
+        })
+    }
+
+    /// The first route that matches.
+    pub fn find(&self, method: &http::Method, target: &Target<'_>) -> Option<&Arc<Route>> {
+        self.routes
+            .iter()
+            .find(|route| route.matcher.matches(method, &target.host, &target.path))
+    }
+
+    /// The tokens that routes inject.
+    pub fn tokens(&self) -> impl Iterator<Item = TokenHandle> {
+        self.routes.iter().filter_map(|route| route.token.clone())
+    }
+
+    /// Shared keys of all routes.
+    pub fn keys(&self) -> Vec<Arc<Key>> {
+        let gates = self.routes.iter().map(|route| &route.gate);
+        gates.flat_map(Gate::keys).cloned().collect()
+    }
+}
+
+/// Routes with the same upstream, in every respect, share connections.
+fn place(
+    all: &mut Vec<Arc<upstream::Target>>,
+    wanted: &Arc<Upstream>,
+) -> Result<usize, UpstreamError> {
+    if let Some(found) = all.iter().position(|target| target.upstream == *wanted) {
+        return Ok(found);
+    }
+    all.push(Arc::new(upstream::Target::new(Arc::clone(wanted))?));
+    Ok(all.len() - 1)
+}
+
+fn prepare(
+    route: &Arc<config::Route>,
+    upstream: usize,
+    tokens: &TokenService,
+    metrics: &Metrics,
+) -> Result<Route, PlanError> {
+    let origin = &route.upstream.origin;
+    let invalid = || PlanError::Authority {
+        route: route.name.to_string(),
+        origin: origin.to_string(),
+    };
+    let authority: Authority = origin.authority().parse().map_err(|_| invalid())?;
+    let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid())?;
+    let gate = match &route.admit {
+        Admit::Anyone => Gate::Anyone,
+        Admit::Rules(rules) => Gate::Rules(rules.iter().filter_map(Rule::new).collect()),
+        Admit::Local => {
+            let mut hosts = route.matches.hosts.clone();
+            hosts.push(origin.host.clone());
+            Gate::Local { hosts }
+        }
+    };
+    let inject = route.inject.as_ref();
+    let issuer = inject.and_then(|inject| inject.credential.provider.issuer.host_str());
+    Ok(Route {
+        matcher: Matcher::new(&route.matches),
+        gate,
+        token: inject.map(|inject| tokens.handle(&inject.credential, &inject.scopes)),
+        metrics: metrics.route(&route.name),
+        upstream,
+        authority,
+        host,
+        provider_hosts: issuer.map(str::to_ascii_lowercase).into_iter().collect(),
+        config: Arc::clone(route),
+    })
+}

@@ -1,0 +1,168 @@
+//! Which route a request takes: the first whose host, path and method match.
+
+use crate::config::{Glob, Match};
+
+/// A route's conditions, prepared.
+#[derive(Debug)]
+pub(super) struct Matcher {
+    hosts: Vec<HostPattern>,
+    path: PathPattern,
+    methods: Vec<http::Method>,
+}
+
+#[derive(Debug)]
+enum HostPattern {
+    Exact(String),
+    /// `*.` and this, which begins with a dot.
+    Below(String),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum PathPattern {
+    Anything,
+    Segments { segments: Vec<String>, deep: Depth },
+}
+
+/// Whether more segments may follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Exact,
+    AndBelow,
+}
+
+impl Matcher {
+    pub(super) fn new(conditions: &Match) -> Self {
+        let hosts = conditions
+            .hosts
+            .iter()
+            .map(|host| match host.strip_prefix('*') {
+                Some(below) => HostPattern::Below(below.to_owned()),
+                None => HostPattern::Exact(host.clone()),
+            })
+            .collect();
+        let methods = conditions
+            .methods
+            .iter()
+            .filter_map(|name| http::Method::from_bytes(name.as_bytes()).ok())
+            .collect();
+        Self {
+            hosts,
+            path: PathPattern::new(&conditions.path),
+            methods,
+        }
+    }
+
+    /// Whether the path decides anything here.
+    pub(super) fn depends_on_path(&self) -> bool {
+        self.path != PathPattern::Anything
+    }
+
+    /// `host` in lower case without port, `path` canonical.
+    pub(super) fn matches(&self, method: &http::Method, host: &str, path: &str) -> bool {
+        (self.methods.is_empty() || self.methods.contains(method))
+            && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
+            && self.path.matches(path)
+    }
+}
+
+impl HostPattern {
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == host,
+            Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+        }
+    }
+}
+
+impl PathPattern {
+    fn new(glob: &Glob) -> Self {
+        if glob.as_str() == "/**" {
+            return Self::Anything;
+        }
+        let mut segments: Vec<String> = glob.as_str()[1..].split('/').map(Into::into).collect();
+        let deep = if segments.last().is_some_and(|last| last == "**") {
+            segments.pop();
+            Depth::AndBelow
+        } else {
+            Depth::Exact
+        };
+        Self::Segments { segments, deep }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let Self::Segments { segments, deep } = self else {
+            return true;
+        };
+        let mut given = path.strip_prefix('/').unwrap_or(path).split('/');
+        for segment in segments {
+            if !given.next().is_some_and(|text| wild(segment, text)) {
+                return false;
+            }
+        }
+        *deep == Depth::AndBelow || given.next().is_none()
+    }
+}
+
+/// `*` stands for any text, also none.
+fn wild(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(head) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let tail = parts.pop().unwrap_or_default();
+    for part in parts {
+        match text.find(part) {
+            Some(at) => text = &text[at + part.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_patterns() {
+        let table = [
+            ("/**", "/", true),
+            ("/imodels/**", "/imodels", true),
+            ("/imodels/**", "/imodels/", true),
+            ("/imodels/**", "/imodels/1/changesets", true),
+            ("/imodels/**", "/imodelsx", false),
+            ("/imodels/**", "/IMODELS", false),
+            ("/imodels/*", "/imodels/1", true),
+            ("/imodels/*", "/imodels/1/2", false),
+            ("/imodels/*/changesets", "/imodels/1/changesets", true),
+            ("/v*-x/a", "/v1-x/a", true),
+            ("/v*-x/a", "/v1-y/a", false),
+            ("/a*b*c", "/abc", true),
+            ("/a*b*c", "/aXbYbZc", true),
+            ("/a*b*c", "/ac", false),
+            ("/a*a", "/a", false),
+            ("/imodels", "/imodels", true),
+            ("/imodels", "/imodels/", false),
+        ];
+        for (pattern, path, expected) in table {
+            let pattern_of = PathPattern::new(&Glob::parse(pattern).unwrap());
+            assert_eq!(pattern_of.matches(path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_methods() {
+        let matcher = Matcher::new(&Match {
+            hosts: vec!["api.test".into(), "*.example.test".into()],
+            path: Glob::default(),
+            methods: ["GET".to_owned()].into(),
+        });
+        let get = |host| matcher.matches(&http::Method::GET, host, "/");
+        assert!(get("api.test") && get("a.example.test") && get("a.b.example.test"));
+        assert!(!get("example.test") && !get("xexample.test") && !get("api.test.evil"));
+        assert!(!matcher.matches(&http::Method::POST, "api.test", "/"));
+    }
+}

@@ -1,0 +1,305 @@
+//! Connections to one upstream, of one data-plane thread.
+//!
+//! An HTTP/1.1 connection serves one request at a time and waits in the pool between them, an
+//! HTTP/2 connection serves all. A connection that dies before it read its request gives the
+//! request back. Pools belong to one upstream of one configuration on one thread, so that all that
+//! made a connection trustworthy is the same for whoever takes it.
+
+use std::{sync::Arc, time::Duration};
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use rustls::ClientConfig;
+use rustls_pki_types::{InvalidDnsNameError, ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+use tokio_rustls::TlsConnector;
+
+use super::failure::ConnectError;
+use crate::{
+    config::{Upstream, UpstreamProtocol},
+    http::body::OutgoingBody,
+    net::dial,
+    shutdown::spawn_on_worker,
+    tls::{TlsError, client::client_config},
+};
+
+type Http1 = http1::SendRequest<OutgoingBody>;
+type Http2 = http2::SendRequest<OutgoingBody>;
+
+/// Fields of an upstream's answer. hyper's own limit of 100 is less than some services send.
+const MAX_FIELDS: usize = 256;
+
+/// An upstream that cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("{0} is no name that a certificate can have")]
+    ServerName(String, #[source] InvalidDnsNameError),
+}
+
+/// What all threads share of an upstream.
+#[derive(Debug)]
+pub struct Target {
+    pub upstream: Arc<Upstream>,
+    tls: Option<TlsTarget>,
+}
+
+#[derive(Debug)]
+struct TlsTarget {
+    name: ServerName<'static>,
+    /// Offers what the route wants.
+    any: Arc<ClientConfig>,
+    /// Offers HTTP/1.1 only: upgrades exist nowhere else.
+    http1: Arc<ClientConfig>,
+}
+
+impl Target {
+    /// # Errors
+    /// When the upstream's TLS settings cannot be used.
+    pub fn new(upstream: Arc<Upstream>) -> Result<Self, UpstreamError> {
+        if !upstream.origin.https {
+            return Ok(Self {
+                upstream,
+                tls: None,
+            });
+        }
+        let name = upstream
+            .tls
+            .server_name
+            .as_ref()
+            .unwrap_or(&upstream.origin.host);
+        let name = ServerName::try_from(name.clone())
+            .map_err(|source| UpstreamError::ServerName(name.clone(), source))?;
+        let offered: &[&[u8]] = match upstream.protocol {
+            UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
+            UpstreamProtocol::Http1 => &[b"http/1.1"],
+            UpstreamProtocol::Http2 => &[b"h2"],
+        };
+        let tls = TlsTarget {
+            name,
+            any: client_config(&upstream.tls, offered)?,
+            http1: client_config(&upstream.tls, &[b"http/1.1"])?,
+        };
+        Ok(Self {
+            upstream,
+            tls: Some(tls),
+        })
+    }
+}
+
+/// What a request needs of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    Any,
+    /// An upgrade follows: HTTP/1.1, and nobody else's afterwards.
+    Upgrade,
+}
+
+/// Whether an idle connection may serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    Any,
+    New,
+}
+
+/// Connections of one thread to one upstream.
+#[derive(Debug)]
+pub struct Pool {
+    target: Arc<Target>,
+    idle: Mutex<Vec<Idle>>,
+    http2: Mutex<Option<Http2>>,
+    /// Held while an HTTP/2 connection is made: all wait for the one.
+    making_http2: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: Http1,
+    since: Instant,
+}
+
+/// A connection that a request may be sent on.
+pub enum Connection {
+    Http1 { sender: Http1, reused: bool },
+    Http2(Http2),
+}
+
+impl Pool {
+    pub fn new(target: Arc<Target>) -> Self {
+        Self {
+            target,
+            idle: Mutex::default(),
+            http2: Mutex::default(),
+            making_http2: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub fn upstream(&self) -> &Upstream {
+        &self.target.upstream
+    }
+
+    /// An idle connection, or a new one.
+    ///
+    /// # Errors
+    /// When the upstream cannot be connected to within its connect timeout.
+    pub async fn connection(&self, need: Need, age: Age) -> Result<Connection, ConnectError> {
+        if need == Need::Any && age == Age::Any {
+            if let Some(sender) = self.take_idle() {
+                return Ok(Connection::Http1 {
+                    sender,
+                    reused: true,
+                });
+            }
+            if let Some(sender) = self.shared_http2() {
+                return Ok(Connection::Http2(sender));
+            }
+        }
+        let limit = self.target.upstream.connect_timeout;
+        tokio::time::timeout(limit, self.connect(need))
+            .await
+            .unwrap_or(Err(ConnectError::Timeout(limit)))
+    }
+
+    /// Gives a connection back whose answer has been read to its end.
+    pub fn give_back(&self, sender: Http1) {
+        if sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        if idle.len() < self.target.upstream.idle_connections {
+            idle.push(Idle {
+                sender,
+                since: now(),
+            });
+        }
+    }
+
+    /// Closes connections that were idle too long.
+    pub fn prune(&self) {
+        let limit = self.target.upstream.idle_timeout;
+        let now = now();
+        self.idle
+            .lock()
+            .retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < limit);
+    }
+
+    /// The one used last: the others may then become idle long enough to be closed.
+    fn take_idle(&self) -> Option<Http1> {
+        let limit = self.target.upstream.idle_timeout;
+        let mut idle = self.idle.lock();
+        let mut at = idle.len();
+        while at > 0 {
+            at -= 1;
+            let sender = &idle[at].sender;
+            if sender.is_closed() || now().duration_since(idle[at].since) >= limit {
+                idle.swap_remove(at);
+            } else if sender.is_ready() {
+                return Some(idle.remove(at).sender);
+            }
+            // neither: an answer came before its request was sent to the end; it stays for later
+        }
+        None
+    }
+
+    fn shared_http2(&self) -> Option<Http2> {
+        let mut shared = self.http2.lock();
+        match shared.as_ref() {
+            Some(sender) if sender.is_closed() => {
+                *shared = None;
+                None
+            }
+            other => other.cloned(),
+        }
+    }
+
+    async fn connect(&self, need: Need) -> Result<Connection, ConnectError> {
+        if need == Need::Any && self.target.upstream.protocol == UpstreamProtocol::Http2 {
+            let _making = self.making_http2.lock().await;
+            // somebody else may have made it while we waited
+            if let Some(sender) = self.shared_http2() {
+                return Ok(Connection::Http2(sender));
+            }
+            return self.dial(need).await;
+        }
+        self.dial(need).await
+    }
+
+    async fn dial(&self, need: Need) -> Result<Connection, ConnectError> {
+        let upstream = &self.target.upstream;
+        let origin = &upstream.origin;
+        let stream = dial::tcp(&origin.host, origin.port, &upstream.tls.addresses).await?;
+        let Some(tls) = &self.target.tls else {
+            return match (upstream.protocol, need) {
+                (UpstreamProtocol::Http2, Need::Any) => self.http2(stream).await,
+                _ => http1(stream).await,
+            };
+        };
+        let config = match need {
+            Need::Any => &tls.any,
+            Need::Upgrade => &tls.http1,
+        };
+        let stream = TlsConnector::from(Arc::clone(config))
+            .connect(tls.name.clone(), stream)
+            .await
+            .map_err(ConnectError::Tls)?;
+        let settled = stream.get_ref().1.alpn_protocol();
+        match (settled == Some(b"h2"), upstream.protocol, need) {
+            (true, _, _) => self.http2(stream).await,
+            (false, UpstreamProtocol::Http2, Need::Any) => Err(ConnectError::NoHttp2),
+            (false, _, _) => http1(stream).await,
+        }
+    }
+
+    async fn http2<I>(&self, io: I) -> Result<Connection, ConnectError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Some(Duration::from_secs(30)))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(ConnectError::Http)?;
+        spawn_on_worker(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection to an upstream ended");
+            }
+        });
+        *self.http2.lock() = Some(sender.clone());
+        Ok(Connection::Http2(sender))
+    }
+}
+
+async fn http1<I>(io: I) -> Result<Connection, ConnectError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(MAX_FIELDS)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(ConnectError::Http)?;
+    spawn_on_worker(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection to an upstream ended");
+        }
+    });
+    Ok(Connection::Http1 {
+        sender,
+        reused: false,
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "age of a socket, no fact about a token"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
