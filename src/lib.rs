@@ -1,5 +1,19 @@
 //! itwin-auth-proxy: gives software that knows nothing of OAuth valid access tokens for iTwin
 //! services.
+//!
+//! **Floors**, from the ground up; each imports only what stands below it (`ARCHITECTURE.md` has
+//! the table, `tests/architecture.rs` checks it):
+//!
+//! - ground: [`secret`], [`clock`], [`caller`], [`backoff`], [`shutdown`], [`health`],
+//!   [`metrics`], [`telemetry`];
+//! - [`config`], then [`net`] and [`tls`], then [`http`];
+//! - `oauth` speaks the protocol, [`tokens`] keeps its results fresh;
+//! - `proxy` is the life of a request, `listen` accepts its connection;
+//! - [`admin`] and [`sandbox`] are wings; `app` builds everything, `cli` is what a person types.
+//!
+//! **A request** stays on the thread that accepted it, and passes through `proxy` in an order that
+//! one function states. **State** has one writer each, and snapshots for readers: tokens are written
+//! by the worker in [`tokens`], read by every request without a lock.
 
 pub mod admin;
 pub mod app;
