@@ -20,5 +20,5 @@ USER 65532:65532
 # (deploy/compose), or admit callers explicitly.
 ENTRYPOINT ["/usr/local/bin/itwin-auth-proxy"]
 CMD ["run"]
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --start-interval=1s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=3s --start-period=2s --retries=3 \
   CMD ["/usr/local/bin/itwin-auth-proxy", "probe"]
