@@ -61,8 +61,7 @@ impl Server {
             .http1()
             .half_close(false)
             .max_headers(limits.header_count.saturating_mul(HEADER_SLACK))
-            .max_buf_size(header_bytes.max(MIN_BUFFER))
-            .pipeline_flush(true);
+            .max_buf_size(header_bytes.max(MIN_BUFFER));
         builder
             .http2()
             .timer(TokioTimer::new())

@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use tokio::time::{Sleep, sleep};
 
 use super::{record::Record, upstream::Pool};
 use crate::http::{
@@ -44,21 +45,28 @@ pub struct Relay {
     inner: Incoming,
     lease: Lease,
     idle: IdleTimer,
+    left: Option<Pin<Box<Sleep>>>,
 }
 
 impl Relay {
-    pub fn new(inner: Incoming, lease: Lease, idle: Duration) -> Self {
+    /// `idle` without a byte, `left` of the whole request's time, break it off.
+    pub fn new(inner: Incoming, lease: Lease, idle: Duration, left: Option<Duration>) -> Self {
         Self {
             inner,
             lease,
             idle: IdleTimer::new(idle),
+            left: left.map(|left| Box::pin(sleep(left))),
         }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the upstream sent no byte of the body in {0:?}")]
-struct Stalled(Duration);
+enum Late {
+    #[error("the upstream sent no byte of the body in {0:?}")]
+    Stalled(Duration),
+    #[error("the request took longer than its route allows")]
+    Total,
+}
 
 impl Body for Relay {
     type Data = Bytes;
@@ -69,9 +77,14 @@ impl Body for Relay {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if let Some(left) = &mut this.left
+            && left.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(Late::Total.into())));
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
             ready!(this.idle.poll_idle(cx));
-            return Poll::Ready(Some(Err(Stalled(this.idle.after()).into())));
+            return Poll::Ready(Some(Err(Late::Stalled(this.idle.after()).into())));
         };
         this.idle.touch();
         if frame.is_none() {

@@ -27,6 +27,8 @@ pub enum Failure {
     HostMismatch,
     #[error("the path can be read in more than one way")]
     AmbiguousPath,
+    #[error("the body's length is said in two ways")]
+    Framing,
     #[error("the header fields are larger or more than the limit")]
     HeaderTooLarge,
     #[error("the body is larger than the limit")]
@@ -166,6 +168,12 @@ impl Failure {
                 "http_request_error",
                 "The path contains an encoded slash or dot, a backslash, a semicolon or a dot segment, which services read differently. Send it in its plain form.",
             ),
+            Self::Framing => (
+                400,
+                "AmbiguousLength",
+                "http_request_error",
+                "The request says the length of its body in two ways.",
+            ),
             Self::HeaderTooLarge => (
                 431,
                 "HeaderTooLarge",
@@ -294,7 +302,7 @@ impl Failure {
     fn ends_connection(&self) -> bool {
         matches!(
             self,
-            Self::BodyTooLarge | Self::BodyStalled | Self::BodyBroken
+            Self::BodyTooLarge | Self::BodyStalled | Self::BodyBroken | Self::Framing
         )
     }
 

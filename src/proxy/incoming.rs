@@ -1,6 +1,8 @@
 //! The upstream's answer as the caller gets it: hop-by-hop fields off, links pointed back at us,
 //! login pages refused.
 
+use std::time::Duration;
+
 use http::{
     HeaderValue, Method, Response, StatusCode, Uri,
     header::{ACCEPT, CONTENT_TYPE, LOCATION},
@@ -54,7 +56,8 @@ impl WantsPage {
     }
 }
 
-/// Makes the caller's answer of the upstream's.
+/// Makes the caller's answer of the upstream's; its body may take what is `left` of the request's
+/// time, if that is limited.
 ///
 /// # Errors
 /// When it is a login page where the route expects an API.
@@ -63,6 +66,7 @@ pub(super) fn clean(
     permit: &Permit,
     asked: &Asked,
     injects: Injects,
+    left: Option<Duration>,
 ) -> Result<Response<Answer>, Failure> {
     let route = permit.route();
     let (mut parts, body) = exchanged.response.into_parts();
@@ -81,7 +85,7 @@ pub(super) fn clean(
             });
         }
     }
-    let body = Relay::new(body, exchanged.lease, config.timeouts.idle);
+    let body = Relay::new(body, exchanged.lease, config.timeouts.idle, left);
     let response = Response::from_parts(parts, body);
     let to = match &config.links {
         LinkRewriting::Off => None,

@@ -28,7 +28,10 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode, Version,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
 use hyper::body::Incoming;
 
 pub use self::{
@@ -139,6 +142,7 @@ impl Proxy {
         let slot = Slot::take(&self.under_way, self.plan.limits.requests);
         record.slot(slot.ok_or(Failure::Overloaded)?);
         check_size(request.headers(), request.uri(), &self.plan.limits)?;
+        check_framing(&request)?;
         check_method(request.method())?;
         let target = Target::read(&request, self.plan.path_matters)?;
         let route = self
@@ -186,11 +190,16 @@ impl Proxy {
                 });
             };
             let upstream = hyper::upgrade::on(&mut exchanged.response);
-            upgrade::join(caller, upstream, self.stop.clone());
+            upgrade::join(caller, upstream, self.connection(), self.stop.clone());
             record.passes(status.as_u16());
             return Ok(exchanged.response.map(|_| Answer::own(bytes::Bytes::new())));
         }
-        let response = incoming::clean(exchanged, permit, asked, outgoing.injects)?;
+        let timeouts = permit.route().config.timeouts;
+        let left = timeouts.total.map(|total| {
+            let now = self.observer.clock.now().mono;
+            total.saturating_sub(now.saturating_duration_since(record.begun().mono))
+        });
+        let response = incoming::clean(exchanged, permit, asked, outgoing.injects, left)?;
         record.passes(status.as_u16());
         Ok(response)
     }
@@ -252,6 +261,17 @@ fn check_size(headers: &HeaderMap, uri: &http::Uri, limits: &Limits) -> Result<(
     let line = uri.path().len() + uri.query().map_or(0, str::len);
     if headers.len() > limits.header_count || fields + line > limits.header_bytes {
         return Err(Failure::HeaderTooLarge);
+    }
+    Ok(())
+}
+
+/// A length said in two ways is how requests are smuggled (RFC 9112 section 6.1); HTTP/1.0 has one
+/// way only.
+fn check_framing<B>(request: &Request<B>) -> Result<(), Failure> {
+    let headers = request.headers();
+    let encoded = headers.contains_key(TRANSFER_ENCODING);
+    if encoded && (headers.contains_key(CONTENT_LENGTH) || request.version() == Version::HTTP_10) {
+        return Err(Failure::Framing);
     }
     Ok(())
 }

@@ -113,6 +113,11 @@ impl Outgoing {
         }
         if !route.config.upstream.preserve_host {
             headers.remove(HOST);
+        } else if !headers.contains_key(HOST)
+            && let Some(authority) = uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            headers.insert(HOST, host);
         }
         let need = match hop.upgrade {
             Upgrade::WebSocket if upgrade.is_some() => {
