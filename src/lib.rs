@@ -26,6 +26,7 @@ pub mod http;
 pub mod listen;
 pub mod metrics;
 pub mod net;
+pub mod oauth;
 pub mod proxy;
 pub mod sandbox;
 pub mod secret;

@@ -81,6 +81,8 @@ struct Failing {
     backoff: Backoff,
     until: Deadline,
     standing: Standing,
+    /// What the fetch was for.
+    purpose: Purpose,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +102,6 @@ struct Rejections {
 }
 
 /// How a failure is dealt with.
-#[allow(dead_code)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Class {
     /// Tried again soon.
@@ -225,7 +226,10 @@ impl Cell {
         if self.fetch != Fetch::Idle || unused > self.idle_after() {
             return end;
         }
-        let renew = self.held.map_or(Duration::ZERO, |h| h.renew.remaining(now));
+        let renew = match (self.held, self.second_try()) {
+            (Some(held), None) => held.renew.remaining(now),
+            (None, _) | (_, Some(_)) => Duration::ZERO,
+        };
         let allowed = self
             .failing
             .map_or(Duration::ZERO, |f| f.until.remaining(now));
@@ -324,7 +328,10 @@ impl Cell {
         now: Moment,
         rng: &mut impl Rng,
     ) {
-        self.fetch = Fetch::Idle;
+        let purpose = match std::mem::take(&mut self.fetch) {
+            Fetch::Running(purpose) => purpose,
+            Fetch::Idle => Purpose::Renew,
+        };
         let same = self.failing.filter(|failing| {
             pace(failing.class).0 == pace(class).0 // else start over
         });
@@ -349,6 +356,7 @@ impl Cell {
             backoff,
             until: now.plus(wait),
             standing,
+            purpose,
         });
     }
 
@@ -357,8 +365,10 @@ impl Cell {
             self.held = None;
         }
         let old = self.held.is_none_or(|held| held.renew.passed(now));
-        if old && unused <= self.idle_after() && self.backing_off(now).is_none() {
-            return self.start(Purpose::Renew, Urgency::Background);
+        let owed = self.second_try();
+        let wanted = owed.or(old.then_some(Purpose::Renew))?;
+        if unused <= self.idle_after() && self.backing_off(now).is_none() {
+            return self.start(wanted, Urgency::Background);
         }
         None
     }
@@ -377,6 +387,12 @@ impl Cell {
 
     fn backing_off(&self, now: Moment) -> Option<Failing> {
         self.failing.filter(|failing| !failing.until.passed(now))
+    }
+
+    /// The attempt that those who wait were not told a failure for.
+    fn second_try(&self) -> Option<Purpose> {
+        let doubtful = self.failing.filter(|f| f.standing == Standing::Doubtful);
+        doubtful.map(|failing| failing.purpose)
     }
 
     fn replaced_in_vain(&self, now: Moment) -> Option<Deadline> {

@@ -5,15 +5,19 @@
 //! away never cancels a fetch. No token is served past its expiry, ever; none is fetched that
 //! nobody uses.
 
+mod atomic;
 mod cell;
+mod endpoints;
 mod entry;
 mod error;
 mod handle;
 mod key;
+mod material;
 mod providers;
 mod queue;
 mod record;
 mod registry;
+mod rotation;
 mod source;
 mod store;
 mod worker;
@@ -69,7 +73,7 @@ impl TokenService {
         store: Option<&TokenStore>,
         rng: StdRng,
     ) -> Self {
-        let source = Arc::new(Providers::new(clock.clone()));
+        let source = Arc::new(Providers::new(clock.clone(), shutdown.clone()));
         Self::start_with(source, clock, metrics, shutdown, store, rng)
     }
 
@@ -213,38 +217,4 @@ fn describe(shared: &Shared, now: Moment) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{
-        ClientAuth, ClientTls, Endpoints, Grant, Provider, ProviderTimeouts, SecretPair,
-        SecretSource,
-    };
-    use crate::secret::Secret;
-
-    pub(super) fn credential() -> Credential {
-        Credential {
-            name: "agent".into(),
-            provider: Arc::new(Provider {
-                name: "bentley".into(),
-                issuer: "https://ims.example".parse().unwrap(),
-                endpoints: Endpoints::Discover { also: Vec::new() },
-                tls: ClientTls::default(),
-                timeouts: ProviderTimeouts {
-                    connect: Duration::from_secs(5),
-                    total: Duration::from_secs(10),
-                },
-            }),
-            client_id: "service-1".into(),
-            auth: ClientAuth::Basic(SecretPair {
-                current: SecretSource::Value {
-                    secret: Secret::new("s3cret"),
-                    variable: None,
-                },
-                previous: None,
-            }),
-            grant: Grant::ClientCredentials,
-            scopes: ScopeSet::new(["itwin-platform"]),
-            extra: std::collections::BTreeMap::new(),
-        }
-    }
-}
+mod tests;

@@ -1,44 +1,351 @@
-//! Tokens from real providers.
+//! Tokens from real providers: secrets read, endpoint found, exchange made, refresh token saved.
 
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, FutureExt, ready};
+use aws_lc_rs::rand;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::{BoxFuture, FutureExt};
+use http::HeaderValue;
+use tokio::{task::spawn_blocking, time::timeout};
+use tracing::warn;
+use url::Url;
 
 use super::{
-    cell::Class,
-    source::{Failure, Fingerprint, Granted, Source},
+    cell,
+    endpoints::Endpoints,
+    material::{AuthMaterial, Material, MaterialError, fingerprint, redact},
+    rotation::{Rotations, Sendable},
+    source::{Failure, Fingerprint, Granted, SecretInUse, Source},
 };
 use crate::{
-    clock::Clock,
-    config::{Credential, ScopeSet},
+    clock::{Clock, Moment},
+    config::{Assertion, ClientAuth, Credential, Grant, ScopeSet},
+    http::client::chain,
+    oauth::{
+        AssertionError, Class, DiscoveryError, ExchangeError, Issued, Note, Proof, TokenRequest,
+        client_auth, grant,
+    },
+    secret::Secret,
+    shutdown::Shutdown,
 };
 
-pub(super) struct Providers;
+/// Goes out to providers. Clones share what was learned of them.
+#[derive(Debug, Clone)]
+pub(super) struct Providers {
+    clock: Clock,
+    endpoints: Endpoints,
+    rotations: Rotations,
+}
+
+/// Why there is no token, before it is told to anybody.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error(transparent)]
+    Material(#[from] MaterialError),
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    #[error(transparent)]
+    Assertion(#[from] AssertionError),
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    #[error("the system has no randomness")]
+    Randomness,
+    #[error("no token within {0:?}")]
+    Late(std::time::Duration),
+    #[error("a file could not be read to its end")]
+    Broken,
+}
+
+/// What one fetch works with.
+struct Fetch<'a> {
+    credential: &'a Credential,
+    scopes: &'a ScopeSet,
+    material: &'a Material,
+    refresh: Option<&'a Sendable>,
+}
 
 impl Providers {
-    pub(super) fn new(_clock: Clock) -> Self {
-        Self
+    pub(super) fn new(clock: Clock, shutdown: Shutdown) -> Self {
+        Self {
+            endpoints: Endpoints::new(clock.clone(), shutdown),
+            clock,
+            rotations: Rotations::default(),
+        }
+    }
+
+    async fn granted(
+        self,
+        credential: Arc<Credential>,
+        scopes: ScopeSet,
+    ) -> Result<Granted, Failure> {
+        let (this, reading) = (self.clone(), credential.clone());
+        let read = spawn_blocking(move || {
+            // first, so that a change in between is seen as one
+            let fingerprint = fingerprint(&reading);
+            (
+                fingerprint,
+                Material::read(&reading),
+                this.refresh_token(&reading),
+            )
+        });
+        let failure = |error: FetchError, fingerprint, secrets: &[&Secret]| {
+            let clean = |text: &str| redact(text, secrets.iter().copied());
+            error.failure(&credential, fingerprint, clean)
+        };
+        let Ok((fingerprint, material, refresh)) = read.await else {
+            return Err(failure(FetchError::Broken, None, &[]));
+        };
+        let fingerprint = Some(fingerprint);
+        let (material, refresh) = match (material, refresh) {
+            (Ok(material), Ok(refresh)) => (material, refresh),
+            (Err(error), _) | (_, Err(error)) => {
+                return Err(failure(error.into(), fingerprint, &[]));
+            }
+        };
+        let fetch = Fetch {
+            credential: &credential,
+            scopes: &scopes,
+            material: &material,
+            refresh: refresh.as_ref(),
+        };
+        match self.exchange(&fetch).await {
+            Ok((issued, secret, since)) => Ok(granted(&scopes, &issued, secret, since)),
+            Err(error) => {
+                let sent = refresh.as_ref().map(|refresh| &refresh.token);
+                let clean = |text: &str| redact(&material.redact(text), sent);
+                Err(error.failure(&credential, fingerprint, clean))
+            }
+        }
+    }
+
+    /// The network part has the provider's time; what must be saved is saved, however long it
+    /// takes.
+    async fn exchange(
+        &self,
+        fetch: &Fetch<'_>,
+    ) -> Result<(Issued, SecretInUse, Moment), FetchError> {
+        let total = fetch.credential.provider.timeouts.total;
+        let exchanged = timeout(total, self.ask(fetch)).await;
+        let (issued, secret, since) = exchanged.map_err(|_| FetchError::Late(total))??;
+        for note in &issued.notes {
+            warn_of(*note, fetch.credential);
+        }
+        if let (Grant::RefreshToken { file }, Some(sent)) = (&fetch.credential.grant, fetch.refresh)
+        {
+            let (this, file, sent) = (self.rotations.clone(), file.clone(), sent.clone());
+            let newest = issued.refresh.clone();
+            let saved = spawn_blocking(move || match newest {
+                Some(newest) => this.save(&file, &sent, &newest),
+                None => this.save_again(&file, &sent),
+            });
+            saved.await.map_err(|_| FetchError::Broken)?;
+        }
+        Ok((issued, secret, since))
+    }
+
+    async fn ask(&self, fetch: &Fetch<'_>) -> Result<(Issued, SecretInUse, Moment), FetchError> {
+        let endpoint = self
+            .endpoints
+            .of(fetch.credential, &fetch.material.http)
+            .await?;
+        let mut proofs = self.proofs(fetch, &endpoint)?.into_iter().peekable();
+        while let Some((secret, proof)) = proofs.next() {
+            let since = self.clock.now();
+            match fetch.once(&endpoint, &proof, since).await {
+                Ok(issued) => return Ok((issued, secret, since)),
+                Err(error) if error.is_invalid_client() && proofs.peek().is_some() => {}
+                Err(error) => {
+                    if error.is_wrong_address() {
+                        self.endpoints.doubt(&fetch.credential.provider);
+                    }
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(FetchError::Broken)
+    }
+
+    /// The proofs to try, in order.
+    fn proofs(
+        &self,
+        fetch: &Fetch<'_>,
+        endpoint: &Url,
+    ) -> Result<Vec<(SecretInUse, Proof)>, FetchError> {
+        let each = |all: &[(SecretInUse, Secret)], proof: fn(Secret) -> Proof| {
+            all.iter()
+                .map(|(which, secret)| (*which, proof(secret.clone())))
+                .collect()
+        };
+        let one = |proof| vec![(SecretInUse::Current, proof)];
+        Ok(match (&fetch.material.auth, &fetch.credential.auth) {
+            (AuthMaterial::Basic(all), _) => each(all, Proof::Basic),
+            (AuthMaterial::Post(all), _) => each(all, Proof::Post),
+            (AuthMaterial::Assertion(jwt), _) => one(Proof::Assertion(jwt.clone())),
+            (AuthMaterial::SigningKey(pem), ClientAuth::Assertion(Assertion::Signed(key))) => {
+                let audience = key.audience.as_deref().unwrap_or(endpoint.as_str());
+                let client_id = &fetch.credential.client_id;
+                let (jti, now) = (fresh_id()?, self.clock.now());
+                one(client_auth::sign(key, pem, client_id, audience, &jti, now)?)
+            }
+            (AuthMaterial::None | AuthMaterial::SigningKey(_), _) => one(Proof::None),
+        })
+    }
+
+    fn refresh_token(&self, credential: &Credential) -> Result<Option<Sendable>, MaterialError> {
+        match &credential.grant {
+            Grant::RefreshToken { file } => self.rotations.read(file).map(Some),
+            Grant::ClientCredentials | Grant::Password { .. } => Ok(None),
+        }
     }
 }
 
 impl Source for Providers {
     fn fetch(
         &self,
-        _credential: Arc<Credential>,
-        _scopes: ScopeSet,
+        credential: Arc<Credential>,
+        scopes: ScopeSet,
     ) -> BoxFuture<'static, Result<Granted, Failure>> {
-        ready(Err(Failure {
-            class: Class::Fatal,
-            label: "fatal",
-            reason: "token requests are not built yet".into(),
-            detail: String::new(),
-            retry_after: None,
-            fingerprint: None,
-        }))
-        .boxed()
+        self.clone().granted(credential, scopes).boxed()
     }
 
-    fn fingerprint(&self, _credential: Arc<Credential>) -> BoxFuture<'static, Fingerprint> {
-        ready(Fingerprint::default()).boxed()
+    fn fingerprint(&self, credential: Arc<Credential>) -> BoxFuture<'static, Fingerprint> {
+        async move {
+            let look = spawn_blocking(move || fingerprint(&credential));
+            look.await.unwrap_or_default()
+        }
+        .boxed()
     }
+}
+
+impl Fetch<'_> {
+    async fn once(
+        &self,
+        endpoint: &Url,
+        proof: &Proof,
+        now: Moment,
+    ) -> Result<Issued, ExchangeError> {
+        let request = TokenRequest {
+            endpoint,
+            client_id: &self.credential.client_id,
+            proof,
+            scopes: self.scopes,
+            extra: &self.credential.extra,
+        };
+        let http = &self.material.http;
+        match (
+            &self.credential.grant,
+            &self.material.password,
+            self.refresh,
+        ) {
+            (Grant::Password { username, .. }, Some(password), _) => {
+                grant::password::exchange(&request, username, password, http, now).await
+            }
+            (Grant::RefreshToken { .. }, _, Some(refresh)) => {
+                grant::refresh_token::exchange(&request, &refresh.token, http, now).await
+            }
+            _ => grant::client_credentials::exchange(&request, http, now).await,
+        }
+    }
+}
+
+fn granted(scopes: &ScopeSet, issued: &Issued, secret: SecretInUse, since: Moment) -> Granted {
+    // a b64token is a legal header value
+    let header = HeaderValue::from_str(&format!("Bearer {}", issued.access.expose()));
+    let mut header = header.unwrap_or(HeaderValue::from_static(""));
+    header.set_sensitive(true);
+    let missing = issued
+        .scopes
+        .as_ref()
+        .map(|granted| granted.missing(scopes));
+    Granted {
+        header,
+        since,
+        life: issued.life,
+        missing: missing.unwrap_or_default(),
+        secret,
+    }
+}
+
+impl FetchError {
+    fn failure(
+        self,
+        credential: &Credential,
+        fingerprint: Option<Fingerprint>,
+        clean: impl Fn(&str) -> String,
+    ) -> Failure {
+        let host = credential.provider.issuer.host_str().unwrap_or_default();
+        let ends = matches!(credential.grant, Grant::RefreshToken { .. });
+        let (class, label, reason) = match &self {
+            Self::Material(_) | Self::Broken => (
+                cell::Class::Transient,
+                "secret",
+                "a file that the token request needs cannot be used".to_owned(),
+            ),
+            Self::Assertion(_) | Self::Randomness => (
+                cell::Class::Fatal,
+                "secret",
+                "the private key of the client cannot be used".to_owned(),
+            ),
+            Self::Discovery(DiscoveryError::Client(error)) => {
+                (slow(error.class()), error.class(), error.to_string())
+            }
+            Self::Discovery(error) => (cell::Class::Transient, "discovery", error.to_string()),
+            Self::Late(_) => (
+                cell::Class::Slow,
+                "timeout",
+                format!("the provider {host} did not answer in time"),
+            ),
+            Self::Exchange(error) => {
+                let class = match error.class() {
+                    Class::Transient => slow(error.label()),
+                    Class::Fatal => cell::Class::Fatal,
+                    Class::InvalidGrant if ends => cell::Class::Ended,
+                    Class::InvalidGrant => cell::Class::InvalidGrant,
+                };
+                (class, error.label(), error.reason())
+            }
+        };
+        let retry_after = match &self {
+            Self::Exchange(error) => error.retry_after(),
+            _ => None,
+        };
+        Failure {
+            class,
+            label,
+            reason: reason.into(),
+            detail: clean(&chain(&self)),
+            retry_after,
+            fingerprint,
+        }
+    }
+}
+
+fn slow(label: &str) -> cell::Class {
+    match label {
+        "timeout" => cell::Class::Slow,
+        _ => cell::Class::Transient,
+    }
+}
+
+fn warn_of(note: Note, credential: &Credential) {
+    let credential = &credential.name;
+    match note {
+        Note::NoLifetime => warn!(
+            target: "itwin_auth_proxy::tokens",
+            %credential,
+            "the provider does not say how long the token lives; five minutes are assumed"
+        ),
+        Note::NoTokenType => warn!(
+            target: "itwin_auth_proxy::tokens",
+            %credential,
+            "the provider does not say what type the token is; Bearer is assumed"
+        ),
+    }
+}
+
+/// 128 random bits.
+fn fresh_id() -> Result<String, FetchError> {
+    let mut id = [0_u8; 16];
+    rand::fill(&mut id).map_err(|_| FetchError::Randomness)?;
+    Ok(URL_SAFE_NO_PAD.encode(id))
 }

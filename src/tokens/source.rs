@@ -42,7 +42,6 @@ pub(super) struct Granted {
 }
 
 /// Which of two secrets the provider accepts.
-#[allow(dead_code)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SecretInUse {
     Current,

@@ -1,8 +1,192 @@
-//! The sealed file.
-use super::Tokens;
-use crate::config::TokenStore;
+//! The sealed file: AES-256-GCM with a key derived from the configured secret.
+//!
+//! `magic ‖ version ‖ salt ‖ nonce ‖ sealed tokens`; what stands before the nonce is authenticated
+//! too. The salt is new with every write, so no key is ever used twice. A file that cannot be
+//! opened is put aside, never repaired and never a reason to stop.
 
-pub(super) fn load(_config: &TokenStore) -> Tokens {
-    Tokens::new()
+use std::{fs, io, path::PathBuf, time::Duration};
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    error::Unspecified,
+    hkdf::{HKDF_SHA256, Salt},
+    rand,
+};
+use tracing::{error, info, warn};
+use zeroize::Zeroizing;
+
+use super::{Stored, Tokens};
+use crate::{
+    config::{TokenStore, secret::SecretError},
+    secret::Secret,
+    tokens::atomic,
+};
+
+const TARGET: &str = "itwin_auth_proxy::tokens";
+const MAGIC: &[u8; 8] = b"itwin-ap";
+const VERSION: u8 = 1;
+const SALT: usize = 32;
+const HEAD: usize = MAGIC.len() + 1 + SALT;
+/// What the key is for; another purpose must derive another key.
+const PURPOSE: &[u8] = b"itwin-auth-proxy token store, AES-256-GCM";
+/// Thousands of tokens.
+const FILE_MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A store that cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum StoreError {
+    #[error(transparent)]
+    Key(#[from] SecretError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it is not a token store of this version, was sealed with another key, or is damaged")]
+    Foreign,
+    #[error("sealing failed")]
+    Seal,
 }
-pub(super) fn save(_config: &TokenStore, _tokens: &Tokens) {}
+
+/// What the file holds; nothing, when there is none or it cannot be used.
+pub(super) fn load(config: &TokenStore) -> Tokens {
+    let path = config.path.display();
+    match read(config) {
+        Ok(tokens) => {
+            info!(target: TARGET, file = %path, tokens = tokens.len(), "token store opened");
+            tokens
+        }
+        Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Tokens::new(),
+        Err(StoreError::Foreign) => {
+            let aside = aside(config);
+            let moved = fs::rename(&config.path, &aside).is_ok();
+            warn!(
+                target: TARGET,
+                file = %path,
+                moved_to = %if moved { aside.display().to_string() } else { "nowhere".into() },
+                error = %StoreError::Foreign,
+                "the token store cannot be opened; starting without"
+            );
+            Tokens::new()
+        }
+        Err(error) => {
+            warn!(
+                target: TARGET,
+                file = %path,
+                %error,
+                "the token store cannot be read; starting without"
+            );
+            Tokens::new()
+        }
+    }
+}
+
+/// Replaces the file.
+pub(super) fn save(config: &TokenStore, tokens: &Tokens) {
+    if let Err(error) = write(config, tokens) {
+        error!(
+            target: TARGET,
+            file = %config.path.display(),
+            %error,
+            "the token store cannot be written; tokens do not survive a restart"
+        );
+    }
+}
+
+fn aside(config: &TokenStore) -> PathBuf {
+    let mut name = config.path.clone().into_os_string();
+    name.push(".unusable");
+    name.into()
+}
+
+fn read(config: &TokenStore) -> Result<Tokens, StoreError> {
+    if fs::metadata(&config.path)?.len() > FILE_MAX_BYTES {
+        return Err(StoreError::Foreign);
+    }
+    let file = fs::read(&config.path)?;
+    open(&file, &config.key.read()?)
+}
+
+fn write(config: &TokenStore, tokens: &Tokens) -> Result<(), StoreError> {
+    let sealed = seal(tokens, &config.key.read()?)?;
+    Ok(atomic::replace(&config.path, &sealed)?)
+}
+
+fn seal(tokens: &Tokens, secret: &Secret) -> Result<Vec<u8>, StoreError> {
+    let (mut salt, mut nonce) = ([0; SALT], [0; NONCE_LEN]);
+    rand::fill(&mut salt).map_err(|_| StoreError::Seal)?;
+    rand::fill(&mut nonce).map_err(|_| StoreError::Seal)?;
+    let mut file = Vec::from(MAGIC);
+    file.push(VERSION);
+    file.extend_from_slice(&salt);
+    let mut payload = encode(tokens);
+    key(secret, &salt)
+        .and_then(|key| {
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            key.seal_in_place_append_tag(nonce, Aad::from(&file), &mut *payload)
+        })
+        .map_err(|_| StoreError::Seal)?;
+    file.extend_from_slice(&nonce);
+    file.extend_from_slice(&payload);
+    Ok(file)
+}
+
+fn open(file: &[u8], secret: &Secret) -> Result<Tokens, StoreError> {
+    let (head, rest) = file.split_at_checked(HEAD).ok_or(StoreError::Foreign)?;
+    let salt = head
+        .strip_prefix(MAGIC)
+        .and_then(|rest| rest.strip_prefix(&[VERSION]));
+    let salt = salt.ok_or(StoreError::Foreign)?;
+    let (nonce, sealed) = rest
+        .split_at_checked(NONCE_LEN)
+        .ok_or(StoreError::Foreign)?;
+    let mut payload = Zeroizing::new(sealed.to_vec());
+    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| StoreError::Foreign)?;
+    let opened = key(secret, salt).and_then(|key| {
+        key.open_in_place(nonce, Aad::from(head), &mut payload)
+            .map(|p| p.len())
+    });
+    let length = opened.map_err(|_| StoreError::Foreign)?;
+    decode(&payload[..length]).ok_or(StoreError::Foreign)
+}
+
+fn key(secret: &Secret, salt: &[u8]) -> Result<LessSafeKey, Unspecified> {
+    let root = Salt::new(HKDF_SHA256, salt).extract(secret.expose().as_bytes());
+    let purpose = [PURPOSE];
+    let key = root.expand(&purpose, &AES_256_GCM)?;
+    Ok(LessSafeKey::new(UnboundKey::from(key)))
+}
+
+/// Every field has its length before it, or a fixed one.
+fn encode(tokens: &Tokens) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::new());
+    for (key, stored) in tokens {
+        let token = stored.token.expose().as_bytes();
+        let Ok(length) = u32::try_from(token.len()) else {
+            continue;
+        };
+        out.extend_from_slice(key);
+        out.extend_from_slice(&stored.since.as_secs().to_be_bytes());
+        out.extend_from_slice(&stored.life.as_secs().to_be_bytes());
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(token);
+    }
+    out
+}
+
+fn decode(mut bytes: &[u8]) -> Option<Tokens> {
+    let mut tokens = Tokens::new();
+    while !bytes.is_empty() {
+        let (key, rest) = bytes.split_first_chunk::<32>()?;
+        let (since, rest) = rest.split_first_chunk::<8>()?;
+        let (life, rest) = rest.split_first_chunk::<8>()?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let (token, rest) = rest.split_at_checked(length)?;
+        let stored = Stored {
+            token: Secret::new(std::str::from_utf8(token).ok()?),
+            since: Duration::from_secs(u64::from_be_bytes(*since)),
+            life: Duration::from_secs(u64::from_be_bytes(*life)),
+        };
+        tokens.insert(*key, stored);
+        bytes = rest;
+    }
+    Some(tokens)
+}

@@ -1,0 +1,181 @@
+//! Where a provider's endpoints are: OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3.
+//!
+//! A document is believed only if it names the issuer that was asked (or one that the
+//! configuration names beside it) and if its endpoints are reached by TLS or do not leave this
+//! machine. What has been checked is another type than what was read.
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use serde::Deserialize;
+use url::{Host, Url};
+
+use super::types::clean;
+use crate::http::client::{ClientError, HttpClient};
+
+/// A provider's metadata, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedMetadata {
+    /// As the document writes it.
+    pub issuer: String,
+    pub token_endpoint: Url,
+    /// For clients with a certificate (RFC 8705 section 5), where it differs.
+    pub mtls_token_endpoint: Option<Url>,
+    /// Empty where the document is silent.
+    pub grant_types: Vec<String>,
+    pub auth_methods: Vec<String>,
+    pub scopes: Vec<String>,
+}
+
+/// Metadata that cannot be had or must not be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{host} answered {status} when asked for its metadata")]
+    Status { host: String, status: StatusCode },
+    #[error("the metadata of {host} cannot be read")]
+    Unreadable { host: String },
+    #[error("the metadata of {host} is for another issuer, `{found}`")]
+    ForeignIssuer { host: String, found: String },
+    #[error("the metadata of {host} names no token endpoint that can be used: {why}")]
+    Endpoint { host: String, why: EndpointError },
+}
+
+/// A URL that no credentials are sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    #[error("it is missing or not a URL")]
+    Missing,
+    #[error("it is not https, and http is for loopback only")]
+    NotSecure,
+    #[error("it is http while the issuer is https")]
+    Downgrade,
+    #[error("it holds user information or a fragment")]
+    Odd,
+}
+
+/// As it is written. Unknown members are of no interest.
+#[derive(Debug, Deserialize)]
+struct Document {
+    issuer: String,
+    token_endpoint: Option<String>,
+    #[serde(default)]
+    mtls_endpoint_aliases: Aliases,
+    #[serde(default)]
+    grant_types_supported: Vec<String>,
+    #[serde(default)]
+    token_endpoint_auth_methods_supported: Vec<String>,
+    #[serde(default)]
+    scopes_supported: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Aliases {
+    token_endpoint: Option<String>,
+}
+
+/// Fetches and checks the metadata of `issuer`. `also`: other names that the document may give.
+///
+/// # Errors
+/// When there is no document, or none that can be believed.
+pub async fn discover(
+    http: &HttpClient,
+    issuer: &Url,
+    also: &[Url],
+) -> Result<CheckedMetadata, DiscoveryError> {
+    let host = issuer.host_str().unwrap_or_default().to_owned();
+    let mut answered = None;
+    for url in locations(issuer) {
+        let request = Request::get(url.as_str())
+            .header(header::ACCEPT, "application/json")
+            .body(Bytes::new())
+            .map_err(|_| ClientError::Url)?;
+        let response = http.send(request).await?;
+        match response.status() {
+            StatusCode::OK => {
+                let document = serde_json::from_slice(response.body())
+                    .map_err(|_| DiscoveryError::Unreadable { host: host.clone() })?;
+                return check(document, issuer, also);
+            }
+            status => answered = answered.or(Some(status)),
+        }
+        let status = response.status();
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+    }
+    let status = answered.unwrap_or(StatusCode::NOT_FOUND);
+    Err(DiscoveryError::Status { host, status })
+}
+
+/// The OpenID Connect path behind the issuer's, then RFC 8414's between host and path.
+fn locations(issuer: &Url) -> [Url; 2] {
+    let path = issuer.path().trim_end_matches('/');
+    let mut openid = issuer.clone();
+    openid.set_path(&format!("{path}/.well-known/openid-configuration"));
+    let mut oauth = issuer.clone();
+    oauth.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
+    [openid, oauth]
+}
+
+fn check(
+    document: Document,
+    issuer: &Url,
+    also: &[Url],
+) -> Result<CheckedMetadata, DiscoveryError> {
+    let host = || issuer.host_str().unwrap_or_default().to_owned();
+    let known = std::iter::once(issuer).chain(also);
+    if !known.into_iter().any(|known| same(known, &document.issuer)) {
+        return Err(DiscoveryError::ForeignIssuer {
+            host: host(),
+            found: clean(&document.issuer),
+        });
+    }
+    let endpoint = |text: Option<&str>| {
+        let url = text.and_then(|text| Url::parse(text).ok());
+        let url = url.ok_or(EndpointError::Missing);
+        url.and_then(|url| usable(&url, issuer).map(|()| url))
+            .map_err(|why| DiscoveryError::Endpoint { host: host(), why })
+    };
+    let mtls = document.mtls_endpoint_aliases.token_endpoint.as_deref();
+    Ok(CheckedMetadata {
+        token_endpoint: endpoint(document.token_endpoint.as_deref())?,
+        mtls_token_endpoint: mtls.map(|url| endpoint(Some(url))).transpose()?,
+        issuer: document.issuer,
+        grant_types: document.grant_types_supported,
+        auth_methods: document.token_endpoint_auth_methods_supported,
+        scopes: document.scopes_supported,
+    })
+}
+
+/// Character by character (RFC 8414 section 3.3), but for one `/` at the end: a URL without a path
+/// gets one when it is parsed.
+fn same(issuer: &Url, found: &str) -> bool {
+    let issuer = issuer.as_str();
+    issuer.strip_suffix('/').unwrap_or(issuer) == found.strip_suffix('/').unwrap_or(found)
+}
+
+/// Whether credentials may be sent to `url`.
+///
+/// # Errors
+/// When they would leave this machine in the clear, or the URL is not what an endpoint looks like.
+pub fn usable(url: &Url, issuer: &Url) -> Result<(), EndpointError> {
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(EndpointError::Odd);
+    }
+    match (url.scheme(), issuer.scheme()) {
+        ("https", _) if url.has_host() => Ok(()),
+        ("http", "https") => Err(EndpointError::Downgrade),
+        ("http", _) if is_loopback(url) => Ok(()),
+        _ => Err(EndpointError::NotSecure),
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
+}

@@ -1,0 +1,17 @@
+//! The protocol, without state: one exchange with a provider at a time.
+//!
+//! Nothing here is cached, retried or written. Requests that carry credentials follow no redirect,
+//! answers are bounded, and what a provider writes is cleaned before anybody reads it.
+
+pub mod client_auth;
+pub mod discovery;
+pub mod grant;
+pub mod token_endpoint;
+pub mod types;
+
+pub use self::{
+    client_auth::{AssertionError, Proof},
+    discovery::{CheckedMetadata, DiscoveryError, discover},
+    grant::TokenRequest,
+    types::{Class, ExchangeError, Issued, Note},
+};

@@ -1,0 +1,267 @@
+//! A token endpoint's answer: RFC 6749 section 5, read as servers really write it.
+//!
+//! Requests are made by the `oauth2` crate; this sends them and judges the answer first, because
+//! the status says little: some servers answer 400 to everything, some 200 with an error in it.
+
+use std::{sync::OnceLock, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+use http::{HeaderMap, Response, StatusCode, header};
+use oauth2::{
+    AccessToken, AsyncHttpClient, HttpRequest, HttpResponse, RefreshToken, RequestTokenError,
+    Scope, TokenResponse,
+    basic::{BasicErrorResponse, BasicTokenType},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use url::Url;
+
+use super::types::{ExchangeError, Issued, Note, clean};
+use crate::{clock::Moment, config::ScopeSet, http::client::HttpClient, secret::Secret};
+
+/// No token is believed to live longer: a renewal a week is no burden.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A token that says nothing about its life.
+const UNKNOWN: Duration = Duration::from_secs(300);
+const SHORTEST: Duration = Duration::from_secs(1);
+/// A header of this size is refused by most servers.
+const TOKEN_MAX_BYTES: usize = 32 * 1024;
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// One exchange with one endpoint.
+pub(super) struct TokenEndpoint {
+    http: HttpClient,
+    host: String,
+    sent: Moment,
+    /// What time it is there.
+    date: OnceLock<Duration>,
+}
+
+/// The members of a token answer, still unchecked. Lenient where servers differ.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Answer {
+    access_token: AccessToken,
+    #[serde(default)]
+    token_type: Option<Value>,
+    #[serde(default)]
+    expires_in: Value,
+    #[serde(default)]
+    refresh_token: Option<RefreshToken>,
+    #[serde(default)]
+    scope: Value,
+    #[serde(skip, default = "bearer")]
+    kind: BasicTokenType,
+}
+
+fn bearer() -> BasicTokenType {
+    BasicTokenType::Bearer
+}
+
+impl TokenResponse for Answer {
+    type TokenType = BasicTokenType;
+
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+
+    fn token_type(&self) -> &BasicTokenType {
+        &self.kind
+    }
+
+    fn expires_in(&self) -> Option<Duration> {
+        seconds(&self.expires_in)
+    }
+
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.refresh_token.as_ref()
+    }
+
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        None // servers write them in two ways: see `granted`
+    }
+}
+
+/// Boxed, because the `oauth2` crate's bounds cannot name a borrowing one that is `Send`.
+impl<'c> AsyncHttpClient<'c> for TokenEndpoint {
+    type Error = ExchangeError;
+    type Future = BoxFuture<'c, Result<HttpResponse, ExchangeError>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        self.send(request).boxed()
+    }
+}
+
+impl TokenEndpoint {
+    pub(super) fn new(http: &HttpClient, url: &Url, sent: Moment) -> Self {
+        Self {
+            http: http.clone(),
+            host: url.host_str().unwrap_or_default().to_owned(),
+            sent,
+            date: OnceLock::new(),
+        }
+    }
+
+    /// Sends, and lets only an answer pass that may hold a token.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, ExchangeError> {
+        let response = self.http.send(request.map(Bytes::from)).await?;
+        if let Some(date) = date(response.headers()) {
+            let _ = self.date.set(date); // once per exchange
+        }
+        self.judge(&response)?;
+        Ok(Response::new(response.into_body().into()))
+    }
+
+    fn judge(&self, response: &Response<Bytes>) -> Result<(), ExchangeError> {
+        let status = response.status();
+        let host = || self.host.clone();
+        let now = self.date.get().copied().unwrap_or(self.sent.wall);
+        let retry_after = retry_after(response.headers(), now);
+        let json: Option<Value> = serde_json::from_slice(response.body()).ok();
+        let error = json.as_ref().and_then(|json| json.get("error")?.as_str());
+        let overloaded = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        if let Some(error) = error.filter(|error| !error.is_empty() && !overloaded) {
+            let described = json
+                .as_ref()
+                .and_then(|j| j.get("error_description")?.as_str());
+            return Err(ExchangeError::Refused {
+                host: host(),
+                error: clean(error),
+                description: described.map(clean),
+                retry_after,
+            });
+        }
+        if !status.is_success() {
+            return Err(ExchangeError::Status {
+                host: host(),
+                status,
+                retry_after,
+            });
+        }
+        match json {
+            Some(Value::Object(_)) => Ok(()),
+            _ if response.body().is_empty() => Err(self.unusable("is empty")),
+            _ => Err(self.unusable("is not a JSON object")),
+        }
+    }
+
+    /// Judges what the `oauth2` crate read.
+    pub(super) fn read(
+        &self,
+        result: Result<Answer, RequestTokenError<ExchangeError, BasicErrorResponse>>,
+    ) -> Result<Issued, ExchangeError> {
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(RequestTokenError::Request(error)) => return Err(error),
+            // it holds the answer's text, and so perhaps a token
+            Err(_) => return Err(self.unusable("holds no access token")),
+        };
+        let mut notes = Vec::new();
+        match &answer.token_type {
+            None | Some(Value::Null) => notes.push(Note::NoTokenType),
+            Some(Value::String(kind)) if kind.eq_ignore_ascii_case("bearer") => {}
+            Some(_) => return Err(self.unusable("holds a token that is not a bearer token")),
+        }
+        let token = answer.access_token.secret();
+        if !is_b64token(token) {
+            return Err(self.unusable("holds a token that cannot be sent (RFC 6750 section 2.1)"));
+        }
+        let life = self.life(&answer, &mut notes);
+        if life < SHORTEST {
+            return Err(self.unusable("holds a token that has already expired"));
+        }
+        let refresh = answer.refresh_token.as_ref().map(RefreshToken::secret);
+        Ok(Issued {
+            access: Secret::new(token),
+            life: life.min(LONGEST),
+            scopes: granted(&answer.scope),
+            refresh: refresh.filter(|t| !t.is_empty()).map(Secret::new),
+            notes,
+        })
+    }
+
+    /// `expires_in`, unless the token itself ends earlier: a provider that caches tokens may hand
+    /// out one that is nearly spent. By the provider's clock where it tells the time, so that ours
+    /// need not be right.
+    fn life(&self, answer: &Answer, notes: &mut Vec<Note>) -> Duration {
+        let told = answer.expires_in();
+        let date = self.date.get().copied();
+        let ends = expiry(answer.access_token.secret());
+        match (told, ends, date) {
+            (Some(told), Some(ends), Some(date)) => told.min(ends.saturating_sub(date)),
+            (Some(told), _, _) => told,
+            (None, Some(ends), date) => ends.saturating_sub(date.unwrap_or(self.sent.wall)),
+            (None, None, _) => {
+                notes.push(Note::NoLifetime);
+                UNKNOWN
+            }
+        }
+    }
+
+    fn unusable(&self, what: &'static str) -> ExchangeError {
+        ExchangeError::Unusable {
+            host: self.host.clone(),
+            what,
+        }
+    }
+}
+
+/// `expires_in` as a number or a numeric string; what is not positive says nothing.
+fn seconds(value: &Value) -> Option<Duration> {
+    let seconds = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    let positive = seconds.is_finite() && seconds >= 1.0;
+    positive.then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
+}
+
+/// A string, or an array as some servers write it.
+fn granted(scope: &Value) -> Option<ScopeSet> {
+    match scope {
+        Value::String(text) => Some(ScopeSet::new([text])),
+        Value::Array(all) => Some(ScopeSet::new(all.iter().filter_map(Value::as_str))),
+        _ => None,
+    }
+}
+
+/// The `exp` of a JWT, unverified: it is for whom we send it to that it must be right.
+fn expiry(token: &str) -> Option<Duration> {
+    let mut parts = token.split('.');
+    let payload = (parts.next()?, parts.next()?, parts.next()?).1;
+    if parts.next().is_some() {
+        return None;
+    }
+    let claims = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    let exp = claims.get("exp")?.as_f64()?;
+    Duration::try_from_secs_f64(exp).ok()
+}
+
+/// RFC 6750 section 2.1.
+fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
+    !body.is_empty() && token.len() <= TOKEN_MAX_BYTES && body.bytes().all(legal)
+}
+
+fn date(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::DATE)?.to_str().ok()?;
+    since_1970(httpdate::parse_http_date(text).ok()?)
+}
+
+/// Seconds or a date (RFC 9110 section 10.2.3), at most an hour.
+fn retry_after(headers: &HeaderMap, now: Duration) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => since_1970(httpdate::parse_http_date(text).ok()?)?.saturating_sub(now),
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+fn since_1970(time: std::time::SystemTime) -> Option<Duration> {
+    time.duration_since(std::time::UNIX_EPOCH).ok()
+}

@@ -1,0 +1,165 @@
+//! What a token endpoint gives, and the ways in which it gives nothing.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::{config::ScopeSet, http::client::ClientError, secret::Secret};
+
+/// A token, checked: it can be sent as a bearer token (RFC 6750 section 2.1) and lives for a while.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    pub access: Secret,
+    /// From the moment the request was sent; at least a second, at most a week.
+    pub life: Duration,
+    /// What was granted, where the provider says so.
+    pub scopes: Option<ScopeSet>,
+    /// RFC 6749 section 6: absent means that the old one stays.
+    pub refresh: Option<Secret>,
+    pub notes: Vec<Note>,
+}
+
+/// What was odd about an answer that could be used all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// Neither `expires_in` nor a JWT's `exp`: five minutes are assumed.
+    NoLifetime,
+    /// No `token_type`: `Bearer` is assumed.
+    NoTokenType,
+}
+
+/// What a failure means for the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It may succeed if repeated.
+    Transient,
+    /// It will not, until somebody changes the client here or there.
+    Fatal,
+    /// The grant itself is refused (RFC 6749 section 5.2).
+    InvalidGrant,
+}
+
+/// An exchange with a token endpoint that brought no token.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// An error of RFC 6749 section 5.2, whatever the status.
+    #[error("{host} answered {error}{}", described(.description.as_deref()))]
+    Refused {
+        host: String,
+        /// As the provider wrote it, cleaned.
+        error: String,
+        description: Option<String>,
+        retry_after: Option<Duration>,
+    },
+    #[error("{host} answered {status}")]
+    Status {
+        host: String,
+        status: StatusCode,
+        retry_after: Option<Duration>,
+    },
+    #[error("the answer of {host} {what}")]
+    Unusable { host: String, what: &'static str },
+}
+
+impl ExchangeError {
+    /// By the `error` field, not by the status: some servers answer 400 to everything.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Refused { error, .. } => match error.as_str() {
+                "invalid_client"
+                | "unauthorized_client"
+                | "invalid_scope"
+                | "unsupported_grant_type" => Class::Fatal,
+                "invalid_grant" => Class::InvalidGrant,
+                _ => Class::Transient,
+            },
+            Self::Client(_) | Self::Status { .. } | Self::Unusable { .. } => Class::Transient,
+        }
+    }
+
+    /// A word for metrics.
+    pub fn label(&self) -> &'static str {
+        match (self, self.class()) {
+            (_, Class::Fatal) => "fatal",
+            (_, Class::InvalidGrant) => "invalid_grant",
+            (Self::Client(error), _) => match error.class() {
+                "too_large" => "parse",
+                class => class,
+            },
+            (Self::Refused { .. }, _) => "transient",
+            (Self::Status { .. }, _) => "http",
+            (Self::Unusable { .. }, _) => "parse",
+        }
+    }
+
+    /// What may be told to callers: fixed text, the host, an error code of the RFC.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Client(error) => error.to_string(),
+            Self::Refused { host, error, .. } => {
+                let known = KNOWN_ERRORS.iter().find(|known| *known == error);
+                let error = known.map_or("an error of its own", |known| *known);
+                format!("the provider {host} answered {error}")
+            }
+            Self::Status { host, status, .. } => {
+                format!("the provider {host} answered {}", status.as_u16())
+            }
+            Self::Unusable { host, what } => format!("the answer of the provider {host} {what}"),
+        }
+    }
+
+    /// How long the provider asks us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } | Self::Status { retry_after, .. } => *retry_after,
+            Self::Client(_) | Self::Unusable { .. } => None,
+        }
+    }
+
+    /// Whether this client authentication was refused, so that another secret may help.
+    pub fn is_invalid_client(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } if error == "invalid_client")
+    }
+
+    /// Whether there is no token endpoint at this address (any more).
+    pub fn is_wrong_address(&self) -> bool {
+        matches!(self, Self::Status { status, .. }
+            if matches!(*status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED))
+    }
+}
+
+/// RFC 6749 section 5.2, RFC 8707 section 2, RFC 6749 section 4.1.2.1.
+const KNOWN_ERRORS: [&str; 10] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+    "access_denied",
+    "server_error",
+    "temporarily_unavailable",
+];
+
+fn described(description: Option<&str>) -> String {
+    description
+        .map(|text| format!(": {text}"))
+        .unwrap_or_default()
+}
+
+/// Text of a provider, fit for a log: printable ASCII, bounded.
+pub fn clean(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut cleaned: String = text
+        .chars()
+        .take(LONGEST)
+        .map(|c| if matches!(c, ' '..='~') { c } else { '?' })
+        .collect();
+    if text.chars().nth(LONGEST).is_some() {
+        cleaned.push_str("...");
+    }
+    cleaned
+}

@@ -1,0 +1,156 @@
+//! The secrets that one fetch needs, read when it starts: files may have been rotated since.
+
+use std::{fs, path::Path};
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::source::{Fingerprint, SecretInUse};
+use crate::{
+    config::{
+        Assertion, ClientAuth, Credential, Grant, SecretPair, SecretSource, secret::SecretError,
+    },
+    http::client::{ClientError, HttpClient},
+    secret::Secret,
+};
+
+/// Everything secret that goes into one fetch.
+pub(super) struct Material {
+    pub(super) auth: AuthMaterial,
+    pub(super) password: Option<Secret>,
+    pub(super) http: HttpClient,
+}
+
+/// How the client authenticates, with what.
+pub(super) enum AuthMaterial {
+    /// Nothing secret, or nothing but the connection's certificate.
+    None,
+    /// In the order in which they are tried.
+    Basic(Vec<(SecretInUse, Secret)>),
+    Post(Vec<(SecretInUse, Secret)>),
+    SigningKey(Secret),
+    Assertion(Secret),
+}
+
+/// A secret, or a file for the connection, that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MaterialError {
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Http(#[from] ClientError),
+}
+
+impl Material {
+    /// Reads it all. Blocking.
+    pub(super) fn read(credential: &Credential) -> Result<Self, MaterialError> {
+        let provider = &credential.provider;
+        let mut tls = provider.tls.clone();
+        let auth = match &credential.auth {
+            ClientAuth::None => AuthMaterial::None,
+            ClientAuth::Basic(pair) => AuthMaterial::Basic(read_pair(pair)?),
+            ClientAuth::Post(pair) => AuthMaterial::Post(read_pair(pair)?),
+            ClientAuth::Assertion(Assertion::Signed(key)) => {
+                AuthMaterial::SigningKey(key.key.read()?)
+            }
+            ClientAuth::Assertion(Assertion::File(path)) => {
+                AuthMaterial::Assertion(SecretSource::File(path.clone()).read()?)
+            }
+            ClientAuth::MutualTls(identity) => {
+                tls.identity = Some(identity.clone());
+                AuthMaterial::None
+            }
+        };
+        let password = match &credential.grant {
+            Grant::Password { password, .. } => Some(password.read()?),
+            Grant::ClientCredentials | Grant::RefreshToken { .. } => None,
+        };
+        let timeouts = provider.timeouts;
+        Ok(Self {
+            auth,
+            password,
+            http: HttpClient::new(&tls, timeouts.connect, timeouts.total)?,
+        })
+    }
+
+    /// Takes every secret out of a text that a provider wrote: some repeat what they were sent.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let mut secrets: Vec<&Secret> = self.password.iter().collect();
+        match &self.auth {
+            AuthMaterial::None => {}
+            AuthMaterial::Basic(all) | AuthMaterial::Post(all) => {
+                secrets.extend(all.iter().map(|(_, secret)| secret));
+            }
+            AuthMaterial::SigningKey(secret) | AuthMaterial::Assertion(secret) => {
+                secrets.push(secret);
+            }
+        }
+        redact(text, secrets)
+    }
+}
+
+/// As [`Material::redact`], for other secrets.
+pub(super) fn redact<'a>(text: &str, secrets: impl IntoIterator<Item = &'a Secret>) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets {
+        if !secret.is_empty() {
+            text = text.replace(secret.expose(), "[secret]");
+        }
+    }
+    text
+}
+
+/// One that cannot be read does not matter while the other can: a rotation may be under way.
+fn read_pair(pair: &SecretPair) -> Result<Vec<(SecretInUse, Secret)>, SecretError> {
+    let current = pair.current.read().map(|s| (SecretInUse::Current, s));
+    let previous = pair.previous.as_ref().and_then(|source| source.read().ok());
+    let previous = previous.map(|s| (SecretInUse::Previous, s));
+    match (current, previous) {
+        (Err(error), None) => Err(error),
+        (current, previous) => Ok(current.into_iter().chain(previous).collect()),
+    }
+}
+
+/// A digest of all secret files' content. Blocking.
+pub(super) fn fingerprint(credential: &Credential) -> Fingerprint {
+    let mut digest = Context::new(&SHA256);
+    let mut add = |content: Result<&[u8], ()>| {
+        let content = content.unwrap_or(b"unreadable");
+        digest.update(&(content.len() as u64).to_be_bytes());
+        digest.update(content);
+    };
+    let mut source = |source: &SecretSource| match source.read() {
+        Ok(secret) => add(Ok(secret.expose().as_bytes())),
+        Err(_) => add(Err(())),
+    };
+    match &credential.grant {
+        Grant::ClientCredentials => {}
+        Grant::Password { password, .. } => source(password),
+        Grant::RefreshToken { file } => source(&SecretSource::File(file.clone())),
+    }
+    match &credential.auth {
+        ClientAuth::None => {}
+        ClientAuth::Basic(pair) | ClientAuth::Post(pair) => {
+            source(&pair.current);
+            if let Some(previous) = &pair.previous {
+                source(previous);
+            }
+        }
+        ClientAuth::Assertion(Assertion::Signed(key)) => source(&key.key),
+        ClientAuth::Assertion(Assertion::File(path)) => source(&SecretSource::File(path.clone())),
+        ClientAuth::MutualTls(identity) => {
+            for path in [&identity.certificate, &identity.key] {
+                add_file(path, &mut add);
+            }
+        }
+    }
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.copy_from_slice(digest.finish().as_ref());
+    fingerprint
+}
+
+fn add_file(path: &Path, add: &mut impl FnMut(Result<&[u8], ()>)) {
+    match fs::read(path) {
+        Ok(content) => add(Ok(&content)),
+        Err(_) => add(Err(())),
+    }
+}
