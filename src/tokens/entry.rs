@@ -108,7 +108,8 @@ impl Entry {
         self.step(event, now, rng);
         self.look = match failure.class {
             Class::Transient | Class::Slow => Look::Never,
-            Class::Fatal | Class::InvalidGrant | Class::Ended => Look::At(now.plus(LOOK_EVERY)),
+            // at once: it may have changed while it was being refused
+            Class::Fatal | Class::InvalidGrant | Class::Ended => Look::At(now.plus(Duration::ZERO)),
         };
     }
 
