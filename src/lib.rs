@@ -7,7 +7,7 @@
 //! - ground: [`secret`], [`clock`], [`caller`], [`backoff`], [`shutdown`], [`health`],
 //!   [`metrics`], [`telemetry`];
 //! - [`config`], then [`net`] and [`tls`], then [`http`];
-//! - `oauth` speaks the protocol, [`tokens`] keeps its results fresh;
+//! - [`oauth`] speaks the protocol, [`tokens`] keeps its results fresh;
 //! - `proxy` is the life of a request, `listen` accepts its connection;
 //! - [`admin`] and [`sandbox`] are wings; `app` builds everything, `cli` is what a person types.
 //!
