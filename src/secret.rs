@@ -6,6 +6,7 @@
 
 use std::{fmt, sync::Arc};
 
+use aws_lc_rs::digest;
 use zeroize::Zeroizing;
 
 /// Text that is never shown. Cloning shares the same memory.
@@ -26,6 +27,28 @@ impl Secret {
     /// Whether there is anything in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// A digest of it, to see later whether it is still the same.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut fingerprint = [0; 32];
+        let digest = digest::digest(&digest::SHA256, self.0.as_bytes());
+        fingerprint.copy_from_slice(digest.as_ref());
+        fingerprint
+    }
+
+    /// Takes it out of a text that somebody else wrote, and who may repeat what they were sent.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        if self.0.is_empty() {
+            return text.to_owned();
+        }
+        text.replace(self.0.as_str(), "[secret]")
+    }
+
+    /// As [`Secret::matches`], with another secret.
+    pub fn is(&self, other: &Self) -> bool {
+        self.matches(other.0.as_bytes())
     }
 
     /// Compares in a time that depends on the lengths only.
@@ -52,6 +75,16 @@ mod tests {
             Some(Secret::new("hunter2"))
         );
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn it_is_taken_out_of_a_text() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(
+            secret.redact("no hunter2, hunter2!"),
+            "no [secret], [secret]!"
+        );
+        assert_eq!(Secret::new("").redact("as it is"), "as it is");
     }
 
     #[test]

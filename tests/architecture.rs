@@ -69,6 +69,10 @@ const RESERVED: &[Reserved] = &[
             ("src/secret.rs", "defines it"),
             ("src/oauth", "sends it to the provider, or signs with it"),
             ("src/tokens/store", "seals the file of tokens with it"),
+            (
+                "src/tokens/atomic.rs",
+                "writes a rotated refresh token to its file",
+            ),
             ("src/proxy/credential.rs", "makes the header of it"),
         ],
     },

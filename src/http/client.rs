@@ -266,6 +266,9 @@ fn origin_form(request: Request<Bytes>) -> Result<Request<Full<Bytes>>, ClientEr
             "itwin-auth-proxy/",
             env!("CARGO_PKG_VERSION")
         )));
+    if let Some(secret) = head.headers.get_mut(header::AUTHORIZATION) {
+        secret.set_sensitive(true);
+    }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     head.uri = path.parse().map_err(|_| ClientError::Url)?;
     Ok(Request::from_parts(head, Full::new(body)))

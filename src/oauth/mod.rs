@@ -9,6 +9,9 @@ pub mod grant;
 pub mod token_endpoint;
 pub mod types;
 
+/// What exchanges run on.
+pub use crate::http::client::{ClientError, HttpClient, chain};
+
 pub use self::{
     client_auth::{AssertionError, Proof},
     discovery::{CheckedMetadata, DiscoveryError, discover},

@@ -8,7 +8,10 @@ use std::{sync::OnceLock, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{DATE, RETRY_AFTER},
+};
 use oauth2::{
     AccessToken, AsyncHttpClient, HttpRequest, HttpResponse, RefreshToken, RequestTokenError,
     Scope, TokenResponse,
@@ -164,16 +167,15 @@ impl TokenEndpoint {
             Some(_) => return Err(self.unusable("holds a token that is not a bearer token")),
         }
         let token = answer.access_token.secret();
-        if !is_b64token(token) {
-            return Err(self.unusable("holds a token that cannot be sent (RFC 6750 section 2.1)"));
-        }
+        let header = header(token)
+            .ok_or_else(|| self.unusable("holds a token that cannot be sent (RFC 6750)"))?;
         let life = self.life(&answer, &mut notes);
         if life < SHORTEST {
             return Err(self.unusable("holds a token that has already expired"));
         }
         let refresh = answer.refresh_token.as_ref().map(RefreshToken::secret);
         Ok(Issued {
-            access: Secret::new(token),
+            header,
             life: life.min(LONGEST),
             scopes: granted(&answer.scope),
             refresh: refresh.filter(|t| !t.is_empty()).map(Secret::new),
@@ -240,6 +242,15 @@ fn expiry(token: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(exp).ok()
 }
 
+fn header(token: &str) -> Option<HeaderValue> {
+    if !is_b64token(token) {
+        return None;
+    }
+    let mut header = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}
+
 /// RFC 6750 section 2.1.
 fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
@@ -248,13 +259,13 @@ fn is_b64token(token: &str) -> bool {
 }
 
 fn date(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::DATE)?.to_str().ok()?;
+    let text = headers.get(DATE)?.to_str().ok()?;
     since_1970(httpdate::parse_http_date(text).ok()?)
 }
 
 /// Seconds or a date (RFC 9110 section 10.2.3), at most an hour.
 fn retry_after(headers: &HeaderMap, now: Duration) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => since_1970(httpdate::parse_http_date(text).ok()?)?.saturating_sub(now),
@@ -264,4 +275,94 @@ fn retry_after(headers: &HeaderMap, now: Duration) -> Option<Duration> {
 
 fn since_1970(time: std::time::SystemTime) -> Option<Duration> {
     time.duration_since(std::time::UNIX_EPOCH).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{clock::Clock, config::ClientTls};
+
+    fn endpoint() -> TokenEndpoint {
+        let second = Duration::from_secs(1);
+        let http = HttpClient::new(&ClientTls::default(), second, second).unwrap();
+        let url = "https://ims.example/token".parse().unwrap();
+        let now = Clock::for_tests(Duration::from_secs(1_700_000_000)).now();
+        TokenEndpoint::new(&http, &url, now)
+    }
+
+    /// What becomes of an answer.
+    fn read(status: u16, body: &[u8]) -> Result<Issued, ExchangeError> {
+        let response = Response::builder().status(status);
+        let response = response.body(Bytes::copy_from_slice(body)).unwrap();
+        let endpoint = endpoint();
+        endpoint.judge(&response)?;
+        let answer = serde_json::from_slice(body);
+        endpoint.read(answer.map_err(|_| RequestTokenError::Other(String::new())))
+    }
+
+    #[test]
+    fn a_token_type_is_compared_without_case_and_may_be_missing() {
+        for kind in [r#""Bearer""#, r#""bearer""#, r#""BEARER""#] {
+            let body = format!(r#"{{"access_token":"a","expires_in":9,"token_type":{kind}}}"#);
+            assert_eq!(read(200, body.as_bytes()).unwrap().notes, []);
+        }
+        let issued = read(200, br#"{"access_token":"a","expires_in":9}"#).unwrap();
+        assert_eq!(issued.notes, [Note::NoTokenType]);
+        for kind in [r#""N_A""#, r#""""#, "5"] {
+            let body = format!(r#"{{"access_token":"a","token_type":{kind}}}"#);
+            assert!(read(200, body.as_bytes()).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn only_a_b64token_is_a_bearer_token() {
+        for good in ["a", "a.b-c_d~e+f/g", "abc==", "0"] {
+            assert!(header(good).is_some(), "{good}");
+        }
+        for bad in ["", "=", "a=b", "a b", "a\n", "ä", "a,b", "a\"b", "a;b"] {
+            assert!(header(bad).is_none(), "{bad}");
+        }
+        assert!(header(&"a".repeat(TOKEN_MAX_BYTES + 1)).is_none());
+    }
+
+    #[test]
+    fn an_answer_shows_its_token_to_nobody() {
+        let issued = read(
+            200,
+            br#"{"access_token":"canary","refresh_token":"canary"}"#,
+        );
+        assert!(!format!("{issued:?}").contains("canary"));
+        let error = read(200, br#"{"access_token":["canary"]}"#).unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("canary"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_or_refused(status in 200..600_u16, body in any::<Vec<u8>>()) {
+            let _ = read(status, &body);
+        }
+
+        #[test]
+        fn any_json_is_read_or_refused(
+            token in "[ -~]{0,20}",
+            expires in "-?[0-9]{1,30}|[0-9]{1,3}[.][0-9]{1,3}|null|\"[0-9a-z]{0,5}\"|1e[0-9]{1,3}",
+            scope in "\"[ -!#-\\[\\]-~]{0,9}\"|null|\\[\"a\"\\]|5|\\{\\}",
+        ) {
+            let token = serde_json::to_string(&token).unwrap();
+            let body = format!(
+                r#"{{"access_token":{token},"expires_in":{expires},"scope":{scope}}}"#
+            );
+            if let Ok(issued) = read(200, body.as_bytes()) {
+                prop_assert!(issued.life >= SHORTEST && issued.life <= LONGEST);
+                prop_assert!(issued.header.is_sensitive());
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_jwt_or_not(token in "[A-Za-z0-9_.-]{0,60}") {
+            let _ = expiry(&token);
+        }
+    }
 }

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use crate::{config::ScopeSet, http::client::ClientError, secret::Secret};
 
 /// A token, checked: it can be sent as a bearer token (RFC 6750 section 2.1) and lives for a while.
 #[derive(Debug, Clone)]
 pub struct Issued {
-    pub access: Secret,
+    /// The token as it is sent: `Bearer …`, marked as sensitive.
+    pub header: HeaderValue,
     /// From the moment the request was sent; at least a second, at most a week.
     pub life: Duration,
     /// What was granted, where the provider says so.

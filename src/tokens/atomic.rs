@@ -9,6 +9,13 @@ use std::{
 
 use tempfile::NamedTempFile;
 
+use crate::secret::Secret;
+
+/// Writes `secret` as it is.
+pub(super) fn replace_secret(path: &Path, secret: &Secret) -> io::Result<()> {
+    replace(path, secret.expose().as_bytes())
+}
+
 /// Writes `content` for our user's eyes only (mode 0600). A symbolic link is followed, not
 /// replaced.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {

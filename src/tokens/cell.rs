@@ -431,3 +431,236 @@ fn pace(class: Class) -> (u8, Backoff) {
         Class::InvalidGrant | Class::Ended => (2, INVALID_GRANT),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::{SeedableRng, rngs::SmallRng};
+
+    use super::*;
+    use crate::clock::Clock;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const ANY: Ask = Ask::Get {
+        min_remaining: Duration::ZERO,
+    };
+
+    /// A row of the table: seconds that pass, what happens then, what is done, what a request gets
+    /// afterwards.
+    type Row = (u64, Event, Option<Action>, Verdict);
+
+    fn asked(ask: Ask) -> Event {
+        Event::Asked(ask)
+    }
+
+    fn failed(class: Class) -> Event {
+        Event::Failed {
+            class,
+            retry_after: None,
+        }
+    }
+
+    fn due() -> Event {
+        Event::Due {
+            unused: Duration::ZERO,
+        }
+    }
+
+    const FETCH: Option<Action> = Some(Action::Fetch(Urgency::Request));
+    const RENEW: Option<Action> = Some(Action::Fetch(Urgency::Background));
+
+    fn at(now: Moment, seconds: u64) -> Moment {
+        now.plus(Duration::from_secs(seconds)).moment()
+    }
+
+    /// Plays a table; `Fetched` is given the time at which it happens. Deadlines in verdicts are
+    /// not compared.
+    fn play(rows: &[Row]) {
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut now = Clock::for_tests(HOUR).now();
+        let mut cell = Cell::default();
+        for (number, (pause, event, action, verdict)) in rows.iter().enumerate() {
+            now = at(now, *pause);
+            let event = match *event {
+                Event::Fetched { id, life, .. } => Event::Fetched {
+                    id,
+                    since: now,
+                    life,
+                },
+                other => other,
+            };
+            let (next, done) = cell.step(event, now, &mut rng);
+            cell = next;
+            assert_eq!(done, *action, "row {number}: {event:?}");
+            let ask = match event {
+                Event::Asked(ask) => ask,
+                _ => ANY,
+            };
+            let got = cell.verdict(ask, now);
+            let same = std::mem::discriminant(&got) == std::mem::discriminant(verdict);
+            assert!(same, "row {number}: {event:?} leads to {got:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn from_the_first_request_to_renewal_and_end() {
+        let now = Clock::for_tests(HOUR).now();
+        let fetched = |id| Event::Fetched {
+            id,
+            since: now,
+            life: HOUR,
+        };
+        let near = Ask::Get {
+            min_remaining: Duration::from_secs(600),
+        };
+        let some = Verdict::Failed(now.plus(HOUR));
+        play(&[
+            (0, asked(ANY), FETCH, Verdict::Wait),
+            (0, asked(ANY), None, Verdict::Wait),
+            (1, fetched(1), None, Verdict::Token),
+            (1000, asked(ANY), None, Verdict::Token),
+            (1000, due(), None, Verdict::Token),
+            // past 80 %
+            (900, due(), RENEW, Verdict::Token),
+            (0, due(), None, Verdict::Token),
+            // less than wanted: this request waits for what runs
+            (200, asked(near), None, Verdict::Wait),
+            (0, failed(Class::Transient), None, Verdict::Token),
+            (0, asked(near), None, Verdict::Token),
+            (1, due(), RENEW, Verdict::Token),
+            (0, failed(Class::Transient), None, Verdict::Token),
+            // at the end minus ten seconds
+            (489, asked(ANY), FETCH, Verdict::Wait),
+            (0, failed(Class::Fatal), None, some),
+            (30, asked(ANY), None, some),
+            (0, due(), None, some),
+            (0, Event::SecretChanged, None, Verdict::Wait),
+            (0, due(), RENEW, Verdict::Wait),
+            (0, fetched(2), None, Verdict::Token),
+        ]);
+    }
+
+    #[tokio::test]
+    async fn rejected_tokens() {
+        let now = Clock::for_tests(HOUR).now();
+        let fetched = |id| Event::Fetched {
+            id,
+            since: now,
+            life: HOUR,
+        };
+        let replace = |rejected| asked(Ask::Replace { rejected });
+        let vain = Verdict::RecentlyReplaced(now.plus(HOUR));
+        play(&[
+            (0, asked(ANY), FETCH, Verdict::Wait),
+            (0, fetched(1), None, Verdict::Token),
+            (9, replace(1), FETCH, Verdict::Wait),
+            (0, replace(1), None, Verdict::Wait),
+            (0, asked(ANY), None, Verdict::Token),
+            (0, fetched(2), None, Verdict::Token),
+            (0, replace(1), None, Verdict::Token),
+            // the replacement too
+            (9, replace(2), None, vain),
+            (9, replace(2), None, vain),
+            (9, asked(ANY), None, Verdict::Token),
+            (120, replace(2), FETCH, Verdict::Wait),
+            (0, fetched(3), None, Verdict::Token),
+            (0, replace(3), None, vain),
+            (119, replace(3), None, vain),
+            (200, replace(3), FETCH, Verdict::Wait),
+        ]);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Pass(u64),
+        Get(u64),
+        Replace(u64),
+        Succeed(u64),
+        Fail(Class, Option<u64>),
+        Due(u64),
+        Changed,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let class = prop::sample::select(vec![
+            Class::Transient,
+            Class::Slow,
+            Class::Fatal,
+            Class::InvalidGrant,
+            Class::Ended,
+        ]);
+        prop_oneof![
+            4 => (0..5_000_000_u64).prop_map(Step::Pass),
+            3 => (0..10_000_u64).prop_map(Step::Get),
+            2 => (0..3_u64).prop_map(Step::Replace),
+            3 => (1..100_000_u64).prop_map(Step::Succeed),
+            2 => (class, prop::option::of(0..1_000_u64)).prop_map(|(c, r)| Step::Fail(c, r)),
+            3 => (0..100_000_u64).prop_map(Step::Due),
+            1 => Just(Step::Changed),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_is_served_past_its_end_and_no_two_fetches_run(
+            steps in prop::collection::vec(step(), 1..200),
+            seed in any::<u64>(),
+        ) {
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let mut now = Clock::for_tests(HOUR).now();
+            let (mut cell, mut running, mut newest, mut end) = (Cell::default(), false, 0, now);
+            for step in steps {
+                let event = match step {
+                    Step::Pass(ms) => {
+                        now = now.plus(Duration::from_millis(ms)).moment();
+                        continue;
+                    }
+                    Step::Get(seconds) => asked(Ask::Get {
+                        min_remaining: Duration::from_secs(seconds),
+                    }),
+                    Step::Replace(back) => asked(Ask::Replace {
+                        rejected: u64::saturating_sub(newest, back),
+                    }),
+                    Step::Succeed(seconds) if running => {
+                        running = false;
+                        newest += 1;
+                        let life = Duration::from_secs(seconds);
+                        let skew = Duration::from_secs(10).min(life / 10);
+                        end = now.plus(life.checked_sub(skew).unwrap()).moment();
+                        Event::Fetched { id: newest, since: now, life }
+                    }
+                    Step::Fail(class, retry_after) if running => {
+                        running = false;
+                        let retry_after = retry_after.map(Duration::from_secs);
+                        Event::Failed { class, retry_after }
+                    }
+                    Step::Succeed(_) | Step::Fail(..) => continue,
+                    Step::Due(unused) => Event::Due { unused: Duration::from_secs(unused) },
+                    Step::Changed => Event::SecretChanged,
+                };
+                let (next, action) = cell.step(event, now, &mut rng);
+                cell = next;
+                if action.is_some() {
+                    prop_assert!(!running, "a second fetch");
+                    running = true;
+                }
+                prop_assert_eq!(cell.is_fetching(), running);
+                for ask in [ANY, Ask::Replace { rejected: newest }, Ask::Replace { rejected: 0 }] {
+                    if cell.verdict(ask, now) == Verdict::Token {
+                        prop_assert!(now.wall < end.wall, "served past its end");
+                        let rejected = ask == Ask::Replace { rejected: newest };
+                        prop_assert!(!rejected, "the rejected token again");
+                    }
+                }
+                // whoever waits waits for something: a fetch, or one that comes by itself
+                if let Event::Asked(ask) = event
+                    && cell.verdict(ask, now) == Verdict::Wait
+                    && !running
+                {
+                    let pause = cell.next_due(Duration::ZERO, now);
+                    prop_assert!(pause.is_some_and(|p| p <= SECOND_TRY), "waits for nothing");
+                }
+            }
+        }
+    }
+}

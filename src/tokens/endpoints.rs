@@ -13,8 +13,7 @@ use url::Url;
 use crate::{
     clock::{Clock, Deadline},
     config::{self, ClientAuth, Credential, Name, Provider},
-    http::client::HttpClient,
-    oauth::{CheckedMetadata, DiscoveryError, discover},
+    oauth::{CheckedMetadata, DiscoveryError, HttpClient, discover},
     shutdown::Shutdown,
 };
 

@@ -9,7 +9,7 @@ use crate::{
     config::{
         Assertion, ClientAuth, Credential, Grant, SecretPair, SecretSource, secret::SecretError,
     },
-    http::client::{ClientError, HttpClient},
+    oauth::{ClientError, HttpClient},
     secret::Secret,
 };
 
@@ -84,19 +84,10 @@ impl Material {
                 secrets.push(secret);
             }
         }
-        redact(text, secrets)
+        secrets
+            .into_iter()
+            .fold(text.to_owned(), |text, secret| secret.redact(&text))
     }
-}
-
-/// As [`Material::redact`], for other secrets.
-pub(super) fn redact<'a>(text: &str, secrets: impl IntoIterator<Item = &'a Secret>) -> String {
-    let mut text = text.to_owned();
-    for secret in secrets {
-        if !secret.is_empty() {
-            text = text.replace(secret.expose(), "[secret]");
-        }
-    }
-    text
 }
 
 /// One that cannot be read does not matter while the other can: a rotation may be under way.
@@ -119,7 +110,7 @@ pub(super) fn fingerprint(credential: &Credential) -> Fingerprint {
         digest.update(content);
     };
     let mut source = |source: &SecretSource| match source.read() {
-        Ok(secret) => add(Ok(secret.expose().as_bytes())),
+        Ok(secret) => add(Ok(&secret.fingerprint())),
         Err(_) => add(Err(())),
     };
     match &credential.grant {

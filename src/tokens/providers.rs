@@ -5,7 +5,6 @@ use std::sync::Arc;
 use aws_lc_rs::rand;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::{BoxFuture, FutureExt};
-use http::HeaderValue;
 use tokio::{task::spawn_blocking, time::timeout};
 use tracing::warn;
 use url::Url;
@@ -13,17 +12,16 @@ use url::Url;
 use super::{
     cell,
     endpoints::Endpoints,
-    material::{AuthMaterial, Material, MaterialError, fingerprint, redact},
+    material::{AuthMaterial, Material, MaterialError, fingerprint},
     rotation::{Rotations, Sendable},
     source::{Failure, Fingerprint, Granted, SecretInUse, Source},
 };
 use crate::{
     clock::{Clock, Moment},
     config::{Assertion, ClientAuth, Credential, Grant, ScopeSet},
-    http::client::chain,
     oauth::{
         AssertionError, Class, DiscoveryError, ExchangeError, Issued, Note, Proof, TokenRequest,
-        client_auth, grant,
+        chain, client_auth, grant,
     },
     secret::Secret,
     shutdown::Shutdown,
@@ -88,18 +86,17 @@ impl Providers {
                 this.refresh_token(&reading),
             )
         });
-        let failure = |error: FetchError, fingerprint, secrets: &[&Secret]| {
-            let clean = |text: &str| redact(text, secrets.iter().copied());
-            error.failure(&credential, fingerprint, clean)
-        };
+        // before anything was sent, nothing can come back
+        let failure =
+            |error: FetchError, fingerprint| error.failure(&credential, fingerprint, str::to_owned);
         let Ok((fingerprint, material, refresh)) = read.await else {
-            return Err(failure(FetchError::Broken, None, &[]));
+            return Err(failure(FetchError::Broken, None));
         };
         let fingerprint = Some(fingerprint);
         let (material, refresh) = match (material, refresh) {
             (Ok(material), Ok(refresh)) => (material, refresh),
             (Err(error), _) | (_, Err(error)) => {
-                return Err(failure(error.into(), fingerprint, &[]));
+                return Err(failure(error.into(), fingerprint));
             }
         };
         let fetch = Fetch {
@@ -111,8 +108,12 @@ impl Providers {
         match self.exchange(&fetch).await {
             Ok((issued, secret, since)) => Ok(granted(&scopes, &issued, secret, since)),
             Err(error) => {
-                let sent = refresh.as_ref().map(|refresh| &refresh.token);
-                let clean = |text: &str| redact(&material.redact(text), sent);
+                let clean = |text: &str| {
+                    let text = material.redact(text);
+                    refresh
+                        .as_ref()
+                        .map_or(text.clone(), |sent| sent.token.redact(&text))
+                };
                 Err(error.failure(&credential, fingerprint, clean))
             }
         }
@@ -249,16 +250,12 @@ impl Fetch<'_> {
 }
 
 fn granted(scopes: &ScopeSet, issued: &Issued, secret: SecretInUse, since: Moment) -> Granted {
-    // a b64token is a legal header value
-    let header = HeaderValue::from_str(&format!("Bearer {}", issued.access.expose()));
-    let mut header = header.unwrap_or(HeaderValue::from_static(""));
-    header.set_sensitive(true);
     let missing = issued
         .scopes
         .as_ref()
         .map(|granted| granted.missing(scopes));
     Granted {
-        header,
+        header: issued.header.clone(),
         since,
         life: issued.life,
         missing: missing.unwrap_or_default(),

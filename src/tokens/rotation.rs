@@ -43,7 +43,7 @@ impl Rotations {
         let on_disk = SecretSource::File(path.into()).read()?;
         let mut unsaved = self.0.lock();
         let token = match unsaved.get(path) {
-            Some(kept) if kept.on_disk.matches(on_disk.expose().as_bytes()) => kept.newest.clone(),
+            Some(kept) if kept.on_disk.is(&on_disk) => kept.newest.clone(),
             _ => {
                 unsaved.remove(path);
                 on_disk.clone()
@@ -54,12 +54,12 @@ impl Rotations {
 
     /// Saves `newest`, which came for `sent`. Blocking.
     pub(super) fn save(&self, path: &Path, sent: &Sendable, newest: &Secret) {
-        if newest.matches(sent.on_disk.expose().as_bytes()) {
+        if newest.is(&sent.on_disk) {
             return;
         }
         let shown = path.display();
         let now = SecretSource::File(path.into()).read();
-        if now.is_ok_and(|now| !now.matches(sent.on_disk.expose().as_bytes())) {
+        if now.is_ok_and(|now| !now.is(&sent.on_disk)) {
             warn!(
                 target: TARGET,
                 file = %shown,
@@ -69,7 +69,7 @@ impl Rotations {
             self.0.lock().remove(path);
             return;
         }
-        match atomic::replace(path, newest.expose().as_bytes()) {
+        match atomic::replace_secret(path, newest) {
             Ok(()) => {
                 info!(target: TARGET, file = %shown, "refresh token rotated");
                 self.0.lock().remove(path);

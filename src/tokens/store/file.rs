@@ -190,3 +190,75 @@ fn decode(mut bytes: &[u8]) -> Option<Tokens> {
     }
     Some(tokens)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tokens(texts: &[&str]) -> Tokens {
+        let stored = |(n, text): (u8, &&str)| {
+            let stored = Stored {
+                token: Secret::new(*text),
+                since: Duration::from_secs(u64::from(n) + 1_700_000_000),
+                life: Duration::from_secs(3600),
+            };
+            ([n; 32], stored)
+        };
+        (0..).zip(texts).map(stored).collect()
+    }
+
+    fn texts(tokens: &Tokens) -> Vec<&str> {
+        let mut texts: Vec<&str> = tokens.values().map(|s| s.token.expose()).collect();
+        texts.sort_unstable();
+        texts
+    }
+
+    #[test]
+    fn what_was_sealed_is_opened_with_the_same_secret_only() {
+        let secret = Secret::new("the key");
+        let sealed = seal(&tokens(&["Bearer a", "Bearer b"]), &secret).unwrap();
+        let opened = open(&sealed, &secret).unwrap();
+        assert_eq!(texts(&opened), ["Bearer a", "Bearer b"]);
+        assert_eq!(opened[&[1; 32]].since.as_secs(), 1_700_000_001);
+        assert_eq!(opened[&[1; 32]].life.as_secs(), 3600);
+        assert!(open(&sealed, &Secret::new("another key")).is_err());
+    }
+
+    #[test]
+    fn the_file_shows_nothing_of_the_tokens() {
+        let sealed = seal(&tokens(&["Bearer canary"]), &Secret::new("k")).unwrap();
+        assert!(!sealed.windows(6).any(|six| six == b"canary"));
+        let again = seal(&tokens(&["Bearer canary"]), &Secret::new("k")).unwrap();
+        assert_ne!(sealed, again, "never the same key and nonce");
+    }
+
+    #[test]
+    fn every_changed_bit_is_noticed() {
+        let secret = Secret::new("the key");
+        let sealed = seal(&tokens(&["Bearer a"]), &secret).unwrap();
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(open(&changed, &secret).is_err(), "byte {at}");
+            assert!(open(&sealed[..at], &secret).is_err(), "cut at {at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&bytes);
+            let _ = open(&bytes, &Secret::new("k"));
+        }
+
+        #[test]
+        fn what_is_encoded_is_decoded(all in prop::collection::vec(".{0,40}", 0..5)) {
+            let all: Vec<&str> = all.iter().map(String::as_str).collect();
+            let tokens = tokens(&all);
+            let again = decode(&encode(&tokens)).unwrap();
+            prop_assert_eq!(texts(&again), texts(&tokens));
+        }
+    }
+}
