@@ -19,6 +19,7 @@ pub mod admin;
 pub mod app;
 pub mod backoff;
 pub mod caller;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod health;

@@ -67,6 +67,10 @@ const RESERVED: &[Reserved] = &[
         rule: "only code that sends, seals, signs or compares a secret looks inside it",
         files: &[
             ("src/secret.rs", "defines it"),
+            (
+                "src/config/valid",
+                "measures its length, tries whether it can sign",
+            ),
             ("src/oauth", "sends it to the provider, or signs with it"),
             ("src/tokens/store", "seals the file of tokens with it"),
             (

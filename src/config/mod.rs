@@ -8,9 +8,22 @@
 pub mod credential;
 pub mod limits;
 pub mod listener;
+mod path;
+pub mod print;
+pub mod problem;
 pub mod provider;
+mod raw;
+pub mod reference;
 pub mod route;
+mod schema;
 pub mod secret;
+mod setter;
+mod shape;
+pub mod source;
+mod tree;
+mod valid;
+mod variables;
+mod yaml;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
@@ -18,6 +31,7 @@ pub use self::{
     credential::{Assertion, ClientAuth, Credential, Grant, ScopeSet, SigningKey},
     limits::Limits,
     listener::{Bind, ClientCertificates, Listener, ServerTls},
+    problem::{Place, Problem, Problems, Rendering, Severity},
     provider::{ClientTls, Endpoints, Identity, Provider, ProviderTimeouts},
     route::{
         Admit, AdmitRule, Forwarded, Glob, Inject, LinkRewriting, Match, Origin,
@@ -25,6 +39,7 @@ pub use self::{
         UpstreamProtocol,
     },
     secret::{SecretPair, SecretSource},
+    source::Sources,
 };
 
 /// A name given in the configuration; shared, because logs and metrics carry it everywhere.
@@ -75,3 +90,49 @@ pub struct TokenStore {
     /// The key the file is sealed with is derived from this secret.
     pub key: SecretSource,
 }
+
+/// A configuration that was read, and what is worth a look in it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Problems,
+}
+
+/// Reads and checks the configuration. Reads the files that it names, opens no socket.
+///
+/// # Errors
+/// All problems at once, warnings among them.
+#[expect(clippy::needless_pass_by_value, reason = "what was read is used up")]
+pub fn load(sources: Sources) -> Result<Loaded, Problems> {
+    let mut problems = Problems::default();
+    let schema = schema::Schema::new();
+    let tree = sources.tree(&schema, &mut problems);
+    if problems.unreadable() {
+        return Err(problems);
+    }
+    let shaped = shape::check(&tree, &schema, &mut problems);
+    let config = if let Ok(raw) = serde_json::from_value(shaped) {
+        valid::check(&raw, &tree, sources.environment(), &mut problems)
+    } else {
+        // cannot happen: the shape was checked against the schema of the same type. The error is
+        // not shown, because it may quote a value
+        problems.push(Problem {
+            severity: Severity::Error,
+            path: String::new(),
+            origin: None,
+            text: "the configuration does not fit its own schema; please report this".into(),
+            hint: None,
+        });
+        None
+    };
+    match config {
+        Some(config) => Ok(Loaded {
+            config,
+            warnings: problems,
+        }),
+        None => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests;

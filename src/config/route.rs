@@ -133,9 +133,10 @@ pub struct Inject {
     pub scopes: ScopeSet,
     /// A token with less life left than this is renewed before the call, if that can be.
     pub min_remaining: Duration,
-    /// What to do with a caller's own bearer token.
+    /// What to do with a caller's own bearer token that is no placeholder.
     pub presented_bearer: PresentedAuthorization,
-    /// What to do with a caller's `Authorization` of another scheme.
+    /// What to do with an `Authorization` of another scheme (`SharedAccessSignature`, `X509`,
+    /// `Basic` …), which no token of ours can stand for.
     pub presented_other: PresentedAuthorization,
     /// Tokens that mean "none", such as `dummy`: the text behind `Bearer `.
     pub placeholders: BTreeSet<String>,

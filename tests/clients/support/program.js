@@ -140,7 +140,7 @@ export async function startProxy(t, config, { env = {}, ready = true } = {}) {
   const file = path.join(directory(t), 'proxy.yaml');
   writeFileSync(file, JSON.stringify({ admin: { bind: '127.0.0.1:0' }, ...config }, null, 2));
   const running = start(t, ['run', '--config', file], {
-    env: { ITWIN_LOG__FORMAT: 'json', ...env },
+    env: { ITWIN_LOG_FORMAT: 'json', ...env },
   });
   const wanted = config.listeners?.length ?? 1;
   const addresses = [];

@@ -1,0 +1,84 @@
+//! `itwin-auth-proxy check`: is the configuration right?
+
+use clap::Args;
+
+use super::{Configuration, Exit, complain, live, output, say};
+use crate::config;
+
+/// Check the configuration: every problem with its place and a remedy.
+///
+/// Opens no connection unless --live is given. Exit code 0: it can run; 78: it cannot; 69: it can,
+/// but with --live something could not be reached.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// Print the whole effective configuration as YAML, without secrets.
+    #[arg(long)]
+    print: bool,
+    /// Contact every provider (discovery and a token for each credential) and every upstream.
+    #[arg(long)]
+    live: bool,
+    /// Print problems as JSON, on standard output.
+    #[arg(long, conflicts_with = "print")]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
+    if arguments.json {
+        let (config, problems) = match config::load(arguments.configuration.sources()) {
+            Ok(loaded) => (Some(loaded.config), loaded.warnings),
+            Err(problems) => (None, problems),
+        };
+        let mut answer = problems.to_json();
+        let mut exit = if config.is_some() {
+            Exit::Ok
+        } else {
+            Exit::Config
+        };
+        if let (true, Some(config)) = (arguments.live, &config) {
+            let findings = super::block_on(live::contact(config, |_| {}))?;
+            if findings.iter().any(|finding| finding.result.is_err()) {
+                exit = Exit::Unavailable;
+            }
+            answer["live"] = findings.iter().map(live::Finding::to_json).collect();
+        }
+        say(format!("{answer:#}"));
+        return Ok(exit);
+    }
+    let loaded = arguments.configuration.load()?;
+    if arguments.print {
+        output::pour(&config::print::yaml(&loaded.config));
+    }
+    if arguments.live {
+        let findings = super::block_on(live::contact(&loaded.config, |finding| {
+            complain(finding.to_line());
+        }))?;
+        let failed = findings
+            .iter()
+            .filter(|finding| finding.result.is_err())
+            .count();
+        if failed > 0 {
+            complain(format!(
+                "{failed} of {} could not be reached or refused us",
+                findings.len()
+            ));
+            return Ok(Exit::Unavailable);
+        }
+    }
+    if !arguments.print {
+        let config = &loaded.config;
+        complain(format!(
+            "the configuration is good: {}, {}, {}",
+            count(config.listeners.len(), "listener"),
+            count(config.routes.len(), "route"),
+            count(config.credentials.len(), "credential"),
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}

@@ -1,0 +1,128 @@
+//! Contacts what the configuration names: providers, with a token for each credential, and
+//! upstreams.
+//!
+//! A token is asked for as in earnest and thrown away. An upstream is asked for `/` without any
+//! token: whatever it answers, it was reached.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::Request;
+use rand::{SeedableRng, rngs::StdRng};
+use serde_json::json;
+
+use super::output::chain;
+use crate::{
+    clock::Clock,
+    config::{Config, Upstream},
+    http::client::HttpClient,
+    metrics::Metrics,
+    shutdown::{Shutdown, Stage},
+    tokens::TokenService,
+};
+
+/// What came of one contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) what: String,
+    /// What was seen, or why not.
+    pub(super) result: Result<String, String>,
+}
+
+impl Finding {
+    pub(super) fn to_line(&self) -> String {
+        match &self.result {
+            Ok(seen) => format!("ok      {}: {seen}", self.what),
+            Err(reason) => format!("failed  {}: {reason}", self.what),
+        }
+    }
+
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        match &self.result {
+            Ok(seen) => json!({"what": self.what, "ok": true, "seen": seen}),
+            Err(reason) => json!({"what": self.what, "ok": false, "reason": reason}),
+        }
+    }
+}
+
+/// How long an upstream may take to answer anything.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
+/// Contacts everything, one after the other; each finding is told as it comes.
+pub(super) async fn contact(config: &Config, tell: impl Fn(&Finding)) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut found = |finding: Finding| {
+        tell(&finding);
+        findings.push(finding);
+    };
+    let clock = Clock::system();
+    let shutdown = Shutdown::new();
+    // neither the store nor its tokens: what is asked here is whether new ones can be had
+    let tokens = TokenService::start(
+        clock.clone(),
+        Arc::new(Metrics::new()),
+        &shutdown,
+        None,
+        StdRng::from_os_rng(),
+    );
+    let mut asked = BTreeSet::new();
+    let routes = config
+        .routes
+        .iter()
+        .filter_map(|route| route.inject.as_ref());
+    let wanted = routes
+        .map(|inject| (&inject.credential, &inject.scopes))
+        .chain(config.credentials.values().map(|one| (one, &one.scopes)));
+    for (credential, scopes) in wanted {
+        if !asked.insert((Arc::clone(&credential.name), scopes.clone())) {
+            continue;
+        }
+        let handle = tokens.handle(credential, scopes);
+        let scopes = if scopes.is_empty() {
+            "none asked for".into()
+        } else {
+            scopes.to_string()
+        };
+        found(Finding {
+            what: format!(
+                "token for credential {} (scopes: {scopes})",
+                credential.name
+            ),
+            result: match handle
+                .get(Duration::ZERO, credential.provider.timeouts.total * 3)
+                .await
+            {
+                Ok(ready) => Ok(format!(
+                    "{}, valid for {} s",
+                    credential.provider.issuer,
+                    ready.expires().remaining(clock.now()).as_secs()
+                )),
+                Err(error) => Err(format!("{}: {}", credential.provider.issuer, chain(&error))),
+            },
+        });
+    }
+    shutdown.advance(Stage::Hard);
+    shutdown.finished().await;
+    let mut reached: Vec<&Arc<Upstream>> = Vec::new();
+    for upstream in config.routes.iter().map(|route| &route.upstream) {
+        if !reached.contains(&upstream) {
+            reached.push(upstream);
+            found(Finding {
+                what: format!("upstream {}", upstream.origin),
+                result: reach(upstream).await,
+            });
+        }
+    }
+    findings
+}
+
+async fn reach(upstream: &Upstream) -> Result<String, String> {
+    let limit = upstream.connect_timeout + ANSWER_LIMIT;
+    let client =
+        HttpClient::new(&upstream.tls, upstream.connect_timeout, limit).map_err(|e| chain(&e))?;
+    let request = Request::head(format!("{}/", upstream.origin))
+        .body(Bytes::new())
+        .map_err(|e| e.to_string())?;
+    let answer = client.send(request).await.map_err(|e| chain(&e))?;
+    Ok(format!("reached, answered {}", answer.status()))
+}

@@ -1,0 +1,165 @@
+//! The command line: one file a command, and what they share.
+//!
+//! What a command was asked for goes to standard output, everything else to standard error. Exit
+//! codes are those of `sysexits.h`. A reader that goes away (`| head`) is no failure.
+
+mod check;
+mod completions;
+mod init;
+mod live;
+mod output;
+mod probe;
+mod schema;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueHint, error::ErrorKind};
+
+use self::output::{complain, say};
+use crate::config::{self, Loaded, Sources};
+
+/// How a command ends, as `sysexits.h` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Ok,
+    /// What was asked about is not so: not ready, not served.
+    No,
+    /// The command line is wrong.
+    Usage,
+    /// A server that is needed cannot be reached.
+    Unavailable,
+    /// Something that should work did not.
+    Software,
+    /// A file cannot be written.
+    CannotCreate,
+    /// The configuration is wrong.
+    Config,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Ok => 0,
+            Exit::No => 1,
+            Exit::Usage => 64,
+            Exit::Unavailable => 69,
+            Exit::Software => 70,
+            Exit::CannotCreate => 73,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// Gives software that knows nothing of OAuth valid access tokens for iTwin services.
+///
+/// The software calls this program instead of the iTwin API; the call arrives there with a token
+/// that this program fetched and keeps fresh.
+#[derive(Debug, Parser)]
+#[command(
+    name = "itwin-auth-proxy",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+First steps:
+  ITWIN_CLIENT_ID=service-… ITWIN_CLIENT_SECRET_FILE=/run/secrets/itwin itwin-auth-proxy run
+  itwin-auth-proxy init > itwin.yaml && itwin-auth-proxy check --config itwin.yaml
+
+Exit codes: 0 done, 1 no, 64 wrong command line, 69 a server cannot be reached, 70 failed, 78 wrong configuration."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Arguments),
+    Init(init::Arguments),
+    Probe(probe::Arguments),
+    Schema(schema::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+struct Configuration {
+    /// The configuration file; `ITWIN_CONFIG` names it too. Other variables override it.
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    config: Option<PathBuf>,
+}
+
+impl Configuration {
+    fn sources(&self) -> Sources {
+        Sources::process(self.config.clone())
+    }
+
+    /// The configuration; its problems are shown.
+    fn load(&self) -> Result<Loaded, Exit> {
+        match config::load(self.sources()) {
+            Ok(loaded) => {
+                if !loaded.warnings.is_empty() {
+                    complain(loaded.warnings.render(output::rendering()).trim_end());
+                }
+                Ok(loaded)
+            }
+            Err(problems) => {
+                complain(problems.render(output::rendering()).trim_end());
+                Err(Exit::Config)
+            }
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    // fails only when there is one already, which is as good
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match Arguments::try_parse() {
+        Ok(arguments) => arguments.command.run().into(),
+        Err(error) => {
+            // help and version come as errors, and go to standard output
+            let _ = error.print();
+            match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok.into(),
+                _ => Exit::Usage.into(),
+            }
+        }
+    }
+}
+
+impl Command {
+    fn run(&self) -> Exit {
+        let ended = match self {
+            Self::Check(arguments) => check::run(arguments),
+            Self::Init(arguments) => init::run(arguments),
+            Self::Probe(arguments) => probe::run(arguments),
+            Self::Schema(arguments) => schema::run(arguments),
+            Self::Completions(arguments) => completions::run(arguments),
+        };
+        ended.unwrap_or_else(|exit| exit)
+    }
+}
+
+/// Runs a future of a command on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            complain(format!("error: the runtime cannot be started: {error}"));
+            Exit::Software
+        })?;
+    Ok(runtime.block_on(work))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,48 @@
+//! Standard output and standard error, for commands.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::config::{Rendering, source};
+
+/// Writes a line to standard output. A reader that has gone away is no failure.
+pub(super) fn say(text: impl AsRef<str>) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{}", text.as_ref());
+    let _ = out.flush();
+}
+
+/// Writes a text that ends its own lines to standard output.
+pub(super) fn pour(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
+
+/// Writes a line to standard error.
+pub(super) fn complain(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// Colours on standard error where a person reads it who has not declined them.
+pub(super) fn rendering() -> Rendering {
+    if io::stderr().is_terminal() && !source::no_color() {
+        Rendering::Coloured
+    } else {
+        Rendering::Plain
+    }
+}
+
+/// An error and its causes on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

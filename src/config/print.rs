@@ -1,0 +1,458 @@
+//! The effective configuration as YAML, without secrets.
+//!
+//! It goes the way back: from values to what could have been written, so that what is shown is what
+//! holds, defaults included, and can be read again. A secret that came from a file or a variable is
+//! shown as that; one that was written in the file itself as `(set)`, which is refused when read.
+
+use std::{fmt::Write as _, path::Path, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    Admit, AdmitRule, Assertion, Bind, ClientAuth, ClientCertificates, ClientTls, Config,
+    Credential, Endpoints, Grant, Identity, Inject, Limits, LinkRewriting, Listener, LogFormat,
+    PresentedAuthorization, Provider, Route, ScopeSet, SecretSource, SharedKey, Upstream,
+    UpstreamProtocol,
+    raw::{self, SecretText, Texts, Words},
+    valid::format_size,
+};
+use crate::secret::Secret;
+
+/// The whole configuration.
+pub fn yaml(config: &Config) -> String {
+    let value = serde_json::to_value(raw(config)).unwrap_or_default();
+    let mut out = String::new();
+    block(&value, 0, &mut out);
+    out
+}
+
+fn raw(config: &Config) -> raw::Raw {
+    raw::Raw {
+        providers: config
+            .providers
+            .iter()
+            .map(|(name, one)| (name.to_string(), provider(one)))
+            .collect(),
+        credentials: config
+            .credentials
+            .iter()
+            .map(|(name, one)| (name.to_string(), credential(one)))
+            .collect(),
+        listeners: config.listeners.iter().map(|one| listener(one)).collect(),
+        routes: config.routes.iter().map(|one| route(one)).collect(),
+        limits: Some(limits(&config.limits)),
+        admin: Some(raw::Admin {
+            bind: Some(
+                config
+                    .admin
+                    .map_or_else(|| "none".into(), |admin| admin.to_string()),
+            ),
+            allow_remote: config
+                .admin
+                .map(|admin| !admin.ip().is_loopback())
+                .filter(|remote| *remote),
+        }),
+        log: Some(raw::Log {
+            level: Some(config.log.level.clone()),
+            format: Some(match config.log.format {
+                LogFormat::Auto => raw::LogFormat::Auto,
+                LogFormat::Human => raw::LogFormat::Human,
+                LogFormat::Json => raw::LogFormat::Json,
+            }),
+            requests: Some(config.log.requests),
+        }),
+        token_store: config.token_store.as_ref().map(|store| {
+            let (key, key_file, key_env) = forms(&store.key);
+            raw::TokenStore {
+                path: Some(text(&store.path)),
+                key,
+                key_file,
+                key_env,
+            }
+        }),
+        workers: config
+            .workers
+            .and_then(|workers| u32::try_from(workers.get()).ok()),
+        trusted_proxies: list(config.trusted_proxies.iter()),
+    }
+}
+
+fn provider(provider: &Provider) -> raw::Provider {
+    let (also, token_endpoint) = match &provider.endpoints {
+        Endpoints::Discover { also } => (Some(Texts(also.iter().map(issuer).collect())), None),
+        Endpoints::Given { token } => (None, Some(token.to_string())),
+    };
+    raw::Provider {
+        issuer: Some(issuer(&provider.issuer)),
+        also,
+        token_endpoint,
+        connect_timeout: Some(duration(provider.timeouts.connect)),
+        timeout: Some(duration(provider.timeouts.total)),
+        tls: client_tls(&provider.tls),
+    }
+}
+
+/// An issuer as it is compared, without a trailing slash.
+fn issuer(url: &url::Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+fn credential(one: &Credential) -> raw::Credential {
+    let mut raw = raw::Credential {
+        provider: Some(one.provider.name.to_string()),
+        client_id: Some(one.client_id.clone()),
+        scopes: Some(scopes(&one.scopes)),
+        parameters: one.extra.clone(),
+        ..raw::Credential::default()
+    };
+    match &one.grant {
+        Grant::ClientCredentials => raw.grant = Some(raw::GrantType::ClientCredentials),
+        Grant::Password { username, password } => {
+            raw.grant = Some(raw::GrantType::Password);
+            raw.username = Some(username.clone());
+            (raw.password, raw.password_file, raw.password_env) = forms(password);
+        }
+        Grant::RefreshToken { file } => {
+            raw.grant = Some(raw::GrantType::RefreshToken);
+            raw.refresh_token_file = Some(text(file));
+        }
+    }
+    let method = match &one.auth {
+        ClientAuth::None => raw::ClientAuthMethod::None,
+        ClientAuth::Basic(pair) | ClientAuth::Post(pair) => {
+            (
+                raw.client_secret,
+                raw.client_secret_file,
+                raw.client_secret_env,
+            ) = forms(&pair.current);
+            if let Some(previous) = &pair.previous {
+                (
+                    raw.client_secret_previous,
+                    raw.client_secret_previous_file,
+                    raw.client_secret_previous_env,
+                ) = forms(previous);
+            }
+            match &one.auth {
+                ClientAuth::Post(_) => raw::ClientAuthMethod::ClientSecretPost,
+                _ => raw::ClientAuthMethod::ClientSecretBasic,
+            }
+        }
+        ClientAuth::Assertion(Assertion::File(file)) => {
+            raw.assertion_file = Some(text(file));
+            raw::ClientAuthMethod::PrivateKeyJwt
+        }
+        ClientAuth::Assertion(Assertion::Signed(key)) => {
+            (raw.private_key, raw.private_key_file, raw.private_key_env) = forms(&key.key);
+            raw.private_key_algorithm = Some(format!("{:?}", key.algorithm));
+            raw.private_key_id.clone_from(&key.key_id);
+            raw.assertion_audience.clone_from(&key.audience);
+            raw::ClientAuthMethod::PrivateKeyJwt
+        }
+        ClientAuth::MutualTls(own) => {
+            raw.tls = Some(identity(own));
+            raw::ClientAuthMethod::TlsClientAuth
+        }
+    };
+    raw.client_auth = Some(method);
+    raw
+}
+
+fn listener(listener: &Listener) -> raw::Listener {
+    let socket_mode = match listener.bind {
+        Bind::Unix { mode, .. } => Some(format!("{mode:04o}")),
+        Bind::Tcp(_) => None,
+    };
+    raw::Listener {
+        bind: Some(listener.bind.to_string()),
+        mode: Some("reverse".into()),
+        socket_mode,
+        tls: listener.tls.as_ref().map(|tls| {
+            let (mode, ca) = match &tls.clients {
+                ClientCertificates::None => (raw::ClientsMode::None, None),
+                ClientCertificates::Optional { ca } => (raw::ClientsMode::Optional, Some(ca)),
+                ClientCertificates::Required { ca } => (raw::ClientsMode::Required, Some(ca)),
+            };
+            raw::ServerTls {
+                certificate: Some(text(&tls.identity.certificate)),
+                key: Some(text(&tls.identity.key)),
+                client_ca: ca.map(|ca| text(ca)),
+                client_certificates: Some(mode),
+            }
+        }),
+    }
+}
+
+fn route(route: &Route) -> raw::Route {
+    raw::Route {
+        name: Some(route.name.to_string()),
+        hosts: list(route.matches.hosts.iter()),
+        path: Some(route.matches.path.to_string()),
+        methods: list(route.matches.methods.iter()),
+        admit: Some(admit(&route.admit)),
+        inject: route.inject.as_ref().map(inject),
+        upstream: Some(upstream(&route.upstream)),
+        links: Some(match &route.links {
+            LinkRewriting::Off => raw::Links {
+                rewrite: Some(false),
+                public: None,
+            },
+            LinkRewriting::On { public } => raw::Links {
+                rewrite: Some(true),
+                public: public.as_ref().map(ToString::to_string),
+            },
+        }),
+        refuse_login_pages: Some(route.refuse_login_pages),
+        timeouts: Some(raw::Timeouts {
+            response: Some(duration(route.timeouts.response)),
+            idle: Some(duration(route.timeouts.idle)),
+            total: Some(route.timeouts.total.map_or_else(|| "none".into(), duration)),
+        }),
+        replay: Some(raw::Replay {
+            memory: Some(format_size(route.replay.memory_bytes)),
+            total: Some(format_size(route.replay.total_bytes)),
+        }),
+    }
+}
+
+fn admit(admit: &Admit) -> raw::Admit {
+    let rules = match admit {
+        Admit::Local => return raw::Admit::Word(raw::AdmitWord::Local),
+        Admit::Anyone => return raw::Admit::Word(raw::AdmitWord::Anyone),
+        Admit::Rules(rules) => rules,
+    };
+    let rule = |rule: &AdmitRule| {
+        let mut raw = raw::AdmitRule::default();
+        match rule {
+            AdmitRule::Networks(networks) => raw.networks = list(networks.iter()),
+            AdmitRule::Key(key) => raw.key = Some(shared_key(key)),
+            AdmitRule::Certificate { names } => {
+                raw.certificate = Some(raw::CertificateRule {
+                    names: list(names.iter()),
+                });
+            }
+            AdmitRule::Uids(uids) => raw.uids = Some(uids.iter().copied().collect()),
+        }
+        raw
+    };
+    raw::Admit::Rules(rules.iter().map(rule).collect())
+}
+
+fn shared_key(key: &SharedKey) -> raw::KeyRule {
+    let (secret, secret_file, secret_env) = forms(&key.secret.current);
+    let previous = key.secret.previous.as_ref().map(forms).unwrap_or_default();
+    raw::KeyRule {
+        name: Some(key.name.to_string()),
+        header: Some(key.header.clone()),
+        secret,
+        secret_file,
+        secret_env,
+        secret_previous: previous.0,
+        secret_previous_file: previous.1,
+        secret_previous_env: previous.2,
+    }
+}
+
+fn inject(inject: &Inject) -> raw::Inject {
+    let presented = |presented| {
+        Some(match presented {
+            PresentedAuthorization::Replace => raw::Presented::Replace,
+            PresentedAuthorization::Keep => raw::Presented::Keep,
+            PresentedAuthorization::Refuse => raw::Presented::Refuse,
+        })
+    };
+    raw::Inject {
+        credential: Some(inject.credential.name.to_string()),
+        scopes: Some(scopes(&inject.scopes)),
+        min_remaining: Some(duration(inject.min_remaining)),
+        presented_bearer: presented(inject.presented_bearer),
+        presented_other: presented(inject.presented_other),
+        placeholders: Some(Words(inject.placeholders.iter().cloned().collect())),
+        wait: Some(duration(inject.wait)),
+    }
+}
+
+fn upstream(upstream: &Upstream) -> raw::Upstream {
+    raw::Upstream {
+        url: Some(upstream.origin.to_string()),
+        protocol: Some(match upstream.protocol {
+            UpstreamProtocol::Auto => raw::Protocol::Auto,
+            UpstreamProtocol::Http1 => raw::Protocol::Http1,
+            UpstreamProtocol::Http2 => raw::Protocol::Http2,
+        }),
+        tls: client_tls(&upstream.tls),
+        connect_timeout: Some(duration(upstream.connect_timeout)),
+        idle_timeout: Some(duration(upstream.idle_timeout)),
+        idle_connections: count(upstream.idle_connections),
+        preserve_host: Some(upstream.preserve_host),
+    }
+}
+
+fn limits(limits: &Limits) -> raw::Limits {
+    raw::Limits {
+        header_size: Some(format_size(limits.header_bytes as u64)),
+        header_count: count(limits.header_count),
+        body_size: Some(
+            limits
+                .body_bytes
+                .map_or_else(|| "unlimited".into(), format_size),
+        ),
+        connections: count(limits.connections),
+        requests: count(limits.requests),
+        header_timeout: Some(duration(limits.header_timeout)),
+        idle_timeout: Some(duration(limits.idle_timeout)),
+        http2_streams: Some(limits.http2_streams),
+        drain_delay: Some(duration(limits.drain_delay)),
+        drain_timeout: Some(duration(limits.drain_timeout)),
+    }
+}
+
+fn client_tls(tls: &ClientTls) -> Option<raw::ClientTls> {
+    (*tls != ClientTls::default()).then(|| raw::ClientTls {
+        extra_ca: Some(Texts(tls.extra_ca.iter().map(|file| text(file)).collect()))
+            .filter(|files| !files.0.is_empty()),
+        identity: tls.identity.as_ref().map(identity),
+        server_name: tls.server_name.clone(),
+        addresses: list(tls.addresses.iter()),
+    })
+}
+
+fn identity(identity: &Identity) -> raw::Identity {
+    raw::Identity {
+        certificate: Some(text(&identity.certificate)),
+        key: Some(text(&identity.key)),
+    }
+}
+
+/// A secret in its three forms: written, file, variable.
+fn forms(source: &SecretSource) -> (Option<SecretText>, Option<String>, Option<String>) {
+    match source {
+        SecretSource::File(path) => (None, Some(text(path)), None),
+        SecretSource::Value {
+            variable: Some(name),
+            ..
+        } => (None, None, Some(name.clone())),
+        // what is put in here is shown as "(set)", whatever it is
+        SecretSource::Value { variable: None, .. } => {
+            (Some(SecretText(Secret::new(""))), None, None)
+        }
+    }
+}
+
+fn scopes(scopes: &ScopeSet) -> Words {
+    Words(scopes.iter().map(str::to_owned).collect())
+}
+
+fn list<T: ToString>(items: impl Iterator<Item = T>) -> Option<Words> {
+    let items: Vec<String> = items.map(|item| item.to_string()).collect();
+    (!items.is_empty()).then_some(Words(items))
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+fn count(number: usize) -> Option<u32> {
+    u32::try_from(number).ok()
+}
+
+/// Writes a value in block style.
+fn block(value: &Value, indent: usize, out: &mut String) {
+    let space = " ".repeat(indent);
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                let _ = write!(out, "{space}{}:", scalar(key));
+                below(value, indent, out);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for item in items {
+                let mut inner = String::new();
+                block(item, indent + 2, &mut inner);
+                let inner = inner
+                    .strip_prefix(&" ".repeat(indent + 2))
+                    .unwrap_or(&inner);
+                let _ = write!(out, "{space}- {inner}");
+            }
+        }
+        other => {
+            let _ = writeln!(out, "{space}{}", flow(other));
+        }
+    }
+}
+
+/// Writes what follows a key.
+fn below(value: &Value, indent: usize, out: &mut String) {
+    let nested = match value {
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(items) => items.iter().any(Value::is_object),
+        _ => false,
+    };
+    if nested {
+        out.push('\n');
+        block(value, indent + 2, out);
+    } else {
+        let _ = writeln!(out, " {}", flow(value));
+    }
+}
+
+fn flow(value: &Value) -> String {
+    match value {
+        Value::String(text) => scalar(text),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(flow).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Object(_) => "{}".into(),
+        other => other.to_string(),
+    }
+}
+
+/// A text as YAML, in quotes where it could be read as something else.
+pub fn scalar(text: &str) -> String {
+    let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "/._-:%+=".contains(c))
+        && !text.ends_with(':');
+    let other_type = text.parse::<f64>().is_ok()
+        || matches!(
+            text.to_ascii_lowercase().as_str(),
+            "true" | "false" | "null"
+        );
+    if plain && !other_type {
+        text.to_owned()
+    } else {
+        // JSON strings are YAML strings
+        Value::from(text).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_quoted_where_it_could_be_something_else() {
+        for (text, expected) in [
+            ("bentley", "bentley"),
+            ("https://api.bentley.com", "https://api.bentley.com"),
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("1m 30s", "\"1m 30s\""),
+            ("0600", "\"0600\""),
+            ("true", "\"true\""),
+            ("1e3", "\"1e3\""),
+            ("", "\"\""),
+            ("a: b", "\"a: b\""),
+            ("*.example.com", "\"*.example.com\""),
+            ("it's #1", "\"it's #1\""),
+            ("a\nb", "\"a\\nb\""),
+        ] {
+            assert_eq!(scalar(text), expected);
+        }
+    }
+}

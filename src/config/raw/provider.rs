@@ -1,0 +1,69 @@
+//! Providers, and TLS towards providers and upstreams.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Texts, Words};
+
+/// An OAuth 2.0 / OpenID Connect authorization server.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Provider {
+    /// The issuer's URL; `https`, or `http` on a loopback address. The endpoints are read from
+    /// `<issuer>/.well-known/openid-configuration`, else from the document of RFC 8414.
+    #[schemars(required, example = "https://ims.bentley.com")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) issuer: Option<String>,
+    /// Other issuers that the discovery document may name. Default: for Bentley IMS the second
+    /// name of the same server (`https://imsoidc.bentley.com`), otherwise none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) also: Option<Texts>,
+    /// The token endpoint's URL, for a provider without discovery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) token_endpoint: Option<String>,
+    /// Time for name, TCP and TLS together: a server that takes longer will not be faster for
+    /// being waited for, and calls wait behind it.
+    #[schemars(extend("default" = "5s"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) connect_timeout: Option<String>,
+    /// Time for a whole exchange, the connection included. Bentley's clients give up after 12
+    /// seconds.
+    #[schemars(extend("default" = "15s"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) timeout: Option<String>,
+    /// TLS towards this provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) tls: Option<ClientTls>,
+}
+
+/// TLS and addresses towards a provider or an upstream.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ClientTls {
+    /// PEM files with certificate authorities that are trusted beside the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) extra_ca: Option<Texts>,
+    /// Our own certificate, for a server that asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) identity: Option<Identity>,
+    /// The name that is asked for and must be in the certificate, when it is not the URL's host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) server_name: Option<String>,
+    /// Addresses to connect to instead of asking DNS: `10.0.0.1:443`, or without a port the URL's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) addresses: Option<Words>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Identity {
+    /// PEM file with the certificate, followed by its chain.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) certificate: Option<String>,
+    /// PEM file with the private key.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) key: Option<String>,
+}

@@ -1,0 +1,128 @@
+//! Settings of the program as a whole: limits, admin listener, log, token store.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::SecretText;
+
+/// What is accepted from callers, and how long they are waited for.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Limits {
+    /// Request line and header fields together; 431 above it. Room for several tokens of 2 kB and
+    /// many cookies.
+    #[schemars(extend("default" = "32KiB"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) header_size: Option<String>,
+    /// Header fields of a request; 431 above it.
+    #[schemars(extend("default" = 100), range(min = 10, max = 10_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) header_count: Option<u32>,
+    /// A request's body, or `unlimited`, because bodies stream through in bounded memory and
+    /// changesets are large; 413 above it.
+    #[schemars(extend("default" = "unlimited"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) body_size: Option<String>,
+    /// Connections at once over all listeners; more wait in the kernel's queue.
+    #[schemars(extend("default" = 10_000), range(min = 1, max = 1_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) connections: Option<u32>,
+    /// Requests under way at once; 503 above it.
+    #[schemars(extend("default" = 10_000), range(min = 1, max = 1_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) requests: Option<u32>,
+    /// From the first byte of a request to the end of its header: long enough for any network,
+    /// short enough that slow senders do not fill the connections.
+    #[schemars(extend("default" = "10s"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) header_timeout: Option<String>,
+    /// An idle connection of a caller is closed after this time; longer than clients keep theirs
+    /// (90 seconds and less), so that it is they who close.
+    #[schemars(extend("default" = "120s"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) idle_timeout: Option<String>,
+    /// Streams at once on one HTTP/2 connection.
+    #[schemars(extend("default" = 250), range(min = 1, max = 10_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) http2_streams: Option<u32>,
+    /// After SIGTERM: time in which `/ready` fails but calls are still accepted, so that load
+    /// balancers learn of it. Default: `0s` when only this machine reaches the listeners, `5s`
+    /// otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) drain_delay: Option<String>,
+    /// After that: time for calls under way to finish. With the delay it fits into the 30 seconds
+    /// after which Kubernetes kills.
+    #[schemars(extend("default" = "25s"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) drain_timeout: Option<String>,
+}
+
+/// The listener for probes (`/startup`, `/live`, `/ready`), `/metrics` and `/status`.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("type" = ["object", "string"], "x-short" = "bind"))]
+pub(in crate::config) struct Admin {
+    /// Address and port, or `none`.
+    #[schemars(extend("default" = "127.0.0.1:9901"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) bind: Option<String>,
+    /// Needed for an address that others than this machine can reach. Nothing that is secret is
+    /// shown there, but names, addresses and traffic figures are.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) allow_remote: Option<bool>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("type" = ["object", "string"], "x-short" = "level"))]
+pub(in crate::config) struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as
+    /// `info,itwin_auth_proxy::tokens=debug`.
+    #[schemars(extend("default" = "info"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) level: Option<String>,
+    /// `auto`: for people on a terminal, JSON otherwise.
+    #[schemars(extend("default" = "auto"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) format: Option<LogFormat>,
+    /// One line for each request.
+    #[schemars(extend("default" = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) requests: Option<bool>,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum LogFormat {
+    /// For people on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The encrypted file in which tokens survive a restart.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct TokenStore {
+    /// The file; made if it is not there, in a directory that must be writable.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) path: Option<String>,
+    /// The secret from which the file's key is derived, written here; 16 characters at least.
+    #[schemars(extend("x-secret" = "key"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) key: Option<SecretText>,
+    /// A file that holds that secret.
+    #[schemars(extend("x-secret" = "key"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) key_file: Option<String>,
+    /// An environment variable that holds that secret.
+    #[schemars(extend("x-secret" = "key"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) key_env: Option<String>,
+}

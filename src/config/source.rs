@@ -1,0 +1,174 @@
+//! Where the configuration comes from: a file and the environment.
+//!
+//! The one place that reads the process's environment. Everything else, tests included, gets a
+//! [`Sources`] and never touches the process.
+
+use std::{collections::BTreeMap, fs, io::Read, path::PathBuf, sync::Arc};
+
+use super::{
+    problem::{Place, Problem, Problems, Severity},
+    schema::Schema,
+    tree::Node,
+    variables, yaml,
+};
+
+/// The variable that names the file.
+pub const CONFIG_VARIABLE: &str = "ITWIN_CONFIG";
+
+/// Whether the user declines colours (`NO_COLOR`, see no-color.org).
+pub fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// What a configuration is read from.
+#[derive(Clone, Default)]
+pub struct Sources {
+    file: File,
+    environment: Environment,
+}
+
+/// The environment: names and values.
+#[derive(Clone, Default)]
+pub(super) struct Environment {
+    pub(super) values: BTreeMap<String, String>,
+    /// Variables whose values are not text.
+    unreadable: Vec<String>,
+}
+
+#[derive(Clone, Default)]
+enum File {
+    #[default]
+    None,
+    Text {
+        name: String,
+        text: String,
+    },
+    Path(PathBuf),
+}
+
+impl Sources {
+    /// The process's environment, and the file that is given or that `ITWIN_CONFIG` names.
+    pub fn process(file: Option<PathBuf>) -> Self {
+        let mut environment = Environment::default();
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => drop(environment.values.insert(name, value)),
+                Err(_) => environment.unreadable.push(name),
+            }
+        }
+        let named = environment.values.get(CONFIG_VARIABLE);
+        let file = file.or_else(|| named.filter(|path| !path.is_empty()).map(PathBuf::from));
+        Self {
+            file: file.map_or(File::None, File::Path),
+            environment,
+        }
+    }
+
+    /// A text instead of a file, and no environment.
+    pub fn yaml(text: &str) -> Self {
+        Self {
+            file: File::Text {
+                name: "config.yaml".into(),
+                text: text.to_owned(),
+            },
+            environment: Environment::default(),
+        }
+    }
+
+    /// Nothing but these variables.
+    pub fn variables<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self::default().with_variables(pairs)
+    }
+
+    /// The same with these variables in its environment.
+    #[must_use]
+    pub fn with_variables<'a>(
+        mut self,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        self.environment.values.extend(
+            pairs
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        self
+    }
+
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Everything that was written, as one tree.
+    pub(super) fn tree(&self, schema: &Schema, problems: &mut Problems) -> Node {
+        let mut tree = match &self.file {
+            File::None => Node::null(Place::Variable("".into())),
+            File::Text { name, text } => yaml::read(text, &yaml::in_file(name), problems),
+            File::Path(path) => match read_file(path) {
+                Ok(text) => {
+                    let name = path.display().to_string();
+                    yaml::read(&text, &yaml::in_file(&name), problems)
+                }
+                Err(text) => {
+                    problems.push(Problem {
+                        severity: Severity::Error,
+                        path: String::new(),
+                        origin: None,
+                        text,
+                        hint: Some(format!(
+                            "the file is named by --config or the environment variable {CONFIG_VARIABLE}"
+                        )),
+                    });
+                    Node::null(Place::Variable(CONFIG_VARIABLE.into()))
+                }
+            },
+        };
+        for name in &self.environment.unreadable {
+            if name.starts_with("ITWIN_") {
+                problems.push(Problem {
+                    severity: Severity::Error,
+                    path: String::new(),
+                    origin: Some(Place::Variable(Arc::from(name.as_str()))),
+                    text: "the variable's value is not UTF-8 text".into(),
+                    hint: None,
+                });
+            }
+        }
+        if problems.errors() == 0
+            && matches!(self.file, File::None)
+            && !variables::speak(&self.environment)
+        {
+            problems.push(Problem {
+                severity: Severity::Error,
+                path: String::new(),
+                origin: None,
+                text: "there is no configuration".into(),
+                hint: Some(
+                    "set ITWIN_CLIENT_ID and ITWIN_CLIENT_SECRET_FILE, or name a file with --config; \
+                     'itwin-auth-proxy init' writes one, 'itwin-auth-proxy demo' needs none"
+                        .into(),
+                ),
+            });
+            return tree;
+        }
+        variables::apply(&mut tree, &self.environment, schema, problems);
+        tree
+    }
+}
+
+fn read_file(path: &PathBuf) -> Result<String, String> {
+    let shown = path.display();
+    let unreadable = |error: std::io::Error| format!("cannot read the file {shown}: {error}");
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    let most = u64::try_from(yaml::MAX_BYTES).unwrap_or(u64::MAX);
+    file.take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() > yaml::MAX_BYTES {
+        return Err(format!("the file {shown} is larger than {most} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| format!("the file {shown} is not UTF-8 text"))
+}

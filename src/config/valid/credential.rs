@@ -1,0 +1,239 @@
+//! Credentials: client, grant and scopes fit together.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use super::{
+    super::{
+        Credential, Grant, Name, Provider, ScopeSet,
+        path::Path,
+        problem::did_you_mean,
+        raw::{self, GrantType},
+    },
+    Check,
+    files::Forms,
+    provider::{BENTLEY_SCOPE, Providers, preset_of},
+};
+
+/// Scopes that ask about a person.
+const OIDC_SCOPES: [&str; 7] = [
+    "openid",
+    "profile",
+    "email",
+    "address",
+    "phone",
+    "organization",
+    "offline_access",
+];
+
+/// Parameters that the program itself sends.
+const RESERVED: [&str; 9] = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "scope",
+    "username",
+    "password",
+    "refresh_token",
+];
+
+impl Check<'_> {
+    pub(super) fn credentials(
+        &mut self,
+        written: &BTreeMap<String, raw::Credential>,
+        providers: &Providers,
+    ) -> BTreeMap<Name, Arc<Credential>> {
+        let mut all = BTreeMap::new();
+        for (name, raw) in written {
+            let path = Path::root().key("credentials").key(name);
+            self.name(&path, name);
+            if let Some(credential) = self.credential(&path, name, raw, providers) {
+                all.insert(Name::from(name.as_str()), Arc::new(credential));
+            }
+        }
+        all
+    }
+
+    fn credential(
+        &mut self,
+        path: &Path,
+        name: &str,
+        raw: &raw::Credential,
+        providers: &Providers,
+    ) -> Option<Credential> {
+        let provider = self.provider_of(path, raw, providers);
+        let client_id = raw.client_id.clone().filter(|id| {
+            let good = !id.is_empty() && id.chars().all(|c| matches!(c, ' '..='~'));
+            if !good {
+                self.error(
+                    &path.key("client_id"),
+                    "must be printable ASCII and not empty (RFC 6749 appendix A.1)",
+                    "",
+                );
+            }
+            good
+        });
+        let grant = self.grant(path, raw);
+        let auth = self.client_auth(path, raw);
+        let scopes = self.credential_scopes(path, raw, provider.as_deref());
+        for key in raw
+            .parameters
+            .keys()
+            .filter(|key| RESERVED.contains(&key.as_str()))
+        {
+            self.error(
+                &path.key("parameters").key(key),
+                "is sent by the program itself",
+                "it has a key of its own beside parameters",
+            );
+        }
+        Some(Credential {
+            name: name.into(),
+            provider: provider?,
+            client_id: client_id?,
+            auth: auth?,
+            grant: grant?,
+            scopes,
+            extra: raw.parameters.clone(),
+        })
+    }
+
+    fn provider_of(
+        &mut self,
+        path: &Path,
+        raw: &raw::Credential,
+        providers: &Providers,
+    ) -> Option<Arc<Provider>> {
+        let path = path.key("provider");
+        let Some(name) = raw.provider.as_deref().or(providers.default_name()) else {
+            self.missing(
+                &path,
+                "must be given, because several providers are declared",
+                "",
+            );
+            return None;
+        };
+        let provider = providers.get(name).cloned();
+        if provider.is_none() && !providers.names().any(|known| known == name) {
+            let hint = did_you_mean(name, providers.names()).unwrap_or_else(|| {
+                format!(
+                    "known: {}",
+                    providers.names().collect::<Vec<_>>().join(", ")
+                )
+            });
+            self.error(
+                &path,
+                format!("no provider is called '{}'", name.escape_debug()),
+                hint,
+            );
+        }
+        provider
+    }
+
+    fn grant(&mut self, path: &Path, raw: &raw::Credential) -> Option<Grant> {
+        let kind = raw.grant.unwrap_or(GrantType::ClientCredentials);
+        let password = Forms {
+            key: "password",
+            value: raw.password.as_ref(),
+            file: raw.password_file.as_ref(),
+            env: raw.password_env.as_ref(),
+        };
+        let other_grant = "has no effect with this grant";
+        if kind != GrantType::Password && (raw.username.is_some() || password.given()) {
+            let key = if raw.username.is_some() {
+                "username"
+            } else {
+                "password"
+            };
+            self.error(&path.key(key), other_grant, "did you mean grant: password?");
+        }
+        if kind != GrantType::RefreshToken && raw.refresh_token_file.is_some() {
+            self.error(
+                &path.key("refresh_token_file"),
+                other_grant,
+                "did you mean grant: refresh_token?",
+            );
+        }
+        match kind {
+            GrantType::ClientCredentials => Some(Grant::ClientCredentials),
+            GrantType::Password => {
+                if raw.username.is_none() {
+                    self.missing(
+                        &path.key("username"),
+                        "is missing: the grant password needs it",
+                        "",
+                    );
+                }
+                if !password.given() {
+                    self.missing(
+                        &path.key("password"),
+                        "is missing: the grant password needs it",
+                        "give password_file, password_env or password",
+                    );
+                }
+                let password = self.secret(path, password);
+                Some(Grant::Password {
+                    username: raw.username.clone()?,
+                    password: password?,
+                })
+            }
+            GrantType::RefreshToken => {
+                let key = path.key("refresh_token_file");
+                let Some(file) = &raw.refresh_token_file else {
+                    self.missing(&key, "is missing: the grant refresh_token needs it", "");
+                    return None;
+                };
+                let readable = self.readable(&key, file).is_some();
+                (self.writable_directory(&key, file) && readable).then(|| Grant::RefreshToken {
+                    file: PathBuf::from(file),
+                })
+            }
+        }
+    }
+
+    fn credential_scopes(
+        &mut self,
+        path: &Path,
+        raw: &raw::Credential,
+        provider: Option<&Provider>,
+    ) -> ScopeSet {
+        let kind = raw.grant.unwrap_or(GrantType::ClientCredentials);
+        let Some(words) = &raw.scopes else {
+            let bentley = provider.is_some_and(|provider| preset_of(provider).is_some());
+            let default = (bentley && kind != GrantType::RefreshToken).then_some(BENTLEY_SCOPE);
+            return ScopeSet::new(default);
+        };
+        let for_person = kind != GrantType::ClientCredentials;
+        self.scopes(&path.key("scopes"), &words.0, for_person)
+    }
+
+    /// Scopes, each a token of RFC 6749 section 3.3 that the grant can ask for.
+    pub(super) fn scopes(&mut self, path: &Path, words: &[String], for_person: bool) -> ScopeSet {
+        for (n, item) in words.iter().enumerate() {
+            let path = path.index(n);
+            for scope in item.split_ascii_whitespace() {
+                if !scope
+                    .chars()
+                    .all(|c| matches!(c, '!' | '#'..='[' | ']'..='~'))
+                {
+                    self.error(
+                        &path,
+                        format!(
+                            "'{}' is not a scope (RFC 6749 section 3.3)",
+                            scope.escape_debug()
+                        ),
+                        "a scope is printable ASCII without quotes and backslashes",
+                    );
+                } else if OIDC_SCOPES.contains(&scope) && !for_person {
+                    self.error(
+                        &path,
+                        format!("'{scope}' cannot be asked for with the grant client_credentials: it asks about a person who signs in, and nobody does"),
+                        format!("leave it out; {BENTLEY_SCOPE} is what a service at Bentley needs"),
+                    );
+                }
+            }
+        }
+        ScopeSet::new(words)
+    }
+}

@@ -1,0 +1,141 @@
+//! From what was written to values that cannot be wrong.
+//!
+//! Every check reports what it finds and goes on, so that all problems are seen at once; the
+//! values come out only when there is none. A check that needs something which an earlier one
+//! found wrong stays silent.
+
+mod across;
+mod admit;
+mod client_auth;
+mod credential;
+mod files;
+mod listener;
+mod provider;
+mod route;
+mod scalar;
+mod settings;
+mod upstream;
+
+use std::sync::Arc;
+
+pub(super) use self::scalar::format_size;
+use super::{
+    Config,
+    path::Path,
+    problem::{Place, Problem, Problems, Severity},
+    raw::Raw,
+    source::Environment,
+    tree::Node,
+};
+
+/// What checks look at, and where they report.
+struct Check<'a> {
+    tree: &'a Node,
+    environment: &'a Environment,
+    problems: &'a mut Problems,
+}
+
+/// The configuration, if nothing is wrong with it.
+pub(super) fn check(
+    raw: &Raw,
+    tree: &Node,
+    environment: &Environment,
+    problems: &mut Problems,
+) -> Option<Config> {
+    let mut check = Check {
+        tree,
+        environment,
+        problems,
+    };
+    let root = Path::root();
+    let providers = check.providers(&raw.providers);
+    let credentials = check.credentials(&raw.credentials, &providers);
+    let listeners = check.listeners(&raw.listeners);
+    let routes = check.routes(&raw.routes, &credentials);
+    let admin = check.admin(raw.admin.as_ref());
+    check.listeners_apart(&listeners, admin);
+    check.nobody_else_injects(raw, &listeners, &routes);
+    check.every_route_can_match(&listeners, &routes);
+    let limits = check.limits(raw.limits.as_ref(), &listeners);
+    let log = check.log(raw.log.as_ref());
+    let token_store = check.token_store(raw.token_store.as_ref());
+    let trusted = raw.trusted_proxies.as_ref();
+    let trusted_proxies = check.networks(&root.key("trusted_proxies"), trusted);
+    if trusted_proxies
+        .iter()
+        .any(|network| network.prefix_len() == 0)
+    {
+        check.warn(
+            &root.key("trusted_proxies"),
+            "forwarded headers are believed from every peer, so that any caller can forge its address",
+            "name the networks of the proxies in front",
+        );
+    }
+    if check.problems.errors() > 0 {
+        return None;
+    }
+    Some(Config {
+        providers: provider::used(providers, &credentials),
+        credentials,
+        listeners: listeners.into_iter().map(Arc::new).collect(),
+        routes: routes.into_iter().map(|numbered| numbered.route).collect(),
+        limits,
+        admin,
+        log,
+        token_store,
+        workers: raw
+            .workers
+            .and_then(|n| std::num::NonZeroUsize::new(usize::try_from(n).ok()?)),
+        trusted_proxies,
+    })
+}
+
+impl Check<'_> {
+    fn error(&mut self, path: &Path, text: impl Into<String>, hint: impl Into<String>) {
+        self.report(Severity::Error, path, text.into(), hint.into());
+    }
+
+    fn warn(&mut self, path: &Path, text: impl Into<String>, hint: impl Into<String>) {
+        self.report(Severity::Warning, path, text.into(), hint.into());
+    }
+
+    /// Reports something that is absent below `path`, unless something is known to be wrong there
+    /// already: a misspelt key would otherwise be told twice.
+    fn missing(&mut self, path: &Path, text: impl Into<String>, hint: impl Into<String>) {
+        if !self.problems.touches(&self.tree.written_path(path)) {
+            self.error(path, text, hint);
+        }
+    }
+
+    fn report(&mut self, severity: Severity, path: &Path, text: String, hint: String) {
+        let origin = self.place(path);
+        self.problems.push(Problem {
+            severity,
+            path: self.tree.written_path(path).to_string(),
+            origin,
+            text,
+            hint: Some(hint).filter(|hint| !hint.is_empty()),
+        });
+    }
+
+    fn place(&self, path: &Path) -> Option<Place> {
+        self.tree.place_of(path)
+    }
+
+    /// A name that may stand in logs, metrics and variables.
+    fn name(&mut self, path: &Path, name: &str) {
+        let good = !name.is_empty()
+            && name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+        if !good {
+            self.error(
+                path,
+                "this name cannot be used",
+                "a name has up to 64 letters, digits, '.', '_' and '-', and begins with a letter or digit",
+            );
+        }
+    }
+}
