@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::explain::{Explanation, explain};
+pub use self::explain::{Explanation, Verdict, explain};
 use crate::{
     clock::Clock,
     config::{Bind, Config},

@@ -5,11 +5,14 @@
 
 mod check;
 mod completions;
+mod explain;
 mod init;
 mod live;
 mod output;
 mod probe;
+mod run;
 mod schema;
+mod token;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -73,7 +76,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Arguments),
     Check(check::Arguments),
+    Explain(explain::Arguments),
+    Token(token::Arguments),
     Init(init::Arguments),
     Probe(probe::Arguments),
     Schema(schema::Arguments),
@@ -130,6 +136,9 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(&self) -> Exit {
         let ended = match self {
+            Self::Run(arguments) => run::run(arguments),
+            Self::Explain(arguments) => explain::run(arguments),
+            Self::Token(arguments) => token::run(arguments),
             Self::Check(arguments) => check::run(arguments),
             Self::Init(arguments) => init::run(arguments),
             Self::Probe(arguments) => probe::run(arguments),
@@ -140,16 +149,20 @@ impl Command {
     }
 }
 
-/// Runs a future of a command on a runtime of its own.
-fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// A runtime for what a command does itself.
+fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| {
             complain(format!("error: the runtime cannot be started: {error}"));
             Exit::Software
-        })?;
-    Ok(runtime.block_on(work))
+        })
+}
+
+/// Runs a future of a command on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
+    Ok(runtime()?.block_on(work))
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::{
     Admit, AdmitRule, Assertion, Bind, ClientAuth, ClientCertificates, ClientTls, Config,
-    Credential, Endpoints, Grant, Identity, Inject, Limits, LinkRewriting, Listener, LogFormat,
-    PresentedAuthorization, Provider, Route, ScopeSet, SecretSource, SharedKey, Upstream,
-    UpstreamProtocol,
+    Credential, Endpoints, Forwarded, Grant, Identity, Inject, Limits, LinkRewriting, Listener,
+    LogFormat, PresentedAuthorization, Provider, Route, ScopeSet, SecretSource, SharedKey,
+    Upstream, UpstreamProtocol,
     raw::{self, SecretText, Texts, Words},
     valid::format_size,
 };
@@ -284,6 +284,7 @@ fn upstream(upstream: &Upstream) -> raw::Upstream {
         idle_timeout: Some(duration(upstream.idle_timeout)),
         idle_connections: count(upstream.idle_connections),
         preserve_host: Some(upstream.preserve_host),
+        forwarded: Some(upstream.forwarded == Forwarded::Told),
     }
 }
 

@@ -988,7 +988,7 @@ routes:
       - certificate: {}
       - uids: [0, 1000]
     inject: {credential: basic, scopes: [x], min_remaining: 90s, presented_bearer: refuse, presented_other: refuse, placeholders: [abc], wait: 1s}
-    upstream: {url: 'https://api.bentley.com', protocol: http2, tls: {addresses: ['10.0.0.1:1']}, connect_timeout: 1s, idle_timeout: 1s, idle_connections: 1, preserve_host: true}
+    upstream: {url: 'https://api.bentley.com', protocol: http2, tls: {addresses: ['10.0.0.1:1']}, connect_timeout: 1s, idle_timeout: 1s, idle_connections: 1, preserve_host: true, forwarded: true}
     links: {public: 'https://proxy.example:8443'}
     refuse_login_pages: false
     timeouts: {response: 1s, idle: 1s, total: 1m}

@@ -227,6 +227,12 @@ pub(in crate::config) struct Upstream {
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) preserve_host: Option<bool>,
+    /// Tell the upstream where the caller is (`Forwarded`, `X-Forwarded-*`), written anew; what a
+    /// trusted proxy in front said is kept before it. By default nothing is said, and what the
+    /// caller said is removed: somebody else's service has no use for our addresses.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) forwarded: Option<bool>,
 }
 
 /// The protocol spoken to an upstream.

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Inject, LinkRewriting, Replay, RouteTimeouts, Upstream, UpstreamProtocol,
+        Forwarded, Inject, LinkRewriting, Replay, RouteTimeouts, Upstream, UpstreamProtocol,
         path::Path,
         raw::{self, Protocol},
     },
@@ -77,6 +77,10 @@ impl Check<'_> {
             idle_timeout,
             idle_connections: raw.idle_connections.unwrap_or(128) as usize,
             preserve_host: raw.preserve_host.unwrap_or(false),
+            forwarded: match raw.forwarded {
+                Some(true) => Forwarded::Told,
+                Some(false) | None => Forwarded::Silent,
+            },
         })
     }
 

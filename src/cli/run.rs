@@ -1,0 +1,113 @@
+//! `itwin-auth-proxy run`: the proxy itself, until a signal.
+//!
+//! The first SIGTERM or SIGINT finishes what is under way within the configured time, the second
+//! cuts it.
+
+use std::io;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Configuration, Exit, complain, output, runtime};
+use crate::{
+    app::{self, Running, Seams},
+    config::{self, source},
+    shutdown::Stage,
+    telemetry::{self, Colour, Format, Requests, Settings},
+};
+
+/// Run the proxy.
+///
+/// SIGTERM and SIGINT finish what is under way, a second one cuts it. Exit code 78: the
+/// configuration is wrong, nothing was started; 69: an address cannot be bound.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    configuration: Configuration,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
+    let loaded = arguments.configuration.load()?;
+    let log = &loaded.config.log;
+    let telemetry = telemetry::init(&settings(log)).map_err(|error| {
+        complain(format!("error: {}", output::chain(&error)));
+        Exit::Software
+    })?;
+    let seams = Seams::system(telemetry.requests());
+    telemetry.count_drops_in(seams.metrics.log_lines_dropped.clone());
+    let runtime = runtime()?;
+    // before anything is bound, so that no signal is lost
+    let mut stop = runtime
+        .block_on(async { Stop::listen() })
+        .map_err(|error| {
+            complain(format!("error: signals cannot be received: {error}"));
+            Exit::Software
+        })?;
+    let running = app::start(loaded.config, seams).map_err(|error| {
+        tracing::error!(error = %output::chain(&error), "cannot start");
+        Exit::Unavailable
+    })?;
+    runtime.block_on(until_told(&running, &mut stop));
+    running.wait();
+    tracing::info!("stopped");
+    Ok(Exit::Ok)
+}
+
+/// Runs until a signal, then stops in order; a second signal cuts.
+async fn until_told(running: &Running, stop: &mut Stop) {
+    let shutdown = running.shutdown();
+    tokio::select! {
+        signal = stop.next() => tracing::info!(signal, "stopping"),
+        () = shutdown.reached(Stage::Hard) => return,
+    }
+    tokio::select! {
+        () = running.drain() => {}
+        signal = stop.next() => {
+            tracing::warn!(signal, "cutting what is under way");
+            shutdown.advance(Stage::Hard);
+        }
+    }
+}
+
+/// The signals that ask the program to stop.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn settings(log: &config::Log) -> Settings<'_> {
+    Settings {
+        level: &log.level,
+        format: match log.format {
+            config::LogFormat::Auto => Format::Auto,
+            config::LogFormat::Human => Format::Human,
+            config::LogFormat::Json => Format::Json,
+        },
+        colour: if source::no_color() {
+            Colour::Never
+        } else {
+            Colour::Auto
+        },
+        requests: if log.requests {
+            Requests::Logged
+        } else {
+            Requests::NotLogged
+        },
+    }
+}
