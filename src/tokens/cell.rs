@@ -208,10 +208,12 @@ impl Cell {
                 Verdict::Token
             }
             (Ask::Replace { rejected }, Some(held)) if held.id != rejected => Verdict::Token,
+            // once one renewal has failed nobody waits for the next ones: a provider that hangs
+            // would hold up every call
+            (Ask::Get { .. }, Some(_)) if self.failing.is_some() => Verdict::Token,
             (_, _) if self.fetch != Fetch::Idle => Verdict::Wait,
             (ask, held) => match (ask, held, self.replaced_in_vain(now), self.backing_off(now)) {
                 (Ask::Replace { .. }, Some(_), Some(until), _) => Verdict::RecentlyReplaced(until),
-                (Ask::Get { .. }, Some(_), _, Some(_)) => Verdict::Token,
                 (_, _, _, Some(failing)) if failing.standing == Standing::Certain => {
                     Verdict::Failed(failing.until)
                 }

@@ -7,13 +7,26 @@ use rand::Rng;
 use super::{
     cell::{Action, Cell, Class, Event, Verdict},
     error::{ErrorKind, TokenError},
-    handle::{Asked, Ready, Shared, Snapshot},
+    handle::{Asked, Ready, Renewal, Shared, Snapshot},
     source::{Failure, Fingerprint, Granted},
 };
 use crate::clock::{Deadline, Moment};
 
 /// Between looks at the secrets of a client that the provider refuses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+const REJECTED_TOO: &str = "the token that replaced a rejected one was rejected too; the upstream \
+                            may not know this client";
+
+/// Who waits for a key after somebody asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// Not the one who asked.
+    None,
+    /// Only the one who asked: what runs in the background is urgent now.
+    First,
+    More,
+}
 
 /// One key.
 pub(super) struct Entry {
@@ -113,36 +126,50 @@ impl Entry {
         };
     }
 
+    /// Answers at once, or keeps who asks until a fetch ends.
+    pub(super) fn wait(&mut self, asked: Asked, now: Moment) -> Waiting {
+        let Some(asked) = self.answer(asked, now) else {
+            return Waiting::None;
+        };
+        if self.waiters.len() == self.waiters.capacity() {
+            // before there is more room: whoever went away is not kept
+            self.waiters.retain(|waiter| !waiter.reply.is_closed());
+        }
+        self.waiters.push(asked);
+        match self.waiters.len() {
+            1 => Waiting::First,
+            _ => Waiting::More,
+        }
+    }
+
     /// Answers those whose waiting is over.
     pub(super) fn settle(&mut self, now: Moment) {
         let waiters = std::mem::take(&mut self.waiters);
-        for waiter in waiters {
-            let answer = match self.cell.verdict(waiter.ask, now) {
-                Verdict::Wait => {
-                    // whoever went away is not kept
-                    if !waiter.reply.is_closed() {
-                        self.waiters.push(waiter);
-                    }
-                    continue;
-                }
-                Verdict::Token => match &self.token {
-                    Some(token) => Ok(token.ready.clone()),
-                    None => continue, // the cell holds what we hold
-                },
-                Verdict::Failed(until) => Err(self.failed(&waiter, until, now)),
-                Verdict::RecentlyReplaced(until) => Err(TokenError {
-                    credential: self.shared.credential.load().name.clone(),
-                    kind: ErrorKind::RecentlyReplaced,
-                    occasion: waiter.ask.occasion(),
-                    reason: "the token that replaced a rejected one was rejected too; the \
-                             upstream may not know this client"
-                        .into(),
-                    retry_after: Some(until.remaining(now)),
-                }),
-            };
-            // it may have gone away
-            let _ = waiter.reply.send(answer);
-        }
+        self.waiters = waiters
+            .into_iter()
+            .filter(|waiter| !waiter.reply.is_closed())
+            .filter_map(|waiter| self.answer(waiter, now))
+            .collect();
+    }
+
+    /// Gives back who must wait.
+    fn answer(&self, waiter: Asked, now: Moment) -> Option<Asked> {
+        let answer = match (self.cell.verdict(waiter.ask, now), &self.token) {
+            (Verdict::Token, Some(token)) => Ok(token.ready.clone()),
+            // the cell holds what we hold
+            (Verdict::Wait, _) | (Verdict::Token, None) => return Some(waiter),
+            (Verdict::Failed(until), _) => Err(self.failed(&waiter, until, now)),
+            (Verdict::RecentlyReplaced(until), _) => Err(TokenError {
+                credential: self.shared.credential.load().name.clone(),
+                kind: ErrorKind::RecentlyReplaced,
+                occasion: waiter.ask.occasion(),
+                reason: REJECTED_TOO.into(),
+                retry_after: Some(until.remaining(now)),
+            }),
+        };
+        // it may have gone away
+        let _ = waiter.reply.send(answer);
+        None
     }
 
     /// Whether it is time to see whether the secrets have changed.
@@ -210,7 +237,10 @@ impl Entry {
                 since: token.since,
                 life: token.life,
                 renews: self.cell.renews().unwrap_or(token.ready.expires()),
-                failing_until: failing.map(|(_, until)| until),
+                renewal: match failing {
+                    None => Renewal::Fine,
+                    Some(_) => Renewal::Failing,
+                },
             })
         });
         self.shared.snapshot.store(snapshot);

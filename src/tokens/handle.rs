@@ -91,8 +91,15 @@ pub(super) struct Snapshot {
     pub(super) since: Moment,
     pub(super) life: Duration,
     pub(super) renews: Deadline,
-    /// A renewal failed and is not tried again before: the token is good enough for everybody.
-    pub(super) failing_until: Option<Deadline>,
+    pub(super) renewal: Renewal,
+}
+
+/// How the last renewal went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renewal {
+    Fine,
+    /// It failed: until one succeeds, the token is good enough for everybody while it is valid.
+    Failing,
 }
 
 /// For status pages.
@@ -123,7 +130,7 @@ impl TokenHandle {
         let snapshot = snapshot.as_ref()?;
         let left = snapshot.ready.expires.remaining(now);
         let served = suffices(left, snapshot.life, min_remaining)
-            || (!left.is_zero() && snapshot.failing_until.is_some_and(|t| !t.passed(now)));
+            || (!left.is_zero() && snapshot.renewal == Renewal::Failing);
         served.then(|| snapshot.ready.clone())
     }
 

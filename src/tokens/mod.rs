@@ -33,7 +33,7 @@ pub use self::{
     handle::{Ready, TokenHandle},
 };
 use self::{
-    handle::{Asked, Shared, Snapshot},
+    handle::{Asked, Renewal, Shared, Snapshot},
     providers::Providers,
     record::Record,
     registry::Registry,
@@ -169,7 +169,7 @@ fn restore(shared: &Shared, stored: &Stored, id: u64, now: Moment) {
         since,
         life,
         renews: since.plus(life.mul_f64(0.7)),
-        failing_until: None,
+        renewal: Renewal::Fine,
     })));
 }
 
@@ -195,7 +195,7 @@ fn describe(shared: &Shared, now: Moment) -> Value {
     let valid = snapshot.as_ref().filter(|s| !s.ready.expires().passed(now));
     let zone = match &valid {
         None => "none",
-        Some(s) if s.failing_until.is_some() => "renewal failing",
+        Some(s) if s.renewal == Renewal::Failing => "renewal failing",
         Some(s) if s.renews.passed(now) => "ageing",
         Some(_) => "fresh",
     };

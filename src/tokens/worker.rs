@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     cell::{Action, Class, Event, Urgency},
-    entry::Entry,
+    entry::{Entry, Waiting},
     handle::{Asked, Shared},
     queue::Queue,
     record::Record,
@@ -117,14 +117,11 @@ impl Worker {
             return;
         };
         let action = entry.step(Event::Asked(asked.ask), now, &mut self.seams.rng);
-        entry.waiters.push(asked);
-        entry.settle(now);
-        let waits = !entry.waiters.is_empty();
-        let lane = lane(&entry.shared);
-        match action {
-            Some(Action::Fetch(urgency)) => self.queue.push(number, lane, urgency),
-            None if waits => self.queue.hurry(number),
-            None => {}
+        if let Some(Action::Fetch(urgency)) = action {
+            self.queue.push(number, lane(&entry.shared), urgency);
+        }
+        if entry.wait(asked, now) == Waiting::First {
+            self.queue.hurry(number);
         }
     }
 
@@ -173,7 +170,11 @@ impl Worker {
                 continue;
             };
             let credential = entry.shared.credential.load_full();
-            let limit = credential.provider.timeouts.total + LOCAL_WORK;
+            let limit = credential
+                .provider
+                .timeouts
+                .total
+                .saturating_add(LOCAL_WORK);
             let outcome = Outcome {
                 number,
                 result: None,

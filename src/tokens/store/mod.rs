@@ -52,7 +52,7 @@ impl Stored {
     }
 
     fn is_over(&self, now: Moment) -> bool {
-        self.since + self.life <= now.wall
+        self.since.saturating_add(self.life) <= now.wall
     }
 }
 

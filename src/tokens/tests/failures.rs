@@ -167,3 +167,26 @@ async fn results_are_counted() {
     };
     assert_eq!(world.metrics.token_fetches.get_or_create(&labels).get(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_metric_says_which_of_two_secrets_works() {
+    let world = World::new(|_| Answer::Token(HOUR));
+    let handle = world.handle();
+    let labels = crate::metrics::CredentialLabels {
+        credential: "agent".into(),
+        scopes: "itwin-platform".into(),
+    };
+    let gauge = || {
+        world
+            .metrics
+            .previous_secret_in_use
+            .get_or_create(&labels)
+            .get()
+    };
+    *world.script.secret.lock() = SecretInUse::Previous;
+    let old = handle.get(ANY, WAIT).await.unwrap();
+    assert_eq!(gauge(), 1);
+    *world.script.secret.lock() = SecretInUse::Current;
+    handle.replace(&old, WAIT).await.unwrap();
+    assert_eq!(gauge(), 0);
+}

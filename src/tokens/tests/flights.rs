@@ -46,6 +46,17 @@ async fn a_caller_that_hangs_up_does_not_stop_the_fetch_for_the_others() {
     assert_eq!(world.fetches(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn callers_that_hung_up_are_not_kept() {
+    let world = World::new(|_| Answer::Hang);
+    let handle = world.handle();
+    for _ in 0..10_000 {
+        assert!(timeout(handle.get(ANY, WAIT)).await.is_err());
+    }
+    let kept = Arc::strong_count(&handle.shared);
+    assert!(kept < 100, "{kept} of 10,000 are still there");
+}
+
 async fn timeout<F: Future>(future: F) -> Result<F::Output, tokio::time::error::Elapsed> {
     tokio::time::timeout(Duration::from_millis(1), future).await
 }

@@ -123,6 +123,28 @@ async fn while_the_provider_hangs_a_valid_token_is_served_after_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_provider_that_hangs_through_the_last_minutes_holds_up_one_call_at_most() {
+    let mut first = true;
+    let world = World::new(move |_| {
+        if std::mem::take(&mut first) {
+            Answer::Token(HOUR)
+        } else {
+            Answer::Hang
+        }
+    });
+    let handle = world.handle();
+    let mut late = 0;
+    for _ in 0..3_500 {
+        let before = world.clock.now();
+        handle.get(5 * MINUTE, WAIT).await.unwrap();
+        late += u32::from(world.clock.now() != before);
+        sleep(SECOND).await;
+    }
+    assert!(world.fetches() > 20, "it is tried all the time");
+    assert!(late <= 1, "{late} calls waited"); // the first call of all
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_proxy_does_not_poll_the_provider_and_the_next_call_fetches_at_once() {
     let world = World::new(|_| Answer::Token(HOUR));
     let handle = world.handle();

@@ -91,6 +91,7 @@ pub(super) struct Script {
     pub(super) most_at_once: AtomicUsize,
     pub(super) fingerprint: Mutex<Fingerprint>,
     pub(super) missing: Mutex<ScopeSet>,
+    pub(super) secret: Mutex<SecretInUse>,
 }
 
 impl Source for Arc<Script> {
@@ -126,7 +127,7 @@ impl Source for Arc<Script> {
                     since,
                     life,
                     missing: script.missing.lock().clone(),
-                    secret: SecretInUse::Current,
+                    secret: *script.secret.lock(),
                 }),
                 Answer::Fail(class) => Err(failed(class, None)),
                 Answer::Busy(wait) => Err(failed(Class::Transient, Some(wait))),
@@ -173,6 +174,7 @@ impl World {
             most_at_once: AtomicUsize::new(0),
             fingerprint: Mutex::new([0; 32]),
             missing: Mutex::default(),
+            secret: Mutex::new(SecretInUse::Current),
         });
         let (metrics, stop) = (Arc::new(Metrics::new()), Shutdown::new());
         let store = store.map(|path| TokenStore {

@@ -751,6 +751,91 @@ async fn metadata_is_fetched_once_and_again_when_the_endpoint_has_moved() {
 }
 
 #[tokio::test]
+async fn metadata_is_looked_at_once_an_hour_behind_the_calls() {
+    let idp = Idp::new([(200, TOKEN)]).await;
+    let clock = Clock::for_tests(Duration::from_secs(1_700_000_000));
+    let stop = Shutdown::new();
+    let providers = Providers::new(clock.clone(), stop.clone());
+    let credential = idp.credential();
+    let lookups = || {
+        idp.seen
+            .lock()
+            .iter()
+            .filter(|s| s.line.starts_with("GET"))
+            .count()
+    };
+    for (jump, expected) in [(0, 1), (3_500_000, 1), (200_000, 2), (0, 2), (3_600_000, 3)] {
+        clock.jump(jump);
+        idp.fetch_with(&providers, &credential).await.unwrap();
+        stop.finished().await; // what runs behind has ended
+        assert_eq!(lookups(), expected, "{jump}");
+        // also when it is bad: the last good one stays, and it is not asked again for an hour
+        *idp.metadata.lock() = (500, "oops".into());
+    }
+    assert_eq!(idp.posts().len(), 5);
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_to_the_token_endpoint() {
+    use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
+    let directory = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["ims.example".into()]).unwrap();
+    let certificate = file(&directory, "client.pem", &made.cert.pem());
+    let key = file(&directory, "client.key", &made.signing_key.serialize_pem());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.unwrap())
+        .with_single_cert(
+            vec![made.cert.der().clone()],
+            rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = Shutdown::new();
+    stop.spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                let mut seen = vec![0; 4096];
+                let count = stream.read(&mut seen).await.unwrap();
+                let body = String::from_utf8_lossy(&seen[..count]).into_owned();
+                assert!(body.contains("client_id=service-1"), "{body}");
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{TOKEN}",
+                    TOKEN.len()
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        }
+    });
+    let mut credential = credential();
+    let mut provider = (*credential.provider).clone();
+    provider.endpoints = Endpoints::Given {
+        token: "https://ims.example/token".parse().unwrap(),
+    };
+    provider.tls.addresses = vec![address];
+    provider.tls.extra_ca = vec![certificate.clone()];
+    credential.provider = Arc::new(provider);
+    credential.auth = ClientAuth::None;
+    let fetch = |credential: &Credential| {
+        providers().fetch(Arc::new(credential.clone()), ScopeSet::default())
+    };
+    let failure = fetch(&credential).await.unwrap_err();
+    assert_eq!(failure.class, Class::Transient, "no certificate, no answer");
+    credential.auth = ClientAuth::MutualTls(crate::config::Identity { certificate, key });
+    fetch(&credential).await.unwrap();
+    stop.advance(crate::shutdown::Stage::Hard);
+}
+
+#[tokio::test]
 async fn the_last_good_metadata_stays_when_the_next_is_bad() {
     let idp = Idp::new([(200, TOKEN), (404, "moved"), (200, TOKEN)]).await;
     let providers = providers();
