@@ -179,7 +179,7 @@ const FAULTS: &[(&str, &[&str])] = &[
         "listeners: ['0.0.0.0:8080']",
         &[
             "listeners[0] | config.yaml:3:13 | whoever reaches 0.0.0.0:8080 could act as the service",
-            "route-1",
+            "the default route",
             "admit: anyone",
             "bind 127.0.0.1:8080",
         ],
@@ -530,6 +530,7 @@ nonsense: true
 ",
     );
     for part in [
+        "nothing says who may use route-1",
         "cannot read the secret file /no/such/file",
         "'openid' cannot be asked for",
         "credentials.other.client_id",

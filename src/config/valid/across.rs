@@ -17,16 +17,19 @@ impl Check<'_> {
         listeners: &[Listener],
         routes: &[Numbered],
     ) {
-        let unsaid = |numbered: &&Numbered| {
-            let written = raw.routes.get(numbered.index);
-            matches!(numbered.route.admit, Admit::Local)
-                && written.is_none_or(|raw| raw.admit.is_none())
-        };
-        let open: Vec<&str> = routes
-            .iter()
-            .filter(unsaid)
-            .map(|numbered| &*numbered.route.name)
-            .collect();
+        // also of routes that something else is wrong with
+        let mut open: Vec<String> = Vec::new();
+        for (n, written) in raw.routes.iter().enumerate() {
+            let checked = routes.iter().find(|route| route.index == n);
+            let lends = |route: &Numbered| route.route.upstream.tls.identity.is_some();
+            if written.admit.is_none() && (written.inject.is_some() || checked.is_some_and(lends)) {
+                let name = written.name.clone();
+                open.push(name.unwrap_or_else(|| format!("route-{}", n + 1)));
+            }
+        }
+        if raw.routes.is_empty() && (!routes.is_empty() || raw.credentials.len() == 1) {
+            open.push("the default route".into());
+        }
         if open.is_empty() {
             return;
         }

@@ -1,0 +1,389 @@
+//! The commands, as somebody at a terminal or a container runtime sees them.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, ChildStderr, Command, Stdio},
+};
+
+use itwin_auth_proxy::sandbox::{Sandbox, SandboxConfig};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What a finished command left.
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_itwin-auth-proxy"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+    let output = command(arguments, environment).output().unwrap();
+    Ended {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A directory with a configuration.
+struct File {
+    directory: TempDir,
+}
+
+impl File {
+    fn new(text: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("proxy.yaml"), text).unwrap();
+        Self { directory }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("proxy.yaml")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        let path = self.path().display().to_string();
+        let arguments: Vec<&str> = arguments
+            .iter()
+            .copied()
+            .chain(["--config", &path])
+            .collect();
+        run(&arguments, &[])
+    }
+}
+
+const WRONG: &str = "
+credentials:
+  agent: {client_id: x, client_secrt: hunter2, scopes: openid}
+listeners: ['0.0.0.0:0']
+routes: [{inject: agnet}]
+";
+
+#[test]
+fn a_wrong_configuration_is_told_whole_and_nothing_starts() {
+    let file = File::new(WRONG);
+    for arguments in [
+        &["run"][..],
+        &["check"],
+        &["explain", "GET", "/"],
+        &["token"],
+    ] {
+        let ended = file.run(arguments);
+        assert_eq!(ended.code, 78, "{arguments:?} {}", ended.err);
+        assert!(ended.out.is_empty(), "{}", ended.out);
+        for part in [
+            "credentials.agent.client_secrt",
+            "'openid' cannot be asked for",
+            "could act as the service",
+            "did you mean 'agent'?",
+        ] {
+            assert!(ended.err.contains(part), "{part}: {}", ended.err);
+        }
+        assert!(!ended.err.contains("listening"), "{}", ended.err);
+        assert!(
+            !ended.err.contains("hunter2") && !ended.err.contains('\x1b'),
+            "{}",
+            ended.err
+        );
+    }
+    let ended = run(&["run"], &[]);
+    assert_eq!(ended.code, 78);
+    assert!(
+        ended.err.contains("there is no configuration"),
+        "{}",
+        ended.err
+    );
+}
+
+#[test]
+fn problems_can_be_read_by_programs() {
+    let ended = File::new(WRONG).run(&["check", "--json"]);
+    assert_eq!(ended.code, 78);
+    let answer: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(answer["errors"], 4, "{answer:#}");
+    assert!(
+        answer["problems"][0]["origin"]
+            .as_str()
+            .unwrap()
+            .contains("proxy.yaml:3:")
+    );
+
+    let ended = File::new("routes: [{upstream: 'https://x.example'}]").run(&["check", "--json"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let answer: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(answer["errors"], 0);
+}
+
+#[test]
+fn the_printed_configuration_can_be_used() {
+    let environment = [("ITWIN_CLIENT_ID", "x"), ("ITWIN_CLIENT_SECRET", "hunter2")];
+    let first = run(&["check", "--print"], &environment);
+    assert_eq!(first.code, 0, "{}", first.err);
+    assert!(!first.out.contains("hunter2"));
+    let file = File::new(&first.out);
+    let path = file.path().display().to_string();
+    let again = run(&["check", "--print", "-c", &path], &environment[1..]);
+    assert_eq!((again.code, again.out), (0, first.out), "{}", again.err);
+}
+
+#[test]
+fn the_command_line_explains_itself() {
+    for (arguments, code) in [
+        (&["--help"][..], 0),
+        (&["--version"], 0),
+        (&["run", "--help"], 0),
+        (&["rnu"], 64),
+        (&[], 64),
+        (&["explain"], 64),
+    ] {
+        assert_eq!(run(arguments, &[]).code, code, "{arguments:?}");
+    }
+    assert!(run(&["chekc"], &[]).err.contains("check"));
+    assert!(
+        run(&["completions", "bash"], &[])
+            .out
+            .contains("itwin-auth-proxy")
+    );
+    assert!(run(&["schema"], &[]).out.contains("$defs"));
+    let init = run(&["init"], &[]);
+    assert!(init.code == 0 && init.out.contains("client_secret_file"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = command(&["schema"], &[])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut err = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut err)
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(err, "");
+}
+
+#[test]
+fn init_never_overwrites() {
+    let file = File::new("mine");
+    let path = file.path().display().to_string();
+    assert_eq!(run(&["init", "--output", &path], &[]).code, 73);
+    assert_eq!(fs::read_to_string(file.path()).unwrap(), "mine");
+}
+
+/// A sandbox, and the configuration of a proxy in front of it.
+async fn sandbox() -> (Sandbox, File) {
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let text = format!(
+        "
+providers: {{sandbox: {{issuer: '{}'}}}}
+credentials: {{agent: {{client_id: '{}', client_secret: '{}', scopes: itwin-platform}}}}
+listeners: ['127.0.0.1:0']
+routes: [{{inject: agent, upstream: '{}'}}]
+admin: 127.0.0.1:0
+log: {{format: json}}
+",
+        sandbox.issuer(),
+        sandbox.client_id(),
+        sandbox.client_secret(),
+        sandbox.hub()
+    );
+    (sandbox, File::new(&text))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_live_contacts_provider_and_upstream() {
+    let (sandbox, file) = sandbox().await;
+    let ended = file.run(&["check", "--live"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    for part in [
+        "ok      token for credential agent (scopes: itwin-platform)",
+        "valid for 3",
+        "ok      upstream http://127.0.0.1",
+    ] {
+        assert!(ended.err.contains(part), "{part}: {}", ended.err);
+    }
+
+    sandbox.set_client_secrets(sandbox.client_id(), vec!["another".into()]);
+    let ended = file.run(&["check", "--live", "--json"]);
+    assert_eq!(ended.code, 69, "{}", ended.err);
+    let answer: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(answer["live"][0]["ok"], false);
+    assert!(
+        answer["live"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("invalid_client"),
+        "{answer:#}"
+    );
+    assert_eq!(answer["live"][1]["ok"], true, "the rest is still tried");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_prints_a_token_and_nothing_else() {
+    let (sandbox, file) = sandbox().await;
+    let ended = file.run(&["token"]);
+    assert_eq!(
+        (
+            ended.code,
+            ended.out.matches('.').count(),
+            ended.out.lines().count()
+        ),
+        (0, 2, 1),
+        "{}",
+        ended.err
+    );
+    assert!(
+        file.run(&["token", "agent", "--header"])
+            .out
+            .starts_with("Bearer ey")
+    );
+    let ended = file.run(&["token", "other"]);
+    assert!(
+        ended.code == 64 && ended.err.contains("agent"),
+        "{}",
+        ended.err
+    );
+    drop(sandbox);
+}
+
+/// The proxy, running; ended when the test is.
+struct Proxy {
+    child: Child,
+    lines: BufReader<ChildStderr>,
+}
+
+impl Proxy {
+    fn start(file: &File) -> Self {
+        let mut child = command(
+            &["run", "--config", &file.path().display().to_string()],
+            &[],
+        )
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// The first log line with this message from here on.
+    fn line(&mut self, message: &str) -> Value {
+        let mut all = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(
+                self.lines.read_line(&mut line).unwrap() > 0,
+                "no '{message}' in: {all}"
+            );
+            all.push_str(&line);
+            let Ok(fields) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            if fields["message"] == message {
+                return fields;
+            }
+        }
+    }
+
+    fn address(&mut self, message: &str) -> String {
+        self.line(message)["address"].as_str().unwrap().to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([name, &self.child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_serves_until_it_is_told_to_stop() {
+    let (sandbox, file) = sandbox().await;
+    let mut proxy = Proxy::start(&file);
+    let listener = proxy.address("listening");
+    let admin = proxy.address("admin listening");
+    let mut stream = TcpStream::connect(&listener).unwrap();
+    write!(
+        stream,
+        "GET /imodels?iTwinId={} HTTP/1.1\r\nHost: {listener}\r\nConnection: close\r\n\r\n",
+        sandbox.itwin_id()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    // the token is there, so that it is ready
+    let probe = run(&["probe", "--admin", &admin], &[]);
+    assert_eq!(probe.code, 0, "{}", probe.err);
+    proxy.signal("-TERM");
+    proxy.line("stopped");
+    assert_eq!(proxy.child.wait().unwrap().code(), Some(0));
+    assert_eq!(
+        run(&["probe", "--admin", &admin], &[]).code,
+        1,
+        "nobody is there any more"
+    );
+}
+
+#[test]
+fn a_second_signal_cuts_what_is_under_way() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = silent.local_addr().unwrap();
+    let file = File::new(&format!(
+        "listeners: ['127.0.0.1:0']\nroutes: [{{upstream: 'http://{upstream}'}}]\nadmin: none\nlog: {{format: json}}\n"
+    ));
+    let mut proxy = Proxy::start(&file);
+    let listener = proxy.address("listening");
+    let mut stream = TcpStream::connect(&listener).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nHost: {listener}\r\n\r\n").unwrap();
+    let (mut arrived, _) = silent.accept().unwrap();
+    let mut byte = [0];
+    arrived.read_exact(&mut byte).unwrap(); // the request is under way, and stays so
+    proxy.signal("-INT");
+    proxy.line("stopping");
+    proxy.signal("-INT");
+    proxy.line("cutting what is under way");
+    assert_eq!(proxy.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let ended = File::new(&format!(
+        "listeners: ['{address}']\nroutes: [{{upstream: 'https://x.example'}}]\nadmin: none\n"
+    ))
+    .run(&["run"]);
+    assert_eq!(ended.code, 69, "{}", ended.err);
+    assert!(ended.err.contains(&address.to_string()), "{}", ended.err);
+}
