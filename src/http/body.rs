@@ -73,6 +73,8 @@ impl Intake {
 enum BodyError {
     #[error("the request body is larger than the limit")]
     TooLarge,
+    #[error("the upstream answered without asking for the body")]
+    Unwanted,
     #[error("no byte of the body came in {0:?}")]
     Stalled(Duration),
 }
@@ -244,26 +246,57 @@ impl OutgoingBody {
 }
 
 /// Holds a body back until the upstream says `100 Continue`, or a time has passed: a client that
-/// expects one must not wait for ever (RFC 9110 section 10.1.1).
+/// expects one must not wait for ever (RFC 9110 section 10.1.1). Once the upstream has answered
+/// without it, the body is not asked for any more, and ends with an error when the answer does.
 #[derive(Debug)]
 pub struct Gate {
-    opened: oneshot::Receiver<()>,
+    state: GateState,
     patience: Pin<Box<Sleep>>,
+    answered: oneshot::Receiver<Infallible>,
 }
 
+#[derive(Debug)]
+enum GateState {
+    Waiting(oneshot::Receiver<()>),
+    /// The answer came before the body was asked for.
+    Unwanted,
+}
+
+/// What opens a [`Gate`].
+#[derive(Debug)]
+pub struct Keys {
+    /// Sent on: `100 Continue`. Dropped: there will be none.
+    pub open: oneshot::Sender<()>,
+    /// Dropped: the answer is over.
+    pub answer: AnswerGuard,
+}
+
+/// Held as long as the answer to a request takes.
+pub type AnswerGuard = oneshot::Sender<Infallible>;
+
 impl Gate {
-    /// Opens by the sender (also by its drop) or after `patience`.
-    pub fn new(patience: Duration) -> (oneshot::Sender<()>, Self) {
+    /// Opens by its key, or after `patience`.
+    pub fn new(patience: Duration) -> (Keys, Self) {
         let (open, opened) = oneshot::channel();
-        let patience = Box::pin(tokio::time::sleep(patience));
-        (open, Self { opened, patience })
+        let (answer, answered) = oneshot::channel();
+        let gate = Self {
+            state: GateState::Waiting(opened),
+            patience: Box::pin(tokio::time::sleep(patience)),
+            answered,
+        };
+        (Keys { open, answer }, gate)
     }
 
-    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if Pin::new(&mut self.opened).poll(cx).is_ready() {
-            return Poll::Ready(());
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if let GateState::Waiting(opened) = &mut self.state {
+            match Pin::new(opened).poll(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(_)) => self.state = GateState::Unwanted,
+                Poll::Pending => return self.patience.as_mut().poll(cx).map(Ok),
+            }
         }
-        self.patience.as_mut().poll(cx)
+        let Err(_) = ready!(Pin::new(&mut self.answered).poll(cx));
+        Poll::Ready(Err(BodyError::Unwanted))
     }
 }
 
@@ -277,7 +310,7 @@ impl Body for OutgoingBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         if let Some(gate) = &mut this.gate {
-            ready!(gate.poll_open(cx));
+            ready!(gate.poll_open(cx))?;
             this.gate = None;
         }
         match &mut this.kind {

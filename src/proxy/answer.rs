@@ -17,23 +17,35 @@ use tokio::time::{Sleep, sleep};
 
 use super::{record::Record, upstream::Pool};
 use crate::http::{
-    body::{BoxError, IdleTimer, OutgoingBody},
+    body::{AnswerGuard, BoxError, IdleTimer, OutgoingBody},
     links::LinksBody,
     serve::Busy,
 };
 
 /// The upstream connection that an answer still comes on.
 #[derive(Debug)]
-pub struct Lease(Option<(Arc<Pool>, SendRequest<OutgoingBody>)>);
+pub struct Lease {
+    connection: Option<(Arc<Pool>, SendRequest<OutgoingBody>)>,
+    /// For a request body that the upstream has not asked for.
+    guard: Option<AnswerGuard>,
+}
 
 impl Lease {
-    /// `None` for a connection that others use at the same time.
-    pub fn new(pool: &Arc<Pool>, sender: Option<SendRequest<OutgoingBody>>) -> Self {
-        Self(sender.map(|sender| (Arc::clone(pool), sender)))
+    /// No `sender` for a connection that others use at the same time.
+    pub fn new(
+        pool: &Arc<Pool>,
+        sender: Option<SendRequest<OutgoingBody>>,
+        guard: Option<AnswerGuard>,
+    ) -> Self {
+        Self {
+            connection: sender.map(|sender| (Arc::clone(pool), sender)),
+            guard,
+        }
     }
 
     fn end(&mut self) {
-        if let Some((pool, sender)) = self.0.take() {
+        self.guard = None;
+        if let Some((pool, sender)) = self.connection.take() {
             pool.give_back(sender);
         }
     }

@@ -20,7 +20,7 @@ use super::{
     upstream::{Age, Connection},
 };
 use crate::{
-    http::body::{Gate, Intake, OutgoingBody, Sent, Wrong},
+    http::body::{AnswerGuard, Gate, Intake, Keys, OutgoingBody, Sent, Wrong},
     telemetry::Replayed,
     tokens::{Ready, TokenHandle},
 };
@@ -122,12 +122,16 @@ impl Proxy {
             let Some(body) = outgoing.payload.body() else {
                 return Err(Failure::BodyBroken);
             };
-            let (request, sent) = assemble(permit, outgoing, &connection, authorization, body);
+            let Assembled {
+                request,
+                sent,
+                guard,
+            } = assemble(permit, outgoing, &connection, authorization, body);
             let sent_at = self.observer.clock.now();
             let error = match answer(connection, request, sent, permit).await {
                 Ok((response, sender)) => {
                     record.upstream_answered(response.status().as_u16(), sent_at);
-                    let lease = Lease::new(pool, sender);
+                    let lease = Lease::new(pool, sender, guard);
                     return Ok(Exchanged { response, lease });
                 }
                 Err(Unanswered::Failure(failure)) => return Err(failure),
@@ -180,6 +184,13 @@ impl Connection {
     }
 }
 
+/// A request for one connection.
+struct Assembled {
+    request: Request<OutgoingBody>,
+    sent: Option<Sent>,
+    guard: Option<AnswerGuard>,
+}
+
 /// The request for this connection; its body waits for `100 Continue` where the caller's does.
 fn assemble(
     permit: &Permit,
@@ -187,34 +198,43 @@ fn assemble(
     connection: &Connection,
     authorization: Option<&HeaderValue>,
     body: OutgoingBody,
-) -> (Request<OutgoingBody>, Option<Sent>) {
+) -> Assembled {
+    let protocol = connection.protocol();
+    let head = &outgoing.head;
     if outgoing.payload.is_none() {
-        let request = outgoing
-            .head
-            .request(permit, connection.protocol(), authorization, body);
-        return (request, None);
+        return Assembled {
+            request: head.request(permit, protocol, authorization, body),
+            sent: None,
+            guard: None,
+        };
     }
     let (body, sent) = body.watched();
-    let (open, body) = match outgoing.head.expects {
-        Expects::Nothing => (None, body),
-        Expects::Continue => {
-            let (open, gate) = Gate::new(CONTINUE_PATIENCE);
-            (Some(open), body.behind(gate))
-        }
+    // hyper does not tell of interim answers over HTTP/2
+    let waits = head.expects == Expects::Continue && protocol == Protocol::Http1;
+    let (keys, body) = if waits {
+        let (keys, gate) = Gate::new(CONTINUE_PATIENCE);
+        (Some(keys), body.behind(gate))
+    } else {
+        (None, body)
     };
-    let mut request = outgoing
-        .head
-        .request(permit, connection.protocol(), authorization, body);
-    if let Some(open) = open {
+    let mut request = head.request(permit, protocol, authorization, body);
+    let guard = keys.map(|Keys { open, answer }| {
         let open = parking_lot::Mutex::new(Some(open));
         on_informational(&mut request, move |interim| {
-            if interim.status() == StatusCode::CONTINUE {
-                // its drop opens the gate
-                drop(open.lock().take());
+            if interim.status() == StatusCode::CONTINUE
+                && let Some(open) = open.lock().take()
+            {
+                // fails when the body is gone, and nobody waits
+                let _ = open.send(());
             }
         });
+        answer
+    });
+    Assembled {
+        request,
+        sent: Some(sent),
+        guard,
     }
-    (request, Some(sent))
 }
 
 /// Why there is no answer.
