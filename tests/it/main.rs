@@ -1,0 +1,24 @@
+//! The proxy as its users meet it: between a caller and an origin, both of which see bytes.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it expects"
+)]
+
+mod support;
+
+mod authorization;
+mod fields;
+mod framing;
+mod hosts;
+mod http2;
+mod limits;
+mod links;
+mod login_pages;
+mod messages;
+mod paths;
+mod replay;
+mod retry;
+mod timeouts;
+mod tokens;
+mod upgrade;

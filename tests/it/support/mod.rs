@@ -1,0 +1,15 @@
+//! What the tests speak with: a recording origin, a provider with a script, a raw client, and the
+//! proxy between them. Everything blocks on the test's own thread, with deadlines instead of sleeps.
+
+pub(crate) mod client;
+pub(crate) mod http2;
+pub(crate) mod idp;
+pub(crate) mod message;
+pub(crate) mod origin;
+pub(crate) mod proxy;
+pub(crate) mod wait;
+
+use std::time::Duration;
+
+/// Nothing in a test takes so long, unless it hangs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

@@ -1,0 +1,144 @@
+//! The proxy, started in this process from a configuration as a user would write it.
+
+use std::net::SocketAddr;
+
+use itwin_auth_proxy::{
+    app::{self, Running, Seams},
+    config::{self, Sources},
+    shutdown::Stage,
+    telemetry::RequestLog,
+};
+use serde_json::{Value, json};
+
+use super::{
+    client::{Answer, Client},
+    http2,
+    idp::Idp,
+    origin::Origin,
+};
+
+/// A configuration under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Builder {
+    config: Value,
+}
+
+/// A running proxy; it stops when dropped.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    running: Option<Running>,
+}
+
+/// In front of `origin`, for everything.
+pub(crate) fn to(origin: &Origin) -> Builder {
+    to_url(&origin.url())
+}
+
+pub(crate) fn to_url(upstream: &str) -> Builder {
+    Builder {
+        config: json!({
+            "listeners": [{"bind": "127.0.0.1:0"}],
+            "routes": [{"upstream": {"url": upstream}}],
+            "admin": {"bind": "none"},
+            "workers": 1,
+        }),
+    }
+}
+
+impl Builder {
+    /// Sets a key of the only route: `route("inject.wait", "1s")`.
+    pub(crate) fn route(self, path: &str, value: impl Into<Value>) -> Self {
+        self.set(&format!("/routes/0/{}", path.replace('.', "/")), value)
+    }
+
+    /// Sets a key: `with("limits.body_size", "1KiB")`.
+    pub(crate) fn with(self, path: &str, value: impl Into<Value>) -> Self {
+        self.set(&format!("/{}", path.replace('.', "/")), value)
+    }
+
+    /// The route adds tokens of this provider.
+    pub(crate) fn injecting(self, idp: &Idp) -> Self {
+        let provider =
+            json!({"issuer": idp.url(), "token_endpoint": format!("{}/token", idp.url())});
+        let credential = json!({
+            "provider": "test",
+            "client_id": "service",
+            "client_secret": "a secret of the service",
+            "scopes": ["itwin-platform"],
+        });
+        self.with("providers.test", provider)
+            .with("credentials.agent", credential)
+            .route("inject.credential", "agent")
+    }
+
+    fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
+        let mut at = &mut self.config;
+        for key in pointer.split('/').skip(1) {
+            at = match key.parse::<usize>() {
+                Ok(index) => &mut at[index],
+                Err(_) => &mut at[key],
+            };
+        }
+        *at = value.into();
+        self
+    }
+
+    pub(crate) fn start(self) -> Proxy {
+        // JSON is YAML
+        let text = self.config.to_string();
+        let loaded = config::load(Sources::yaml(&text))
+            .unwrap_or_else(|problems| panic!("{text}\n{problems}"));
+        let running = app::start(loaded.config, Seams::system(RequestLog::off())).unwrap();
+        let address = running.listeners()[0].parse().unwrap();
+        Proxy {
+            address,
+            running: Some(running),
+        }
+    }
+}
+
+impl Proxy {
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    pub(crate) fn connect_http2(&self) -> http2::Client {
+        http2::Client::connect(self.address)
+    }
+
+    /// Sends these bytes on a connection of their own; the answer to them.
+    pub(crate) fn send(&self, request: impl AsRef<[u8]>) -> Answer {
+        self.connect().send(request).answer()
+    }
+
+    /// The answer to a simple request.
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.send(get(path))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shutdown().advance(Stage::Hard);
+            running.wait();
+        }
+    }
+}
+
+/// A simple request.
+pub(crate) fn get(path: &str) -> String {
+    with_fields("GET", path, "")
+}
+
+/// A request without a body, with these field lines besides `Host`.
+pub(crate) fn with_fields(method: &str, path: &str, fields: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: proxy.localhost\r\n{fields}\r\n")
+}
+
+/// A request with a body and its length.
+pub(crate) fn with_body(method: &str, path: &str, body: &str) -> String {
+    let length = body.len();
+    with_fields(method, path, &format!("Content-Length: {length}\r\n")) + body
+}
