@@ -169,7 +169,11 @@ export async function startProxy(t, config, { env = {}, ready = true } = {}) {
     },
   };
   [proxy.origin] = proxy.origins;
-  if (ready) await until(async () => (await fetch(`${proxy.admin}/ready`)).ok);
+  if (ready) {
+    await until(async () => (await fetch(`${proxy.admin}/ready`)).ok).catch((error) => {
+      throw new Error(`${error.message}\n${running.lines.join('\n')}`);
+    });
+  }
   return proxy;
 }
 
