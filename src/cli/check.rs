@@ -1,5 +1,7 @@
 //! `itwin-auth-proxy check`: is the configuration right?
 
+use std::io::{self, IsTerminal};
+
 use clap::Args;
 
 use super::{Configuration, Exit, complain, live, output, say};
@@ -51,8 +53,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         output::pour(&config::print::yaml(&loaded.config));
     }
     if arguments.live {
-        let findings = super::block_on(live::contact(&loaded.config, |finding| {
-            complain(finding.to_line());
+        let terminal = io::stderr().is_terminal();
+        let findings = super::block_on(live::contact(&loaded.config, |progress| match progress {
+            // a line that the finding takes the place of
+            live::Progress::Asking(what) if terminal => output::hint(&format!("…       {what}")),
+            live::Progress::Asking(_) => {}
+            live::Progress::Found(finding) if terminal => {
+                complain(format!("\r\x1b[K{}", finding.to_line()));
+            }
+            live::Progress::Found(finding) => complain(finding.to_line()),
         }))?;
         let failed = findings
             .iter()

@@ -14,8 +14,8 @@ use serde_json::json;
 use super::output::chain;
 use crate::{
     clock::Clock,
-    config::{Config, Upstream},
-    http::client::HttpClient,
+    config::{Config, Upstream, UpstreamProtocol},
+    http::client::{ClientError, HttpClient},
     metrics::Metrics,
     shutdown::{Shutdown, Stage},
     tokens::TokenService,
@@ -48,11 +48,19 @@ impl Finding {
 /// How long an upstream may take to answer anything.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
+/// What is told while things are contacted.
+pub(super) enum Progress<'a> {
+    /// This is contacted now.
+    Asking(&'a str),
+    Found(&'a Finding),
+}
+
 /// Contacts everything, one after the other; each finding is told as it comes.
-pub(super) async fn contact(config: &Config, tell: impl Fn(&Finding)) -> Vec<Finding> {
+pub(super) async fn contact(config: &Config, tell: impl Fn(Progress<'_>)) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut found = |finding: Finding| {
-        tell(&finding);
+    let mut found = |what: String, result: Result<String, String>| {
+        let finding = Finding { what, result };
+        tell(Progress::Found(&finding));
         findings.push(finding);
     };
     let clock = Clock::system();
@@ -83,23 +91,22 @@ pub(super) async fn contact(config: &Config, tell: impl Fn(&Finding)) -> Vec<Fin
         } else {
             scopes.to_string()
         };
-        found(Finding {
-            what: format!(
-                "token for credential {} (scopes: {scopes})",
-                credential.name
-            ),
-            result: match handle
-                .get(Duration::ZERO, credential.provider.timeouts.total * 3)
-                .await
-            {
-                Ok(ready) => Ok(format!(
-                    "{}, valid for {} s",
-                    credential.provider.issuer,
-                    ready.expires().remaining(clock.now()).as_secs()
-                )),
-                Err(error) => Err(format!("{}: {}", credential.provider.issuer, chain(&error))),
-            },
-        });
+        let what = format!(
+            "token for credential {} (scopes: {scopes})",
+            credential.name
+        );
+        tell(Progress::Asking(&what));
+        let issuer = &credential.provider.issuer;
+        // discovery and the token request, each within the provider's own limit
+        let wait = credential.provider.timeouts.total * 2;
+        let result = match handle.get(Duration::ZERO, wait).await {
+            Ok(ready) => {
+                let left = ready.expires().remaining(clock.now()).as_secs();
+                Ok(format!("{issuer}, valid for {left} s"))
+            }
+            Err(error) => Err(format!("{issuer}: {}", chain(&error))),
+        };
+        found(what, result);
     }
     shutdown.advance(Stage::Hard);
     shutdown.finished().await;
@@ -107,10 +114,10 @@ pub(super) async fn contact(config: &Config, tell: impl Fn(&Finding)) -> Vec<Fin
     for upstream in config.routes.iter().map(|route| &route.upstream) {
         if !reached.contains(&upstream) {
             reached.push(upstream);
-            found(Finding {
-                what: format!("upstream {}", upstream.origin),
-                result: reach(upstream).await,
-            });
+            let what = format!("upstream {}", upstream.origin);
+            tell(Progress::Asking(&what));
+            let result = reach(upstream).await;
+            found(what, result);
         }
     }
     findings
@@ -123,6 +130,12 @@ async fn reach(upstream: &Upstream) -> Result<String, String> {
     let request = Request::head(format!("{}/", upstream.origin))
         .body(Bytes::new())
         .map_err(|e| e.to_string())?;
-    let answer = client.send(request).await.map_err(|e| chain(&e))?;
-    Ok(format!("reached, answered {}", answer.status()))
+    match client.send(request).await {
+        Ok(answer) => Ok(format!("reached, answered {}", answer.status())),
+        // this asks in HTTP/1.1, which such a server need not understand
+        Err(ClientError::Protocol { .. }) if upstream.protocol == UpstreamProtocol::Http2 => {
+            Ok("reached".into())
+        }
+        Err(error) => Err(chain(&error)),
+    }
 }

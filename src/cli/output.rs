@@ -23,6 +23,13 @@ pub(super) fn complain(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
 }
 
+/// Writes to standard error without ending the line.
+pub(super) fn hint(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = err.write_all(text.as_bytes());
+    let _ = err.flush();
+}
+
 /// Colours on standard error where a person reads it who has not declined them.
 pub(super) fn rendering() -> Rendering {
     if io::stderr().is_terminal() && !source::no_color() {

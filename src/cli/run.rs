@@ -27,7 +27,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
-    let loaded = arguments.configuration.load()?;
+    let loaded = config::load(arguments.configuration.sources()).map_err(|problems| {
+        complain(problems.render(output::rendering()).trim_end());
+        Exit::Config
+    })?;
     let log = &loaded.config.log;
     let telemetry = telemetry::init(&settings(log)).map_err(|error| {
         complain(format!("error: {}", output::chain(&error)));
@@ -35,6 +38,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     })?;
     let seams = Seams::system(telemetry.requests());
     telemetry.count_drops_in(seams.metrics.log_lines_dropped.clone());
+    // in the log's own form, because whoever reads the log may be a program
+    for warning in loaded.warnings.iter() {
+        let origin = warning.origin.as_ref().map(ToString::to_string);
+        tracing::warn!(
+            key = warning.path,
+            origin = origin.unwrap_or_default(),
+            hint = warning.hint.as_deref().unwrap_or_default(),
+            "configuration: {}",
+            warning.text
+        );
+    }
     let runtime = runtime()?;
     // before anything is bound, so that no signal is lost
     let mut stop = runtime
