@@ -347,8 +347,11 @@ impl Cell {
             wait = SECOND_TRY;
             standing = Standing::Doubtful;
         } else if matches!(class, Class::Transient | Class::Slow) {
-            if let Some(held) = self.valid(now) {
-                wait = wait.min((held.ends.remaining(now) / 2).max(ATTEMPT_FLOOR));
+            let closer = self.valid(now).map(|held| held.ends.remaining(now) / 2);
+            if let Some(closer) = closer.filter(|closer| *closer < wait) {
+                wait = closer.max(ATTEMPT_FLOOR);
+                // the hurry before the end must not lengthen the pauses after it
+                backoff = same.map_or(backoff, |failing| failing.backoff);
             }
         } else if class == Class::Ended {
             wait = NEVER;

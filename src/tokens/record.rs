@@ -63,17 +63,17 @@ impl Record {
         let credential = shared.credential.load();
         self.count(&credential.name, failure.label);
         let scopes = &shared.scopes;
-        let next_attempt_s = next.remaining(now).as_secs_f32();
+        let next_attempt_ms = u64::try_from(next.remaining(now).as_millis()).unwrap_or(u64::MAX);
         let (name, reason) = (&credential.name, &failure.detail);
         match failure.class {
             Class::Transient | Class::Slow => warn!(
                 target: TARGET,
-                credential = %name, %scopes, class = failure.label, reason, next_attempt_s,
+                credential = %name, %scopes, class = failure.label, reason, next_attempt_ms,
                 "token not fetched"
             ),
             Class::Fatal | Class::InvalidGrant => error!(
                 target: TARGET,
-                credential = %name, %scopes, class = failure.label, reason, next_attempt_s,
+                credential = %name, %scopes, class = failure.label, reason, next_attempt_ms,
                 "token refused"
             ),
             Class::Ended => error!(

@@ -43,6 +43,22 @@ async fn transient_failures_are_retried_with_growing_pauses_up_to_half_a_minute(
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_an_outage_that_began_shortly_before_the_end_service_is_back_within_seconds() {
+    let world = World::new(|_| Answer::Token(HOUR));
+    let handle = world.handle();
+    let ready = handle.get(ANY, WAIT).await.unwrap();
+    world.clock.jump(3_580_000); // a laptop slept until ten seconds before the end
+    world.rule(|_| Answer::Fail(Class::Transient));
+    while !ready.expires().passed(world.clock.now()) {
+        handle.get(ANY, WAIT).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+    }
+    world.rule(|_| Answer::Token(HOUR));
+    sleep(9 * SECOND).await;
+    assert!(handle.get(ANY, WAIT).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured() {
     let world = World::new(|_| Answer::Busy(2 * MINUTE));
     let handle = world.handle();
