@@ -57,3 +57,20 @@ fn every_error_of_the_proxys_own_is_explained() {
         "docs/errors.md on the left, src/proxy/failure.rs on the right"
     );
 }
+
+#[test]
+fn keys_that_errors_name_are_keys_of_the_configuration() {
+    let reference = read("docs/configuration.md");
+    let mut count = 0;
+    for text in [read("docs/errors.md"), read("src/proxy/failure.rs")] {
+        for (at, _) in text.match_indices("limits.") {
+            let key: String = text[at + "limits.".len()..]
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                .collect();
+            assert!(reference.contains(&key), "`limits.{key}` is no key");
+            count += 1;
+        }
+    }
+    assert!(count > 3);
+}

@@ -6,6 +6,7 @@
 pub mod client_auth;
 pub mod discovery;
 pub mod grant;
+mod sent;
 pub mod token_endpoint;
 pub mod types;
 

@@ -21,7 +21,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
-use super::types::{ExchangeError, Issued, Note, clean};
+use super::{
+    sent::Sent,
+    types::{ExchangeError, Issued, Note, clean},
+};
 use crate::{clock::Moment, config::ScopeSet, http::client::HttpClient, secret::Secret};
 
 /// No token is believed to live longer: a renewal a week is no burden.
@@ -108,15 +111,16 @@ impl TokenEndpoint {
 
     /// Sends, and lets only an answer pass that may hold a token.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, ExchangeError> {
+        let sent = Sent::of(&request);
         let response = self.http.send(request.map(Bytes::from)).await?;
         if let Some(date) = date(response.headers()) {
             let _ = self.date.set(date); // once per exchange
         }
-        self.judge(&response)?;
+        self.judge(&response, &sent)?;
         Ok(Response::new(response.into_body().into()))
     }
 
-    fn judge(&self, response: &Response<Bytes>) -> Result<(), ExchangeError> {
+    fn judge(&self, response: &Response<Bytes>, sent: &Sent) -> Result<(), ExchangeError> {
         let status = response.status();
         let host = || self.host.clone();
         let now = self.date.get().copied().unwrap_or(self.sent.wall);
@@ -130,8 +134,8 @@ impl TokenEndpoint {
                 .and_then(|j| j.get("error_description")?.as_str());
             return Err(ExchangeError::Refused {
                 host: host(),
-                error: clean(error),
-                description: described.map(clean),
+                error: clean(&sent.mask(error)),
+                description: described.map(|text| clean(&sent.mask(text))),
                 retry_after,
             });
         }
@@ -297,7 +301,7 @@ mod tests {
         let response = Response::builder().status(status);
         let response = response.body(Bytes::copy_from_slice(body)).unwrap();
         let endpoint = endpoint();
-        endpoint.judge(&response)?;
+        endpoint.judge(&response, &Sent::default())?;
         let answer = serde_json::from_slice(body);
         endpoint.read(answer.map_err(|_| RequestTokenError::Other(String::new())))
     }

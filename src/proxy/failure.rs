@@ -178,13 +178,13 @@ impl Failure {
                 431,
                 "HeaderTooLarge",
                 "http_request_error",
-                "The request's headers are larger or more than this proxy's limits (limits.header_bytes, limits.header_count).",
+                "The request's headers are larger or more than this proxy's limits (limits.header_size, limits.header_count).",
             ),
             Self::BodyTooLarge => (
                 413,
                 "BodyTooLarge",
                 "http_request_error",
-                "The request's body is larger than this proxy's limit (limits.body_bytes).",
+                "The request's body is larger than this proxy's limit (limits.body_size).",
             ),
             Self::BodyStalled => (
                 408,

@@ -133,6 +133,15 @@ impl Visit for Fields {
         self.bare(field, value);
     }
 
+    /// JSON has no infinity and no "not a number".
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() {
+            self.bare(field, value);
+        } else {
+            self.text(field, &value.to_string());
+        }
+    }
+
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.bare(field, value);
     }

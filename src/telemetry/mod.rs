@@ -384,6 +384,8 @@ mod tests {
                 answer = "<b>\u{1b}[31m\n\"",
                 code = 7,
                 again = true,
+                wait = 0.25,
+                never = f64::INFINITY,
                 "odd {}",
                 "\r\n"
             );
@@ -394,7 +396,8 @@ mod tests {
             serde_json::json!({
                 "level": "warn", "kind": "event", "message": "odd \r\n",
                 "target": "itwin_auth_proxy::telemetry::tests",
-                "answer": "<b>\u{1b}[31m\n\"", "code": 7, "again": true
+                "answer": "<b>\u{1b}[31m\n\"", "code": 7, "again": true,
+                "wait": 0.25, "never": "inf"
             })
         );
         assert!(!lines[0].chars().any(char::is_control));

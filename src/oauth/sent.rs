@@ -1,0 +1,105 @@
+//! What went to a provider as a secret, so that it can be taken out of what comes back.
+//!
+//! Some servers quote the request in `error` or `error_description`. Both are worth having in a log;
+//! a client's secret is not. Only whole values are recognised, in the forms in which they were sent.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{Request, header::AUTHORIZATION};
+use percent_encoding::percent_decode_str;
+use url::form_urlencoded;
+use zeroize::Zeroizing;
+
+/// The parameters whose values are secrets (RFC 6749, RFC 7521).
+const SECRET_PARAMETERS: [&str; 5] = [
+    "client_secret",
+    "client_assertion",
+    "assertion",
+    "password",
+    "refresh_token",
+];
+
+/// Shorter values would be found in the middle of words.
+const SHORTEST: usize = 4;
+
+/// The secrets of one request, in every form in which they were sent, longest first.
+#[derive(Default)]
+pub(super) struct Sent(Vec<Zeroizing<String>>);
+
+impl Sent {
+    pub(super) fn of(request: &Request<Vec<u8>>) -> Self {
+        let mut sent = Self::default();
+        for value in request.headers().get_all(AUTHORIZATION) {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            let credentials = value.split_once(' ').map_or(&*value, |(_, rest)| rest);
+            sent.add(credentials);
+            let decoded = STANDARD.decode(credentials).unwrap_or_default();
+            let decoded = Zeroizing::new(decoded);
+            let pair = String::from_utf8_lossy(&decoded);
+            // RFC 6749 section 2.3.1: both are form-encoded inside
+            if let Some((_, password)) = pair.split_once(':') {
+                sent.add(password);
+                let plain = password.replace('+', " ");
+                sent.add(&percent_decode_str(&plain).decode_utf8_lossy());
+            }
+        }
+        let body = request.body();
+        for pair in body.split(|byte| *byte == b'&') {
+            let raw = String::from_utf8_lossy(pair);
+            for (name, value) in form_urlencoded::parse(pair) {
+                if SECRET_PARAMETERS.contains(&&*name) {
+                    sent.add(&value);
+                    sent.add(raw.split_once('=').map_or("", |(_, value)| value));
+                }
+            }
+        }
+        sent.0.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        sent
+    }
+
+    fn add(&mut self, text: &str) {
+        if text.len() >= SHORTEST {
+            self.0.push(Zeroizing::new(text.to_owned()));
+        }
+    }
+
+    /// `text` without what was sent.
+    pub(super) fn mask(&self, text: &str) -> String {
+        let found = self.0.iter().filter(|secret| text.contains(&***secret));
+        let mut masked = text.to_owned();
+        for secret in found {
+            masked = masked.replace(&***secret, "(secret)");
+        }
+        masked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_that_quotes_the_request_tells_nobody_the_secret() {
+        let encoded = "p%C3%A4ss+w%26rd";
+        let basic = STANDARD.encode(format!("client:{encoded}"));
+        let request = Request::post("https://idp.example/token")
+            .header(AUTHORIZATION, format!("Basic {basic}"))
+            .body(b"grant_type=password&username=anna&password=s%2Bcret&scope=a".to_vec())
+            .unwrap();
+        let quoted = format!(
+            "client client, user anna: Basic {basic} {encoded} päss w&rd s%2Bcret s+cret scope a"
+        );
+        assert_eq!(
+            Sent::of(&request).mask(&quoted),
+            "client client, user anna: Basic (secret) (secret) (secret) (secret) (secret) scope a"
+        );
+    }
+
+    #[test]
+    fn what_is_no_secret_stays() {
+        let request = Request::post("https://idp.example/token")
+            .body(b"client_id=service&client_secret=abc".to_vec())
+            .unwrap();
+        let text = "AADSTS7000215: invalid client secret of service, trace 00-4bf92f35";
+        assert_eq!(Sent::of(&request).mask(text), text);
+    }
+}
