@@ -20,7 +20,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("net", &["config"]),
     // not net: it takes streams, not sockets
     ("tls", &["config"]),
-    ("http", &["config", "tls"]),
+    ("http", &["config", "net", "tls"]),
     // not tokens: no state, no cache
     ("oauth", &["config", "http"]),
     ("tokens", &["config", "oauth"]),

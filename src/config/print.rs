@@ -314,6 +314,7 @@ fn client_tls(tls: &ClientTls) -> Option<raw::ClientTls> {
         identity: tls.identity.as_ref().map(identity),
         server_name: tls.server_name.clone(),
         addresses: list(tls.addresses.iter()),
+        name_servers: list(tls.name_servers.iter()),
     })
 }
 

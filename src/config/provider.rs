@@ -47,6 +47,8 @@ pub struct ClientTls {
     pub server_name: Option<String>,
     /// Addresses to connect to instead of asking DNS.
     pub addresses: Vec<SocketAddr>,
+    /// Name servers to ask instead of the system's, with their ports.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 /// A certificate chain and its key, PEM files.

@@ -4,7 +4,7 @@
 //! no answer larger than [`ANSWER_MAX_BYTES`] and ends every exchange at a deadline. Dropping the
 //! future ends the connection; no task is left behind.
 
-use std::{error::Error as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header};
@@ -14,13 +14,16 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
 use crate::{
     config::ClientTls,
+    net::{
+        dial::{self, DialError},
+        names::Names,
+    },
     tls::{TlsError, client::client_config},
 };
 
@@ -35,7 +38,7 @@ const HEADER_MAX_BYTES: usize = 64 * 1024;
 pub struct HttpClient {
     tls: Result<Arc<rustls::ClientConfig>, String>,
     server_name: Option<String>,
-    addresses: Vec<SocketAddr>,
+    names: Arc<Names>,
     connect: Duration,
     total: Duration,
 }
@@ -104,7 +107,7 @@ impl HttpClient {
         Ok(Self {
             tls: config,
             server_name: tls.server_name.clone(),
-            addresses: tls.addresses.clone(),
+            names: Arc::new(Names::new(&tls.addresses, &tls.name_servers)),
             connect,
             total,
         })
@@ -170,9 +173,9 @@ impl HttpClient {
     }
 
     async fn connect(&self, target: &Target) -> Result<Box<dyn Stream>, ClientError> {
-        let tcp = self.connect_tcp(target).await?;
-        // a small request and a small answer: nothing to gather
-        let _ = tcp.set_nodelay(true);
+        let tcp = dial::tcp(&target.host, target.port, &self.names)
+            .await
+            .map_err(|error| dialled(error, &target.host))?;
         if !target.https {
             return Ok(Box::new(tcp));
         }
@@ -193,32 +196,18 @@ impl HttpClient {
             .map_err(failed)?;
         Ok(Box::new(stream))
     }
+}
 
-    /// Tries the addresses in turn; one that drops packets must not use up all of the time.
-    async fn connect_tcp(&self, target: &Target) -> Result<TcpStream, ClientError> {
-        let addresses = if self.addresses.is_empty() {
-            let found = lookup_host((target.host.as_str(), target.port)).await;
-            let found = found.map_err(|source| ClientError::Dns {
-                host: target.host.clone(),
-                source,
-            })?;
-            found.collect()
-        } else {
-            self.addresses.clone()
-        };
-        let share = self.connect / u32::try_from(addresses.len().clamp(1, 4)).unwrap_or(1);
-        let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
-        for address in addresses {
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = std::io::ErrorKind::TimedOut.into(),
-            }
-        }
-        Err(ClientError::Connect {
-            host: target.host.clone(),
-            source: last,
-        })
+/// A connection that could not be made, in this floor's words.
+fn dialled(error: DialError, host: &str) -> ClientError {
+    let host = host.to_owned();
+    match error {
+        DialError::Dns { source, .. } => ClientError::Dns { host, source },
+        DialError::Connect { source, .. } => ClientError::Connect { host, source },
+        DialError::NoAddress { .. } => ClientError::Dns {
+            host,
+            source: std::io::ErrorKind::NotFound.into(),
+        },
     }
 }
 

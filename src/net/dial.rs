@@ -3,7 +3,9 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
+
+use super::names::Names;
 
 /// A host that cannot be connected to.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +27,12 @@ const NEXT_AFTER: Duration = Duration::from_millis(250);
 /// Addresses tried for one connection.
 const MAX_ADDRESSES: usize = 8;
 
-/// Connects to `host`, or to one of `pinned` without asking DNS. The caller sets the time limit.
+/// Connects to `host`, where `names` finds it. The caller sets the time limit.
 ///
 /// # Errors
 /// When no address is found, or none answers; the first address's reason is told.
-pub async fn tcp(host: &str, port: u16, pinned: &[SocketAddr]) -> Result<TcpStream, DialError> {
-    let addresses = addresses(host, port, pinned).await?;
+pub async fn tcp(host: &str, port: u16, names: &Names) -> Result<TcpStream, DialError> {
+    let addresses = addresses(host, port, names).await?;
     let mut waiting = FuturesUnordered::new();
     let mut failure = None;
     let mut rest = addresses.into_iter();
@@ -65,21 +67,15 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
 }
 
 /// IPv6 and IPv4 in turn (RFC 8305 section 4), so that one broken family costs one delay.
-async fn addresses(
-    host: &str,
-    port: u16,
-    pinned: &[SocketAddr],
-) -> Result<Vec<SocketAddr>, DialError> {
-    if !pinned.is_empty() {
-        return Ok(pinned.to_vec());
-    }
-    let found = lookup_host((host, port))
+async fn addresses(host: &str, port: u16, names: &Names) -> Result<Vec<SocketAddr>, DialError> {
+    let found = names
+        .addresses(host, port)
         .await
         .map_err(|source| DialError::Dns {
             host: host.into(),
             source,
         })?;
-    let (v6, v4): (Vec<_>, Vec<_>) = found.partition(SocketAddr::is_ipv6);
+    let (v6, v4): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv6);
     let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
     let mut all = Vec::new();
     while all.len() < MAX_ADDRESSES {
@@ -109,9 +105,13 @@ mod tests {
                 .unwrap();
             gone.local_addr().unwrap()
         };
-        let stream = tcp("unused", 0, &[closed, open]).await.unwrap();
+        let stream = tcp("unused", 0, &Names::new(&[closed, open], &[]))
+            .await
+            .unwrap();
         assert_eq!(stream.peer_addr().unwrap(), open);
-        let refused = tcp("unused", 0, &[closed]).await.unwrap_err();
+        let refused = tcp("unused", 0, &Names::new(&[closed], &[]))
+            .await
+            .unwrap_err();
         assert!(matches!(refused, DialError::Connect { address, .. } if address == closed));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bind;
 pub mod dial;
+pub mod names;
 
 use std::{net::SocketAddr, sync::Arc};
 

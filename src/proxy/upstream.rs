@@ -22,7 +22,7 @@ use super::failure::ConnectError;
 use crate::{
     config::{Upstream, UpstreamProtocol},
     http::body::OutgoingBody,
-    net::dial,
+    net::{dial, names::Names},
     shutdown::spawn_on_worker,
     tls::{TlsError, client::client_config},
 };
@@ -111,6 +111,7 @@ pub enum Age {
 #[derive(Debug)]
 pub struct Pool {
     target: Arc<Target>,
+    names: Names,
     idle: Mutex<Vec<Idle>>,
     http2: Mutex<Option<Http2>>,
     /// Held while an HTTP/2 connection is made: all wait for the one.
@@ -131,7 +132,9 @@ pub enum Connection {
 
 impl Pool {
     pub fn new(target: Arc<Target>) -> Self {
+        let tls = &target.upstream.tls;
         Self {
+            names: Names::new(&tls.addresses, &tls.name_servers),
             target,
             idle: Mutex::default(),
             http2: Mutex::default(),
@@ -232,7 +235,7 @@ impl Pool {
     async fn dial(&self, need: Need) -> Result<Connection, ConnectError> {
         let upstream = &self.target.upstream;
         let origin = &upstream.origin;
-        let stream = dial::tcp(&origin.host, origin.port, &upstream.tls.addresses).await?;
+        let stream = dial::tcp(&origin.host, origin.port, &self.names).await?;
         let Some(tls) = &self.target.tls else {
             return match (upstream.protocol, need) {
                 (UpstreamProtocol::Http2, Need::Any) => self.http2(stream).await,

@@ -52,6 +52,10 @@ pub(in crate::config) struct ClientTls {
     /// Addresses to connect to instead of asking DNS: `10.0.0.1:443`, or without a port the URL's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) addresses: Option<Words>,
+    /// Name servers to ask instead of the system's, `10.0.0.2` or with a port: where the system
+    /// leads the upstream's name back to the proxy (`hostAliases`, `/etc/hosts`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) name_servers: Option<Words>,
 }
 
 /// A certificate and its key.

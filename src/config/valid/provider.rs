@@ -231,30 +231,31 @@ impl Check<'_> {
             }
             good
         });
-        let addresses_path = path.key("addresses");
-        let addresses = raw
-            .addresses
-            .iter()
-            .flat_map(|words| words.0.iter().enumerate())
-            .filter_map(|(n, text)| {
-                let with_port = text.parse::<SocketAddr>().ok();
-                let parsed = with_port.or_else(|| Some(SocketAddr::new(text.parse().ok()?, port)));
-                if parsed.is_none() {
-                    self.error(
-                        &addresses_path.index(n),
-                        "is not an address",
-                        "write 10.0.0.1, 10.0.0.1:443 or [fd00::1]:443",
-                    );
-                }
-                parsed
-            })
-            .collect();
+        let addresses = self.addresses(&path.key("addresses"), raw.addresses.as_ref(), port);
+        let servers = raw.name_servers.as_ref();
+        let name_servers = self.addresses(&path.key("name_servers"), servers, 53);
         ClientTls {
             extra_ca,
             identity,
             server_name,
             addresses,
+            name_servers,
         }
+    }
+
+    fn addresses(&mut self, path: &Path, raw: Option<&raw::Words>, port: u16) -> Vec<SocketAddr> {
+        let words = raw.iter().flat_map(|words| words.0.iter().enumerate());
+        words
+            .filter_map(|(n, text)| {
+                let with_port = text.parse::<SocketAddr>().ok();
+                let parsed = with_port.or_else(|| Some(SocketAddr::new(text.parse().ok()?, port)));
+                if parsed.is_none() {
+                    let hint = "write 10.0.0.1, 10.0.0.1:443 or [fd00::1]:443";
+                    self.error(&path.index(n), "is not an address", hint);
+                }
+                parsed
+            })
+            .collect()
     }
 
     /// Warns when a token of one Bentley environment would go to the other's API.
