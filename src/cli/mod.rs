@@ -5,12 +5,14 @@
 
 mod check;
 mod completions;
+mod demo;
 mod explain;
 mod init;
 mod live;
 mod output;
 mod probe;
 mod run;
+mod sandbox;
 mod schema;
 mod token;
 
@@ -64,6 +66,7 @@ impl From<Exit> for ExitCode {
     arg_required_else_help = true,
     after_help = "\
 First steps:
+  itwin-auth-proxy demo
   ITWIN_CLIENT_ID=service-… ITWIN_CLIENT_SECRET_FILE=/run/secrets/itwin itwin-auth-proxy run
   itwin-auth-proxy init > itwin.yaml && itwin-auth-proxy check --config itwin.yaml
 
@@ -76,12 +79,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Run(run::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
     Token(token::Arguments),
     Init(init::Arguments),
     Probe(probe::Arguments),
+    Sandbox(sandbox::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -136,12 +141,14 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(&self) -> Exit {
         let ended = match self {
+            Self::Demo(arguments) => demo::run(arguments),
             Self::Run(arguments) => run::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),
             Self::Token(arguments) => token::run(arguments),
             Self::Check(arguments) => check::run(arguments),
             Self::Init(arguments) => init::run(arguments),
             Self::Probe(arguments) => probe::run(arguments),
+            Self::Sandbox(arguments) => sandbox::run(arguments),
             Self::Schema(arguments) => schema::run(arguments),
             Self::Completions(arguments) => completions::run(arguments),
         };

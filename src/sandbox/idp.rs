@@ -308,8 +308,11 @@ impl Idp {
     }
 
     fn issue(&self, issue: &Issue, fault: Option<&IdpFault>) -> Result<Value, OAuthError> {
-        let now = self.clock.now().unix_seconds();
+        let wall = self.clock.now().wall;
+        let now = wall.as_secs();
         let lifetime = self.faults.lifetime().as_secs();
+        // `exp` has no fractions: rounded up, so that no token lives shorter than `expires_in` says
+        let exp = now + lifetime + u64::from(wall.subsec_nanos() > 0);
         let serial = self.faults.next_serial();
         let mut scope = issue.scopes.clone();
         scope.retain(|scope| scope != OFFLINE);
@@ -333,7 +336,7 @@ impl Idp {
             iss: issuer.to_owned(),
             sid: format!("{serial}.{}", random_text()),
             nbf: now.saturating_sub(300),
-            exp: now.saturating_add(lifetime),
+            exp,
             others,
         };
         let token = self
