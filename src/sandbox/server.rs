@@ -79,7 +79,10 @@ struct State {
 impl Origin {
     /// Binds and listens; requests wait in the kernel's queue until [`Origin::serve`].
     pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let reserve = socket(address)?;
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        };
+        let reserve = socket(address).map_err(named)?;
         let address = reserve
             .local_addr()?
             .as_socket()

@@ -160,3 +160,25 @@ fn invite(screen: &mut Screen, sandbox: &Sandbox, proxy: &str) {
     screen.line("");
     screen.dim("Ctrl-C ends it.");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn where_the_calls_fail_the_story_says_so() {
+        let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+        let clock = Clock::system();
+        let mut screen = Screen::new();
+        let mut story = Story {
+            sandbox: &sandbox,
+            agent: Agent::new(clock.clone()).unwrap(),
+            clock,
+            // nobody adds a token
+            proxy: sandbox.hub().to_owned(),
+            screen: &mut screen,
+        };
+        story.tell().await.unwrap();
+        assert_eq!(screen.otherwise(), 2, "neither calls nor token");
+    }
+}

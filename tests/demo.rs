@@ -1,0 +1,122 @@
+//! The demonstration and the sandbox, as somebody who has just built the program starts them.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    process::{Child, ChildStdin, Command, Stdio},
+};
+
+use serde_json::Value;
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_itwin-auth-proxy"));
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// A running sandbox and its line; killed when it is dropped.
+struct Sandbox {
+    child: Child,
+    line: Value,
+}
+
+impl Sandbox {
+    fn start() -> Self {
+        let mut child = program(&["sandbox", "--json"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = child.stdout.as_mut().unwrap();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        Self {
+            child,
+            line: serde_json::from_str(&line).unwrap(),
+        }
+    }
+
+    fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_demo_goes_as_it_is_told() {
+    let ended = program(&["demo", "--once"]).output().unwrap();
+    let out = String::from_utf8(ended.stdout).unwrap();
+    assert!(ended.status.success(), "{out}");
+    assert!(out.contains("All as told") && !out.contains('✗'), "{out}");
+    assert!(out.contains("\n7  "), "all acts are played: {out}");
+    assert!(!out.contains('\x1b'), "plain where there is no terminal");
+    assert!(ended.stderr.is_empty(), "nothing disturbs the story");
+}
+
+#[test]
+fn the_demo_stays_up_for_two_lines_of_curl() {
+    let mut demo = program(&["demo"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let curl: Vec<String> = lines
+        .by_ref()
+        .map(Result::unwrap)
+        .take_while(|line| !line.starts_with("Ctrl-C"))
+        .filter_map(|line| Some(line.trim_start().strip_prefix("curl ")?.to_owned()))
+        .collect();
+    assert_eq!(curl.len(), 2);
+    let url = curl[0].trim_matches('\'');
+    let (address, path) = url
+        .strip_prefix("http://")
+        .unwrap()
+        .split_once('/')
+        .unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let request = format!("GET /{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("\"iModels\""), "{answer}");
+
+    let id = demo.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(demo.wait().unwrap().success());
+}
+
+#[test]
+fn the_sandbox_names_its_addresses_and_ends_with_its_input() {
+    let mut sandbox = Sandbox::start();
+    for key in ["issuer", "hub", "storage"] {
+        let url = sandbox.line[key].as_str().unwrap();
+        let address = url.strip_prefix("http://").unwrap();
+        assert!(std::net::TcpStream::connect(address).is_ok(), "{key} {url}");
+    }
+    let environment = sandbox.line["environment"].as_object().unwrap();
+    assert!(environment.keys().all(|name| name.starts_with("ITWIN_")));
+    drop(sandbox.input());
+    assert!(sandbox.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_port_that_is_taken_is_no_place_for_a_sandbox() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let ended = program(&["sandbox", "--port", &port]).output().unwrap();
+    assert_eq!(ended.status.code(), Some(69));
+    let error = String::from_utf8(ended.stderr).unwrap();
+    assert!(error.contains(&port), "{error}");
+}
