@@ -1,8 +1,9 @@
 //! Messages of all kinds: HEAD, ranges, interim answers, trailers, large and small.
 
-use std::thread;
+use std::{io::Write, thread};
 
 use crate::support::{
+    client::Client,
     idp, origin, proxy,
     proxy::{with_body, with_fields},
 };
@@ -196,17 +197,13 @@ fn bodies_of_many_megabytes_pass_both_ways_at_once() {
     });
     let idp = idp::issuing();
     let proxy = proxy::to(&origin).injecting(&idp).start();
-    let mut client = proxy.connect();
-    let mut sender = client.clone_for_sending();
+    let (mut client, mut sender) = Client::connect_for_two(proxy.address);
     let data: Vec<u8> = (0..SIZE).map(pattern).collect();
     let sent = data.clone();
     let writer = thread::spawn(move || {
-        sender.send(with_fields(
-            "PUT",
-            "/",
-            &format!("Content-Length: {SIZE}\r\n"),
-        ));
-        sender.send(sent);
+        let head = with_fields("PUT", "/", &format!("Content-Length: {SIZE}\r\n"));
+        sender.write_all(head.as_bytes()).unwrap();
+        sender.write_all(&sent).unwrap();
     });
     let answer = client.answer();
     writer.join().unwrap();

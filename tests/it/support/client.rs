@@ -2,21 +2,21 @@
 
 use std::{
     io::Write,
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     ops::Deref,
 };
 
 use serde_json::Value;
 
 use super::{
-    DEADLINE,
     message::{Message, Messages, Unframed},
+    wire::{self, Wire},
 };
 
 /// A connection to the proxy.
 #[derive(Debug)]
 pub(crate) struct Client {
-    messages: Messages<TcpStream>,
+    messages: Messages<Box<dyn Wire>>,
 }
 
 /// An answer.
@@ -33,29 +33,33 @@ impl Deref for Answer {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let messages = Messages::new(stream);
+        Self::over(wire::tcp(address))
+    }
+
+    /// One to read with, and the same connection for another thread to send on.
+    pub(crate) fn connect_for_two(address: SocketAddr) -> (Self, TcpStream) {
+        let stream = wire::tcp(address);
+        let sender = stream.try_clone().unwrap();
+        (Self::over(stream), sender)
+    }
+
+    pub(crate) fn over(wire: impl Wire + 'static) -> Self {
+        let messages = Messages::new(Box::new(wire) as Box<dyn Wire>);
         Self { messages }
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         // the proxy may have answered and closed before all was sent
-        let _ = self.messages.stream.write_all(bytes.as_ref());
+        let stream = &mut self.messages.stream;
+        let _ = stream
+            .write_all(bytes.as_ref())
+            .and_then(|()| stream.flush());
         self
-    }
-
-    /// The same connection, for another thread to send on.
-    pub(crate) fn clone_for_sending(&self) -> Self {
-        let stream = self.messages.stream.try_clone().unwrap();
-        let messages = Messages::new(stream);
-        Self { messages }
     }
 
     /// No more will be sent.
     pub(crate) fn finish(&mut self) -> &mut Self {
-        self.messages.stream.shutdown(Shutdown::Write).unwrap();
+        self.messages.stream.finish();
         self
     }
 

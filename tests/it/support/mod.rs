@@ -1,6 +1,7 @@
 //! What the tests speak with: a recording origin, a provider with a script, a raw client, and the
 //! proxy between them. Everything blocks on the test's own thread, with deadlines instead of sleeps.
 
+pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod http2;
 pub(crate) mod idp;
@@ -8,6 +9,7 @@ pub(crate) mod message;
 pub(crate) mod origin;
 pub(crate) mod proxy;
 pub(crate) mod wait;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 
 use std::{
     io::Write,
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     ops::Deref,
     sync::{
         Arc,
@@ -12,10 +12,12 @@ use std::{
     thread,
 };
 
+use rustls::ServerConfig;
+
 use super::{
-    DEADLINE,
     message::{Message, Messages, Unframed},
     wait::Watched,
+    wire::{self, Wire},
 };
 
 /// A running origin; it stops when dropped.
@@ -80,6 +82,23 @@ pub(crate) fn answering<const N: usize>(answers: [impl Into<String>; N]) -> Orig
 
 /// Has every connection served by `serve`, on a thread of its own.
 pub(crate) fn serving(serve: impl Fn(Connection) + Send + Sync + 'static) -> Origin {
+    serving_over(|stream| Box::new(stream), serve)
+}
+
+/// As [`serving`], over TLS with this configuration.
+pub(crate) fn serving_tls(
+    config: Arc<ServerConfig>,
+    serve: impl Fn(Connection) + Send + Sync + 'static,
+) -> Origin {
+    let wrap =
+        move |stream| -> Box<dyn Wire> { Box::new(wire::tls_server(stream, config.clone())) };
+    serving_over(wrap, serve)
+}
+
+fn serving_over(
+    wrap: impl Fn(TcpStream) -> Box<dyn Wire> + Send + 'static,
+    serve: impl Fn(Connection) + Send + Sync + 'static,
+) -> Origin {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let seen: Arc<Watched<Seen>> = Arc::default();
@@ -96,14 +115,13 @@ pub(crate) fn serving(serve: impl Fn(Connection) + Send + Sync + 'static) -> Ori
                 return;
             }
             let stream = stream.unwrap();
-            stream.set_read_timeout(Some(DEADLINE)).unwrap();
-            stream.set_nodelay(true).unwrap();
+            let wire = wrap(wire::prepared(stream));
             let number = seen.update(|seen| {
                 seen.connections += 1;
                 seen.connections - 1
             });
             let connection = Connection {
-                messages: Messages::new(stream),
+                messages: Messages::new(wire),
                 number,
                 seen: seen.clone(),
             };
@@ -163,7 +181,7 @@ impl Drop for Origin {
 /// A connection that the origin serves.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    messages: Messages<TcpStream>,
+    messages: Messages<Box<dyn Wire>>,
     /// From 0.
     pub(crate) number: usize,
     seen: Arc<Watched<Seen>>,
@@ -213,7 +231,11 @@ impl Connection {
 
     /// Whether the other side still takes bytes.
     pub(crate) fn sends(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        self.messages.stream.write_all(bytes.as_ref()).is_ok()
+        let stream = &mut self.messages.stream;
+        stream
+            .write_all(bytes.as_ref())
+            .and_then(|()| stream.flush())
+            .is_ok()
     }
 
     /// Exactly so many bytes.
@@ -227,12 +249,12 @@ impl Connection {
     }
 
     /// No more will be sent.
-    pub(crate) fn finish(&self) {
-        let _ = self.messages.stream.shutdown(Shutdown::Write);
+    pub(crate) fn finish(&mut self) {
+        self.messages.stream.finish();
     }
 
-    pub(crate) fn close(self) {
-        let _ = self.messages.stream.shutdown(Shutdown::Both);
+    pub(crate) fn close(mut self) {
+        self.messages.stream.close();
     }
 
     fn record(&self, message: Message) -> Arrived {
