@@ -37,15 +37,6 @@ impl Secret {
         fingerprint
     }
 
-    /// Takes it out of a text that somebody else wrote, and who may repeat what they were sent.
-    #[must_use]
-    pub fn redact(&self, text: &str) -> String {
-        if self.0.is_empty() {
-            return text.to_owned();
-        }
-        text.replace(self.0.as_str(), "[secret]")
-    }
-
     /// As [`Secret::matches`], with another secret.
     pub fn is(&self, other: &Self) -> bool {
         self.matches(other.0.as_bytes())
@@ -75,16 +66,6 @@ mod tests {
             Some(Secret::new("hunter2"))
         );
         assert!(!shown.contains("hunter2"), "{shown}");
-    }
-
-    #[test]
-    fn it_is_taken_out_of_a_text() {
-        let secret = Secret::new("hunter2");
-        assert_eq!(
-            secret.redact("no hunter2, hunter2!"),
-            "no [secret], [secret]!"
-        );
-        assert_eq!(Secret::new("").redact("as it is"), "as it is");
     }
 
     #[test]

@@ -71,23 +71,6 @@ impl Material {
             http: HttpClient::new(&tls, timeouts.connect, timeouts.total)?,
         })
     }
-
-    /// Takes every secret out of a text that a provider wrote: some repeat what they were sent.
-    pub(super) fn redact(&self, text: &str) -> String {
-        let mut secrets: Vec<&Secret> = self.password.iter().collect();
-        match &self.auth {
-            AuthMaterial::None => {}
-            AuthMaterial::Basic(all) | AuthMaterial::Post(all) => {
-                secrets.extend(all.iter().map(|(_, secret)| secret));
-            }
-            AuthMaterial::SigningKey(secret) | AuthMaterial::Assertion(secret) => {
-                secrets.push(secret);
-            }
-        }
-        secrets
-            .into_iter()
-            .fold(text.to_owned(), |text, secret| secret.redact(&text))
-    }
 }
 
 /// One that cannot be read does not matter while the other can: a rotation may be under way.

@@ -86,9 +86,7 @@ impl Providers {
                 this.refresh_token(&reading),
             )
         });
-        // before anything was sent, nothing can come back
-        let failure =
-            |error: FetchError, fingerprint| error.failure(&credential, fingerprint, str::to_owned);
+        let failure = |error: FetchError, fingerprint| error.failure(&credential, fingerprint);
         let Ok((fingerprint, material, refresh)) = read.await else {
             return Err(failure(FetchError::Broken, None));
         };
@@ -107,15 +105,7 @@ impl Providers {
         };
         match self.exchange(&fetch).await {
             Ok((issued, secret, since)) => Ok(granted(&scopes, &issued, secret, since)),
-            Err(error) => {
-                let clean = |text: &str| {
-                    let text = material.redact(text);
-                    refresh
-                        .as_ref()
-                        .map_or(text.clone(), |sent| sent.token.redact(&text))
-                };
-                Err(error.failure(&credential, fingerprint, clean))
-            }
+            Err(error) => Err(failure(error, fingerprint)),
         }
     }
 
@@ -264,12 +254,7 @@ fn granted(scopes: &ScopeSet, issued: &Issued, secret: SecretInUse, since: Momen
 }
 
 impl FetchError {
-    fn failure(
-        self,
-        credential: &Credential,
-        fingerprint: Option<Fingerprint>,
-        clean: impl Fn(&str) -> String,
-    ) -> Failure {
+    fn failure(self, credential: &Credential, fingerprint: Option<Fingerprint>) -> Failure {
         let host = credential.provider.issuer.host_str().unwrap_or_default();
         let ends = matches!(credential.grant, Grant::RefreshToken { .. });
         let (class, label, reason) = match &self {
@@ -310,7 +295,7 @@ impl FetchError {
             class,
             label,
             reason: reason.into(),
-            detail: clean(&chain(&self)),
+            detail: chain(&self),
             retry_after,
             fingerprint,
         }

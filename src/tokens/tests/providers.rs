@@ -511,7 +511,7 @@ async fn what_the_provider_writes_is_cleaned_and_shows_no_secret() {
     let failure = idp.fetch(&idp.credential()).await.unwrap_err();
     assert_eq!(
         failure.detail,
-        "127.0.0.1 answered invalid_client: bad secret [secret]?[31m??fake line"
+        "127.0.0.1 answered invalid_client: bad secret (secret)?[31m??fake line"
     );
     assert_eq!(
         &*failure.reason,
