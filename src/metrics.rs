@@ -38,7 +38,7 @@ pub struct CredentialLabels {
 pub struct FetchLabels {
     pub credential: String,
     /// `ok`, or the failure's class: `dns`, `connect`, `tls`, `timeout`, `http`, `parse`,
-    /// `transient`, `fatal`, `invalid_grant`, `secret`.
+    /// `discovery`, `transient`, `fatal`, `invalid_grant`, `secret`.
     pub result: &'static str,
 }
 
