@@ -33,6 +33,9 @@ credentials:
     scopes: {{ toJson .Values.scopes }}
 listeners:
   - bind: 0.0.0.0:{{ .Values.port }}
+    {{- if .Values.tls.existingSecret }}
+    tls: { certificate: /run/secrets/tls/tls.crt, key: /run/secrets/tls/tls.key }
+    {{- end }}
 routes:
   - name: itwin
     inject: agent
