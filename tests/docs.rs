@@ -2,7 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use itwin_auth_proxy::config::{Sources, load};
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -73,4 +79,50 @@ fn keys_that_errors_name_are_keys_of_the_configuration() {
         }
     }
     assert!(count > 3);
+}
+
+#[test]
+fn the_readmes_configuration_is_good() {
+    let readme = read("README.md");
+    let yaml = readme.split("```yaml\n").nth(1).unwrap();
+    let yaml = yaml.split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = pair.signing_key.serialize_pem();
+    for (name, text) in [
+        ("itwin", "a secret that nobody guesses"),
+        ("callers", "a key that nobody guesses"),
+        ("token-store", "another that nobody guesses"),
+        ("reports.pem", &key),
+        ("tls.key", &key),
+        ("tls.crt", &pair.cert.pem()),
+    ] {
+        fs::write(at(name), text).unwrap();
+    }
+    let mut yaml = yaml.to_owned();
+    for place in [
+        "/run/secrets",
+        "/etc/itwin-auth-proxy",
+        "/var/lib/itwin-auth-proxy",
+    ] {
+        assert!(yaml.contains(place), "{place}");
+        yaml = yaml.replace(place, &folder.path().display().to_string());
+    }
+    let loaded = load(Sources::yaml(&yaml)).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(loaded.config.routes.len(), 2);
+}
+
+#[test]
+fn the_readme_names_every_variable_of_the_short_form() {
+    let variables = |page: &str| -> BTreeSet<String> {
+        rows(&read(page))
+            .flat_map(|cells| {
+                let names = cells[0].split("`, `");
+                names.map(str::to_owned).collect::<Vec<_>>()
+            })
+            .filter(|name| name.starts_with("ITWIN_"))
+            .collect()
+    };
+    assert_eq!(variables("README.md"), variables("docs/configuration.md"));
 }
