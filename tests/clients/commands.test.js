@@ -108,3 +108,17 @@ test('completions and the schema come out whole', async () => {
   const schema = await command(['schema']);
   assert.equal(JSON.parse(schema.stdout).type, 'object');
 });
+
+test('the demo tells its story and everything in it is so', async () => {
+  const { code, stdout, stderr } = await command(['demo', '--once'], { timeout: 60_000 });
+  assert.equal(code, 0, stdout + stderr);
+  assert.match(stdout, /the agent knew of none/);
+});
+
+test('the demo stays up afterwards, and the curl lines that it prints work', async (t) => {
+  const demo = start(t, ['demo']);
+  const line = await demo.line((text) => /^\s*(curl .*)$/.exec(text)?.[1], 60_000);
+  const { execFileSync } = await import('node:child_process');
+  const answer = execFileSync('bash', ['-c', `${line} -sS --noproxy '*' -f`], { encoding: 'utf8' });
+  assert.ok(answer.length > 0);
+});
