@@ -126,9 +126,8 @@ impl Service {
         let service = service_fn({
             let (proxy, activity) = (Arc::clone(&self.proxy), Arc::clone(&activity));
             move |request| {
-                let (proxy, conn) = (Arc::clone(&proxy), Arc::clone(&conn));
-                let activity = Arc::clone(&activity);
-                async move { Ok::<_, Infallible>(proxy.handle(request, &conn, &activity).await) }
+                let answer = Arc::clone(&proxy).handle(request, &conn, &activity);
+                async move { Ok::<_, Infallible>(answer.await) }
             }
         });
         self.server

@@ -127,7 +127,7 @@ impl Drop for Relay {
 #[derive(Debug)]
 pub struct Answer {
     kind: Kind,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     busy: Option<Busy>,
 }
 
@@ -153,7 +153,7 @@ impl Answer {
 
     /// The request ends with this body.
     #[must_use]
-    pub fn ending(mut self, record: Record, busy: Busy) -> Self {
+    pub fn ending(mut self, record: Box<Record>, busy: Busy) -> Self {
         self.record = Some(record);
         self.busy = Some(busy);
         self

@@ -7,8 +7,13 @@
 
 use std::time::Duration;
 
+use futures_util::future::Either;
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::{body::Incoming, client::conn::TrySendError, ext::on_informational};
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1::SendRequest},
+    ext::on_informational,
+};
 
 use super::{
     Proxy,
@@ -59,7 +64,9 @@ impl Proxy {
         if first.response.status() != StatusCode::UNAUTHORIZED {
             return Ok(first);
         }
-        let reason = match handle.replace(&token, inject.wait).await {
+        // boxed, as is what follows: large, and rare
+        let replaced = Box::pin(handle.replace(&token, inject.wait)).await;
+        let reason = match replaced {
             Err(error) => {
                 tracing::warn!(route = %route.config.name, %error, "401 for a token of ours");
                 "the token could not be replaced"
@@ -67,9 +74,8 @@ impl Proxy {
             Ok(fresh) if outgoing.payload.can_be_sent() => {
                 drop(first);
                 record.replayed(Replayed::NewToken);
-                return self
-                    .exchange(permit, outgoing, Some(fresh.header()), record)
-                    .await;
+                let again = self.exchange(permit, outgoing, Some(fresh.header()), record);
+                return Box::pin(again).await;
             }
             Ok(_) => "the token was replaced, but the body was too large to be sent again",
         };
@@ -90,7 +96,7 @@ impl Proxy {
         if let Some(ready) = handle.current(record.begun(), inject.min_remaining) {
             return Ok(ready);
         }
-        let result = handle.get(inject.min_remaining, inject.wait).await;
+        let result = Box::pin(handle.get(inject.min_remaining, inject.wait)).await;
         let waited = self.observer.clock.now().mono;
         record.token_wait = Some(waited.saturating_duration_since(record.begun().mono));
         result.map_err(|source| Failure::Token {
@@ -127,14 +133,21 @@ impl Proxy {
                 sent,
                 guard,
             } = assemble(permit, outgoing, &connection, authorization, body);
-            let sent_at = self.observer.clock.now();
+            // a connection that waited for us takes no time worth another look at the clock
+            let sent_at = match record.token_wait {
+                None if may_retry => record.begun(),
+                _ => self.observer.clock.now(),
+            };
             let error = match answer(connection, request, sent, permit).await {
                 Ok((response, sender)) => {
                     record.upstream_answered(response.status().as_u16(), sent_at);
                     let lease = Lease::new(pool, sender, guard);
                     return Ok(Exchanged { response, lease });
                 }
-                Err(Unanswered::Failure(failure)) => return Err(failure),
+                Err(Unanswered::Timeout(after)) => {
+                    let origin = route.origin();
+                    return Err(Failure::ResponseTimeout { origin, after });
+                }
                 Err(Unanswered::Send(error)) => error,
             };
             let mut error = error;
@@ -237,53 +250,47 @@ fn assemble(
     }
 }
 
+/// An answer, and its connection if that serves one request at a time.
+type Answered = (Response<Incoming>, Option<SendRequest<OutgoingBody>>);
+
 /// Why there is no answer.
 enum Unanswered {
-    Failure(Failure),
+    Timeout(Duration),
     Send(Box<TrySendError<Request<OutgoingBody>>>),
 }
 
 /// Waits for the header of the answer: as long as the body is on its way, and then for the route's
 /// response timeout.
-async fn answer(
+fn answer(
     connection: Connection,
     request: Request<OutgoingBody>,
     sent: Option<Sent>,
     permit: &Permit,
-) -> Result<
-    (
-        Response<Incoming>,
-        Option<hyper::client::conn::http1::SendRequest<OutgoingBody>>,
-    ),
-    Unanswered,
-> {
+) -> impl Future<Output = Result<Answered, Unanswered>> {
+    // sent before the future exists, which then need not hold the request
+    let (pending, sender) = match connection {
+        Connection::Http1 { mut sender, .. } => {
+            (Either::Left(sender.try_send_request(request)), Some(sender))
+        }
+        Connection::Http2(mut sender) => (Either::Right(sender.try_send_request(request)), None),
+    };
     let after = permit.route().config.timeouts.response;
-    let limit = async {
-        if let Some(sent) = sent {
-            // ends with an error, when the body is dropped: that is the message
-            let _ = sent.await;
-        }
-        tokio::time::sleep(after).await;
-    };
-    let exchange = async {
-        match connection {
-            Connection::Http1 { mut sender, .. } => {
-                let response = sender.try_send_request(request).await;
-                response.map(|response| (response, Some(sender)))
+    async move {
+        let limit = async {
+            if let Some(sent) = sent {
+                // ends with an error, when the body is dropped: that is the message
+                let _ = sent.await;
             }
-            Connection::Http2(mut sender) => {
-                let response = sender.try_send_request(request).await;
-                response.map(|response| (response, None))
-            }
+            tokio::time::sleep(after).await;
+        };
+        tokio::select! {
+            biased;
+            result = pending => match result {
+                Ok(response) => Ok((response, sender)),
+                Err(error) => Err(Unanswered::Send(Box::new(error))),
+            },
+            () = limit => Err(Unanswered::Timeout(after)),
         }
-    };
-    tokio::select! {
-        biased;
-        result = exchange => result.map_err(|error| Unanswered::Send(Box::new(error))),
-        () = limit => Err(Unanswered::Failure(Failure::ResponseTimeout {
-            origin: permit.route().origin(),
-            after,
-        })),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The life of a request.
 //!
-//! [`Proxy::run`] states the order and nothing but the order. Each step is a file, and each step's
+//! [`Proxy::prepare`] and [`Proxy::exchanged`] state the order and nothing but the order. Each step is a file, and each step's
 //! result is the next step's argument: a request that was not admitted has no [`permit::Permit`],
 //! and without one there is neither a token nor a socket.
 
@@ -19,7 +19,7 @@ mod upgrade;
 mod upstream;
 
 use std::{
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -57,7 +57,7 @@ use crate::{
 };
 
 /// How often idle upstream connections are looked at.
-const PRUNE_EVERY: Duration = Duration::from_secs(5);
+const PRUNE_EVERY: Duration = Duration::from_secs(1);
 
 /// What one data-plane thread serves requests with.
 #[derive(Debug)]
@@ -112,47 +112,60 @@ impl Proxy {
     }
 
     /// Answers a request, whatever happens.
-    pub async fn handle(
-        &self,
+    ///
+    /// What needs no waiting is done before the future exists: it is kept in every connection, and
+    /// would have to carry the request through each step.
+    pub fn handle(
+        self: Arc<Self>,
         request: Request<Incoming>,
         conn: &Conn,
         activity: &Arc<Activity>,
-    ) -> Response<Answer> {
+    ) -> impl Future<Output = Response<Answer>> + Send + use<> {
         let busy = activity.request(request.version());
         let id = RequestId(self.seed, self.next.fetch_add(1, Ordering::Relaxed));
-        let mut record = Record::begin(&self.observer, id, &request);
-        let run = AssertUnwindSafe(self.run(request, conn, &mut record)).catch_unwind();
-        let outcome = run.await.unwrap_or_else(|_| {
-            self.observer.metrics.panics.inc();
-            Err(Failure::Panicked)
-        });
-        let response = outcome.unwrap_or_else(|failure| {
-            record.fails(&failure);
-            failure.response(&record.id()).map(Answer::own)
-        });
-        response.map(|answer| answer.ending(record, busy))
+        let mut record = Box::new(Record::begin(&self.observer, id, &request));
+        let prepared = catch_unwind(AssertUnwindSafe(|| {
+            self.prepare(request, conn, &mut record).map(Box::new)
+        }));
+        async move {
+            let outcome = match prepared {
+                Ok(Ok(mut prepared)) => {
+                    let carried = self.carry(&mut prepared, &mut record);
+                    AssertUnwindSafe(carried).catch_unwind().await
+                }
+                Ok(Err(failure)) => Ok(Err(failure)),
+                Err(panic) => Err(panic),
+            };
+            let outcome = outcome.unwrap_or_else(|_| {
+                self.observer.metrics.panics.inc();
+                Err(Failure::Panicked)
+            });
+            let response = outcome.unwrap_or_else(|failure| {
+                record.fails(&failure);
+                failure.response(&record.id()).map(Answer::own)
+            });
+            response.map(|answer| answer.ending(record, busy))
+        }
     }
 
-    async fn run(
+    /// The steps that need no waiting: target, route, admission, permit, outgoing.
+    fn prepare(
         &self,
         request: Request<Incoming>,
         conn: &Conn,
         record: &mut Record,
-    ) -> Result<Response<Answer>, Failure> {
+    ) -> Result<Prepared, Failure> {
         let slot = Slot::take(&self.under_way, self.plan.limits.requests);
         record.slot(slot.ok_or(Failure::Overloaded)?);
         check_size(request.headers(), request.uri(), &self.plan.limits)?;
         check_framing(&request)?;
         check_method(request.method())?;
         let target = Target::read(&request, self.plan.path_matters)?;
-        let route = self
-            .plan
-            .find(request.method(), &target)
-            .ok_or(Failure::NoRoute)?;
+        let route = self.plan.find(request.method(), &target);
+        let route = route.ok_or(Failure::NoRoute)?;
         record.route(route);
-        let admission = route
-            .gate
-            .admit(&route.config.name, &target, request.headers(), conn)?;
+        let name = &route.config.name;
+        let admission = route.gate.admit(name, &target, request.headers(), conn)?;
         let permit = Permit::grant(route, admission);
         record.caller(permit.caller());
         let asked = Asked {
@@ -161,26 +174,42 @@ impl Proxy {
             wants: WantsPage::of(request.headers()),
         };
         let outgoing = Outgoing::prepare(request, &self.plan, conn, &permit)?;
-        let answered = self.carry(outgoing, &permit, &asked, record);
-        match route.config.timeouts.total {
-            None => answered.await,
-            Some(after) => tokio::time::timeout(after, answered)
-                .await
-                .unwrap_or(Err(Failure::TotalTimeout { after })),
-        }
-    }
-
-    async fn carry(
-        &self,
-        mut outgoing: Outgoing,
-        permit: &Permit,
-        asked: &Asked,
-        record: &mut Record,
-    ) -> Result<Response<Answer>, Failure> {
         if let Some(intake) = &outgoing.payload.intake {
             record.intake(intake);
         }
-        let mut exchanged = self.send(permit, &mut outgoing, record).await?;
+        Ok(Prepared {
+            permit,
+            outgoing,
+            asked,
+        })
+    }
+
+    /// The steps that wait: token, upstream, answer.
+    async fn carry(
+        &self,
+        prepared: &mut Prepared,
+        record: &mut Record,
+    ) -> Result<Response<Answer>, Failure> {
+        let Some(after) = prepared.permit.route().config.timeouts.total else {
+            return self.exchanged(prepared, record).await;
+        };
+        let answered = Box::pin(self.exchanged(prepared, record));
+        tokio::time::timeout(after, answered)
+            .await
+            .unwrap_or(Err(Failure::TotalTimeout { after }))
+    }
+
+    async fn exchanged(
+        &self,
+        prepared: &mut Prepared,
+        record: &mut Record,
+    ) -> Result<Response<Answer>, Failure> {
+        let Prepared {
+            permit,
+            outgoing,
+            asked,
+        } = prepared;
+        let mut exchanged = self.send(permit, outgoing, record).await?;
         let status = exchanged.response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(caller), Need::Upgrade) = (outgoing.upgrade.take(), outgoing.head.need)
@@ -203,6 +232,14 @@ impl Proxy {
         record.passes(status.as_u16());
         Ok(response)
     }
+}
+
+/// A request that may go on.
+#[derive(Debug)]
+struct Prepared {
+    permit: Permit,
+    outgoing: Outgoing,
+    asked: Asked,
 }
 
 /// What [`look`] finds.

@@ -5,17 +5,20 @@
 //! request back. Pools belong to one upstream of one configuration on one thread, so that all that
 //! made a connection trustworthy is the same for whoever takes it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls_pki_types::{InvalidDnsNameError, ServerName};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::Instant,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::failure::ConnectError;
@@ -29,9 +32,6 @@ use crate::{
 
 type Http1 = http1::SendRequest<OutgoingBody>;
 type Http2 = http2::SendRequest<OutgoingBody>;
-
-/// Fields of an upstream's answer. hyper's own limit of 100 is less than some services send.
-const MAX_FIELDS: usize = 256;
 
 /// An upstream that cannot be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +111,8 @@ pub enum Age {
 #[derive(Debug)]
 pub struct Pool {
     target: Arc<Target>,
+    /// Seconds, counted by [`Pool::prune`]: the age of an idle connection needs no clock.
+    ticks: AtomicU32,
     names: Names,
     idle: Mutex<Vec<Idle>>,
     http2: Mutex<Option<Http2>>,
@@ -121,7 +123,8 @@ pub struct Pool {
 #[derive(Debug)]
 struct Idle {
     sender: Http1,
-    since: Instant,
+    /// The tick at which it became idle.
+    since: u32,
 }
 
 /// A connection that a request may be sent on.
@@ -136,6 +139,7 @@ impl Pool {
         Self {
             names: Names::new(&tls.addresses, &tls.name_servers),
             target,
+            ticks: AtomicU32::new(0),
             idle: Mutex::default(),
             http2: Mutex::default(),
             making_http2: tokio::sync::Mutex::default(),
@@ -163,7 +167,8 @@ impl Pool {
             }
         }
         let limit = self.target.upstream.connect_timeout;
-        tokio::time::timeout(limit, self.connect(need))
+        // boxed: it is large, and few requests need it
+        Box::pin(tokio::time::timeout(limit, self.connect(need)))
             .await
             .unwrap_or(Err(ConnectError::Timeout(limit)))
     }
@@ -175,33 +180,33 @@ impl Pool {
         }
         let mut idle = self.idle.lock();
         if idle.len() < self.target.upstream.idle_connections {
-            idle.push(Idle {
-                sender,
-                since: now(),
-            });
+            let since = self.ticks.load(Ordering::Relaxed);
+            idle.push(Idle { sender, since });
         }
     }
 
-    /// Closes connections that were idle too long.
-    pub fn prune(&self) {
-        let limit = self.target.upstream.idle_timeout;
-        let now = now();
+    /// Closes connections that were idle too long. Called once a second.
+    pub(super) fn prune(&self) {
+        self.ticks.fetch_add(1, Ordering::Relaxed);
         self.idle
             .lock()
-            .retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < limit);
+            .retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle));
+    }
+
+    fn is_stale(&self, idle: &Idle) -> bool {
+        let ticks = self.ticks.load(Ordering::Relaxed).wrapping_sub(idle.since);
+        Duration::from_secs(ticks.into()) >= self.target.upstream.idle_timeout
     }
 
     /// The one used last: the others may then become idle long enough to be closed.
     fn take_idle(&self) -> Option<Http1> {
-        let limit = self.target.upstream.idle_timeout;
         let mut idle = self.idle.lock();
         let mut at = idle.len();
         while at > 0 {
             at -= 1;
-            let sender = &idle[at].sender;
-            if sender.is_closed() || now().duration_since(idle[at].since) >= limit {
+            if idle[at].sender.is_closed() || self.is_stale(&idle[at]) {
                 idle.swap_remove(at);
-            } else if sender.is_ready() {
+            } else if idle[at].sender.is_ready() {
                 return Some(idle.remove(at).sender);
             }
             // neither: an answer came before its request was sent to the end; it stays for later
@@ -284,7 +289,6 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = http1::Builder::new()
-        .max_headers(MAX_FIELDS)
         .handshake(TokioIo::new(io))
         .await
         .map_err(ConnectError::Http)?;
@@ -297,12 +301,4 @@ where
         sender,
         reused: false,
     })
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "age of a socket, no fact about a token"
-)]
-fn now() -> Instant {
-    Instant::now()
 }

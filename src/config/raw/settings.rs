@@ -14,8 +14,9 @@ pub(in crate::config) struct Limits {
     #[schemars(extend("default" = "32KiB"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) header_size: Option<String>,
-    /// Header fields of a request; 431 above it.
-    #[schemars(extend("default" = 100), range(min = 10, max = 10_000))]
+    /// Header fields of a request; 431 above it. More than 100 are refused before they are all read,
+    /// with a 431 that has no body, unless more are allowed here.
+    #[schemars(extend("default" = 80), range(min = 10, max = 10_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) header_count: Option<u32>,
     /// A request's body, or `unlimited`, because bodies stream through in bounded memory and

@@ -33,7 +33,7 @@ impl Check<'_> {
         let body_path = path.key("body_size");
         Limits {
             header_bytes: usize::try_from(header).unwrap_or(usize::MAX),
-            header_count: count(raw.header_count, 100),
+            header_count: count(raw.header_count, 80),
             body_bytes: match raw.body_size.as_deref() {
                 None | Some("unlimited") => None,
                 written => Some(self.size(&body_path, written, 0, 0..=u64::MAX)),

@@ -53,7 +53,7 @@ impl Check<'_> {
             &path.key("idle_timeout"),
             raw.idle_timeout.as_deref(),
             45 * SECOND,
-            100 * MILLISECOND..=HOUR,
+            SECOND..=HOUR,
         );
         let origin = origin?;
         if !origin.https
