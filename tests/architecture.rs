@@ -77,7 +77,6 @@ const RESERVED: &[Reserved] = &[
                 "src/tokens/atomic.rs",
                 "writes a rotated refresh token to its file",
             ),
-            ("src/proxy/credential.rs", "makes the header of it"),
         ],
     },
     Reserved {

@@ -25,6 +25,7 @@ use super::{
     upstream::{Age, Connection},
 };
 use crate::{
+    config::Inject,
     http::body::{AnswerGuard, Gate, Intake, Keys, OutgoingBody, Sent, Wrong},
     telemetry::Replayed,
     tokens::{Ready, TokenHandle},
@@ -57,7 +58,7 @@ impl Proxy {
             return self.exchange(permit, outgoing, None, record).await;
         };
         record.credential_used = CredentialUse::Injected;
-        let token = self.token(handle, permit, record).await?;
+        let token = self.token(handle, inject, record).await?;
         let mut first = self
             .exchange(permit, outgoing, Some(token.header()), record)
             .await?;
@@ -86,13 +87,9 @@ impl Proxy {
     async fn token(
         &self,
         handle: &TokenHandle,
-        permit: &Permit,
+        inject: &Inject,
         record: &mut Record,
     ) -> Result<Ready, Failure> {
-        let config = &permit.route().config;
-        let Some(inject) = &config.inject else {
-            return Err(Failure::NoRoute);
-        };
         if let Some(ready) = handle.current(record.begun(), inject.min_remaining) {
             return Ok(ready);
         }

@@ -8,6 +8,7 @@ pub mod admit;
 mod answer;
 mod attempt;
 mod failure;
+mod forwarded;
 mod incoming;
 mod outgoing;
 mod permit;

@@ -13,16 +13,16 @@ use http::{
 use http_body::Body;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
-use super::{failure::Failure, permit::Permit, plan::Plan, upstream::Need};
+use super::{failure::Failure, forwarded::Forwarding, permit::Permit, plan::Plan, upstream::Need};
 use crate::{
-    config::{Forwarded, Inject, LinkRewriting, PresentedAuthorization},
+    config::{Inject, LinkRewriting, PresentedAuthorization},
     http::{
         body::{CallerBody, Intake, OutgoingBody},
         headers::{self, Presented, Trailers, Upgrade},
         links,
         replay::{self, Kept, ReplayBody},
     },
-    net::{Conn, Peer},
+    net::Conn,
 };
 
 /// A request on its way.
@@ -82,11 +82,6 @@ impl Outgoing {
         let route = permit.route();
         let inject = route.config.inject.as_ref();
         let injects = inject.map_or(Ok(Injects::No), |inject| decide(request.headers(), inject))?;
-        let scheme = if conn.security.is_tls() {
-            "https"
-        } else {
-            "http"
-        };
         let forwarded = Forwarding::read(&request, plan, conn);
         let upgrade = upgrade_of(&mut request);
         let (
@@ -101,7 +96,7 @@ impl Outgoing {
 
         let hop = headers::strip_hop_by_hop(&mut headers);
         headers::strip_aliases(&mut headers, &plan.key_headers);
-        forwarded.write(&mut headers, route.config.upstream.forwarded, scheme, &uri);
+        forwarded.write(&mut headers, route.config.upstream.forwarded);
         join_cookies(&mut headers);
         if injects == Injects::Yes {
             headers.remove(AUTHORIZATION);
@@ -193,87 +188,6 @@ fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(joined) = HeaderValue::from_bytes(&parts.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }
-}
-
-/// What is said of where the caller is.
-struct Forwarding {
-    peer: Option<std::net::IpAddr>,
-    host: Option<HeaderValue>,
-    trusted: Trust,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Trust {
-    Trusted,
-    Stranger,
-}
-
-impl Forwarding {
-    fn read(request: &Request<Incoming>, plan: &Plan, conn: &Conn) -> Self {
-        let peer = match conn.peer {
-            Peer::Tcp(address) => Some(address.ip().to_canonical()),
-            Peer::Unix { .. } => None,
-        };
-        let trusted =
-            peer.is_some_and(|ip| plan.trusted_proxies.iter().any(|net| net.contains(&ip)));
-        Self {
-            peer,
-            host: request.headers().get(HOST).cloned(),
-            trusted: if trusted {
-                Trust::Trusted
-            } else {
-                Trust::Stranger
-            },
-        }
-    }
-
-    fn write(self, headers: &mut HeaderMap, told: Forwarded, scheme: &str, uri: &Uri) {
-        let chain = match (self.trusted, told) {
-            (Trust::Trusted, Forwarded::Told) => text(headers, "x-forwarded-for"),
-            _ => None,
-        };
-        let (proto, host) = match self.trusted {
-            Trust::Trusted => (
-                text(headers, "x-forwarded-proto"),
-                text(headers, "x-forwarded-host"),
-            ),
-            Trust::Stranger => (None, None),
-        };
-        headers::strip_forwarded(headers);
-        if told == Forwarded::Silent {
-            return;
-        }
-        let node = self
-            .peer
-            .map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
-        let quoted = match self.peer {
-            Some(ip) if ip.is_ipv6() => format!("\"[{ip}]\""),
-            _ => node.clone(),
-        };
-        let chain = chain.map_or_else(|| node.clone(), |before| format!("{before}, {node}"));
-        let proto = proto.unwrap_or_else(|| scheme.to_owned());
-        let own_host = uri.authority().map(ToString::to_string).or_else(|| {
-            self.host
-                .and_then(|value| value.to_str().ok().map(str::to_owned))
-        });
-        let host = host.or(own_host).unwrap_or_default();
-        let mut say = |name: &'static str, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(name, value);
-            }
-        };
-        say("x-forwarded-for", &chain);
-        say("x-forwarded-proto", &proto);
-        say("x-forwarded-host", &host);
-        say(
-            "forwarded",
-            &format!("for={quoted};proto={proto};host=\"{host}\""),
-        );
-    }
-}
-
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
 impl Head {

@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -116,6 +116,10 @@ pub struct Pool {
     names: Names,
     idle: Mutex<Vec<Idle>>,
     http2: Mutex<Option<Http2>>,
+    /// The tick at which the HTTP/2 connection was last asked for.
+    http2_used: AtomicU32,
+    /// TLS settled on HTTP/2 before: it is expected to do so again.
+    speaks_http2: AtomicBool,
     /// Held while an HTTP/2 connection is made: all wait for the one.
     making_http2: tokio::sync::Mutex<()>,
 }
@@ -142,6 +146,8 @@ impl Pool {
             ticks: AtomicU32::new(0),
             idle: Mutex::default(),
             http2: Mutex::default(),
+            http2_used: AtomicU32::new(0),
+            speaks_http2: AtomicBool::new(false),
             making_http2: tokio::sync::Mutex::default(),
         }
     }
@@ -190,11 +196,15 @@ impl Pool {
         self.ticks.fetch_add(1, Ordering::Relaxed);
         self.idle
             .lock()
-            .retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle));
+            .retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle.since));
+        if self.is_stale(self.http2_used.load(Ordering::Relaxed)) {
+            // it ends when the answers that still come on it have
+            *self.http2.lock() = None;
+        }
     }
 
-    fn is_stale(&self, idle: &Idle) -> bool {
-        let ticks = self.ticks.load(Ordering::Relaxed).wrapping_sub(idle.since);
+    fn is_stale(&self, since: u32) -> bool {
+        let ticks = self.ticks.load(Ordering::Relaxed).wrapping_sub(since);
         Duration::from_secs(ticks.into()) >= self.target.upstream.idle_timeout
     }
 
@@ -204,7 +214,7 @@ impl Pool {
         let mut at = idle.len();
         while at > 0 {
             at -= 1;
-            if idle[at].sender.is_closed() || self.is_stale(&idle[at]) {
+            if idle[at].sender.is_closed() || self.is_stale(idle[at].since) {
                 idle.swap_remove(at);
             } else if idle[at].sender.is_ready() {
                 return Some(idle.remove(at).sender);
@@ -215,6 +225,8 @@ impl Pool {
     }
 
     fn shared_http2(&self) -> Option<Http2> {
+        let tick = self.ticks.load(Ordering::Relaxed);
+        self.http2_used.store(tick, Ordering::Relaxed);
         let mut shared = self.http2.lock();
         match shared.as_ref() {
             Some(sender) if sender.is_closed() => {
@@ -226,7 +238,9 @@ impl Pool {
     }
 
     async fn connect(&self, need: Need) -> Result<Connection, ConnectError> {
-        if need == Need::Any && self.target.upstream.protocol == UpstreamProtocol::Http2 {
+        let http2 = self.target.upstream.protocol == UpstreamProtocol::Http2
+            || self.speaks_http2.load(Ordering::Relaxed);
+        if need == Need::Any && http2 {
             let _making = self.making_http2.lock().await;
             // somebody else may have made it while we waited
             if let Some(sender) = self.shared_http2() {
@@ -279,6 +293,11 @@ impl Pool {
                 tracing::debug!(%error, "connection to an upstream ended");
             }
         });
+        self.speaks_http2.store(true, Ordering::Relaxed);
+        // several may have been made at once before it was known that one is enough
+        if let Some(first) = self.shared_http2() {
+            return Ok(Connection::Http2(first));
+        }
         *self.http2.lock() = Some(sender.clone());
         Ok(Connection::Http2(sender))
     }

@@ -271,6 +271,12 @@ impl FetchError {
             Self::Discovery(DiscoveryError::Client(error)) => {
                 (slow(error.class()), error.class(), error.to_string())
             }
+            // what the document says is the provider's text: it is for the log
+            Self::Discovery(DiscoveryError::ForeignIssuer { host, .. }) => (
+                cell::Class::Transient,
+                "discovery",
+                format!("the metadata of {host} is for another issuer"),
+            ),
             Self::Discovery(error) => (cell::Class::Transient, "discovery", error.to_string()),
             Self::Late(_) => (
                 cell::Class::Slow,

@@ -1,0 +1,183 @@
+//! What an upstream is told of where the caller is: `Forwarded` (RFC 7239) and `X-Forwarded-*`.
+//!
+//! The set is rebuilt, never patched: what the caller sent goes in every spelling. Only what a
+//! trusted proxy in front of us said is kept, all of its lines, before what we say ourselves.
+
+use std::net::IpAddr;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request,
+    header::{FORWARDED, HOST},
+};
+
+use super::plan::Plan;
+use crate::{
+    config::Forwarded,
+    http::headers,
+    net::{Conn, Peer},
+};
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST_NAME: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Who is in front of us, read before the request is taken apart.
+#[derive(Debug)]
+pub(super) struct Forwarding {
+    peer: Option<IpAddr>,
+    trust: Trust,
+    scheme: &'static str,
+    host: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Trusted,
+    Stranger,
+}
+
+impl Forwarding {
+    pub(super) fn read<B>(request: &Request<B>, plan: &Plan, conn: &Conn) -> Self {
+        let peer = match conn.peer {
+            Peer::Tcp(address) => Some(address.ip().to_canonical()),
+            Peer::Unix { .. } => None,
+        };
+        let trusted = peer.is_some_and(|ip| plan.trusted_proxies.iter().any(|n| n.contains(&ip)));
+        let named = || request.headers().get(HOST)?.to_str().ok();
+        let host = request.uri().authority().map(http::uri::Authority::as_str);
+        Self {
+            peer,
+            trust: if trusted {
+                Trust::Trusted
+            } else {
+                Trust::Stranger
+            },
+            scheme: if conn.security.is_tls() {
+                "https"
+            } else {
+                "http"
+            },
+            host: host.or_else(named).unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Takes the fields out, and writes them anew if the upstream is to be told.
+    pub(super) fn write(&self, fields: &mut HeaderMap, told: Forwarded) {
+        if told == Forwarded::Silent {
+            headers::strip_forwarded(fields);
+            return;
+        }
+        let mut addresses = Vec::new();
+        let mut elements = Vec::new();
+        let (mut scheme, mut host) = (self.scheme.to_owned(), self.host.clone());
+        if self.trust == Trust::Trusted {
+            addresses = lines(fields, &FOR);
+            elements = lines(fields, &FORWARDED);
+            scheme = lines(fields, &PROTO)
+                .pop()
+                .filter(|s| is_plain(s))
+                .unwrap_or(scheme);
+            host = lines(fields, &HOST_NAME)
+                .pop()
+                .filter(|h| is_plain(h))
+                .unwrap_or(host);
+        }
+        headers::strip_forwarded(fields);
+        let node = self
+            .peer
+            .map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+        let quoted = match self.peer {
+            Some(IpAddr::V6(ip)) => format!("\"[{ip}]\""),
+            _ => node.clone(),
+        };
+        addresses.push(node);
+        let element = format!("for={quoted};proto={scheme}");
+        elements.push(if is_plain(&host) {
+            format!("{element};host=\"{host}\"")
+        } else {
+            element
+        });
+        let mut say = |name: &HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                fields.insert(name.clone(), value);
+            }
+        };
+        say(&FOR, &addresses.join(", "));
+        say(&PROTO, &scheme);
+        say(&HOST_NAME, &host);
+        say(&FORWARDED, &elements.join(", "));
+    }
+}
+
+/// All lines of a field.
+fn lines(fields: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let all = fields.get_all(name).iter();
+    all.filter_map(|value| value.to_str().ok().map(str::to_owned))
+        .collect()
+}
+
+/// A scheme, or a host with its port: nothing that could end a quoted string.
+fn is_plain(text: &str) -> bool {
+    let plain =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    !text.is_empty() && text.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(
+        trust: Trust,
+        told: Forwarded,
+        sent: &[(&'static str, &'static str)],
+    ) -> Vec<String> {
+        let forwarding = Forwarding {
+            peer: "10.0.0.1".parse().ok(),
+            trust,
+            scheme: "https",
+            host: "proxy.test".into(),
+        };
+        let mut fields = HeaderMap::new();
+        for (name, value) in sent {
+            fields.append(*name, HeaderValue::from_static(value));
+        }
+        forwarding.write(&mut fields, told);
+        let mut shown: Vec<String> = fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        shown.sort();
+        shown
+    }
+
+    const SENT: [(&str, &str); 4] = [
+        ("x-forwarded-for", "1.1.1.1"),
+        ("x-forwarded-for", "2.2.2.2"),
+        ("forwarded", "for=1.1.1.1;proto=http"),
+        ("x-forwarded-host", "a\";for=9.9.9.9;x=\""),
+    ];
+
+    #[test]
+    fn a_stranger_s_word_is_not_passed_on() {
+        let ours = [
+            "forwarded: for=10.0.0.1;proto=https;host=\"proxy.test\"",
+            "x-forwarded-for: 10.0.0.1",
+            "x-forwarded-host: proxy.test",
+            "x-forwarded-proto: https",
+        ];
+        assert_eq!(written(Trust::Stranger, Forwarded::Told, &SENT), ours);
+        assert!(written(Trust::Trusted, Forwarded::Silent, &SENT).is_empty());
+    }
+
+    #[test]
+    fn a_trusted_proxy_s_word_is_kept_whole_and_cannot_add_to_ours() {
+        let kept = [
+            "forwarded: for=1.1.1.1;proto=http, for=10.0.0.1;proto=https;host=\"proxy.test\"",
+            "x-forwarded-for: 1.1.1.1, 2.2.2.2, 10.0.0.1",
+            "x-forwarded-host: proxy.test",
+            "x-forwarded-proto: https",
+        ];
+        assert_eq!(written(Trust::Trusted, Forwarded::Told, &SENT), kept);
+    }
+}
