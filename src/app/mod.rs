@@ -16,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 pub use self::explain::{Explanation, Verdict, explain};
 use crate::{
     clock::Clock,
@@ -88,6 +90,7 @@ pub struct Running {
 /// nothing keeps running then.
 pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
     let config = Arc::new(config);
+    raise_open_files(config.limits.connections);
     let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
     let mut sockets = data::bind(&config, workers)?;
     let admin = config
@@ -131,6 +134,28 @@ pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
         workers,
         control,
     })
+}
+
+/// Every call needs two descriptors, and the usual soft limit of 1,024 is for programs that use
+/// `select`. What the hard limit allows is taken.
+fn raise_open_files(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let wanted = (connections as u64).saturating_mul(2).saturating_add(64);
+    if let Some(files) = now.filter(|files| *files < wanted) {
+        tracing::warn!(
+            files,
+            wanted,
+            "the limit of open files is below what limits.connections may need"
+        );
+    }
 }
 
 /// As many data-plane threads as the container may use cores; the standard library reads the

@@ -16,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{
@@ -23,7 +24,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::replay::ReplayBody;
+use super::{headers, replay::ReplayBody};
 
 /// Why a body ended early; only ever shown to hyper, which closes the connection.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -126,16 +127,25 @@ pub struct CallerBody {
     left: u64,
     idle: IdleTimer,
     intake: Intake,
+    /// Trailer fields that do not go on, beside those about the caller.
+    unwelcome: Arc<[HeaderName]>,
 }
 
 impl CallerBody {
     /// `limit` in bytes; `idle` without a byte.
-    pub fn new(inner: Incoming, limit: Option<u64>, idle: Duration, intake: Intake) -> Self {
+    pub fn new(
+        inner: Incoming,
+        limit: Option<u64>,
+        idle: Duration,
+        intake: Intake,
+        unwelcome: Arc<[HeaderName]>,
+    ) -> Self {
         Self {
             inner,
             left: limit.unwrap_or(u64::MAX),
             idle: IdleTimer::new(idle),
             intake,
+            unwelcome,
         }
     }
 }
@@ -161,7 +171,12 @@ impl Body for CallerBody {
         let Some(frame) = frame else {
             return Poll::Ready(None);
         };
-        let frame = frame.inspect_err(|_| this.intake.set(Wrong::Broken))?;
+        let mut frame = frame.inspect_err(|_| this.intake.set(Wrong::Broken))?;
+        if let Some(trailers) = frame.trailers_mut() {
+            // what a caller may not say before the body it may not say after it
+            headers::strip_forwarded(trailers);
+            headers::strip_aliases(trailers, &this.unwelcome);
+        }
         if let Some(data) = frame.data_ref() {
             let size = data.len() as u64;
             this.intake.0.bytes.fetch_add(size, Ordering::Relaxed);

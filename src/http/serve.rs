@@ -27,6 +27,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::Instant,
@@ -45,6 +46,9 @@ const HEADER_SLACK: usize = 2;
 /// Fields that hyper takes unless told otherwise. Told so, it clears a table on the heap for every
 /// message, which was 6 % of the cost of a request.
 const HYPER_FIELDS: usize = 100;
+
+/// At a soft stop a connection is open for this time yet, for what its caller has already sent.
+const LAST_REQUEST: Duration = Duration::from_millis(50);
 
 /// hyper refuses smaller read buffers.
 const MIN_BUFFER: usize = 8192;
@@ -115,10 +119,17 @@ impl Server {
                     return;
                 }
                 () = soft.as_mut(), if closing == Closing::No => {
-                    closing = Closing::Yes;
-                    connection.as_mut().graceful_shutdown();
+                    // a request may already be in the socket's buffer: it is answered first
+                    closing = Closing::Soon;
+                    timer.as_mut().reset(now() + LAST_REQUEST);
                 }
                 () = timer.as_mut() => {
+                    if closing == Closing::Soon {
+                        closing = Closing::Yes;
+                        connection.as_mut().graceful_shutdown();
+                        timer.as_mut().reset(now() + self.header_timeout);
+                        continue;
+                    }
                     match activity.verdict(self.header_timeout, self.idle_timeout) {
                         Verdict::LookAgain(at) => timer.as_mut().reset(at),
                         // the caller knows nothing of a request yet: no answer is owed
@@ -139,12 +150,13 @@ impl Server {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Closing {
     No,
+    Soon,
     Yes,
 }
 
 enum Verdict {
     LookAgain(Instant),
-    /// A header has begun and does not end.
+    /// A header has begun and does not end, or answers are not read.
     TooSlow,
     Idle,
 }
@@ -158,6 +170,12 @@ pub struct Activity {
     idle_since: AtomicU64,
     /// Milliseconds after `start`, plus one, at which a header began; 0: none has.
     header_since: AtomicU64,
+    /// Answers whose last frame was taken and that nobody has asked for the next one since.
+    untaken: AtomicUsize,
+    /// Changes whenever an answer moves.
+    moved: AtomicU64,
+    /// What `moved` was when the timer last looked while all were stuck, and when that was.
+    stuck: Mutex<Option<(u64, Instant)>>,
     /// HTTP/2, where bytes between requests are no header: pings and window updates come, too.
     multiplexed: AtomicBool,
 }
@@ -175,6 +193,9 @@ impl Activity {
             busy: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
             header_since: AtomicU64::new(0),
+            untaken: AtomicUsize::new(0),
+            moved: AtomicU64::new(0),
+            stuck: Mutex::new(None),
             multiplexed: AtomicBool::new(false),
         }
     }
@@ -186,7 +207,24 @@ impl Activity {
         }
         self.busy.fetch_add(1, Ordering::Relaxed);
         self.header_since.store(0, Ordering::Relaxed);
-        Busy(Arc::clone(self))
+        Busy {
+            activity: Arc::clone(self),
+            turn: Turn::Ours,
+        }
+    }
+
+    /// Whether every answer has waited for its caller to read on, for `idle`.
+    fn is_stuck(&self, idle: Duration) -> bool {
+        let moved = self.moved.load(Ordering::Relaxed);
+        let all = self.untaken.load(Ordering::Relaxed) == self.busy.load(Ordering::Relaxed);
+        let mut stuck = self.stuck.lock();
+        match *stuck {
+            Some((before, since)) if all && before == moved => now() >= since + idle,
+            _ => {
+                *stuck = all.then(|| (moved, now()));
+                false
+            }
+        }
     }
 
     fn elapsed(&self) -> u64 {
@@ -205,6 +243,9 @@ impl Activity {
 
     fn verdict(&self, header: Duration, idle: Duration) -> Verdict {
         if self.busy.load(Ordering::Relaxed) > 0 {
+            if self.is_stuck(idle) {
+                return Verdict::TooSlow;
+            }
             return Verdict::LookAgain(now() + header.min(idle));
         }
         let at = |since: u64, after: Duration| self.start + Duration::from_millis(since) + after;
@@ -236,12 +277,42 @@ fn now() -> Instant {
 
 /// A request under way.
 #[derive(Debug)]
-pub struct Busy(Arc<Activity>);
+pub struct Busy {
+    activity: Arc<Activity>,
+    turn: Turn,
+}
+
+/// Who has to do something for the answer to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// We, or the upstream.
+    Ours,
+    /// The caller has a frame, and has to make room for the next one.
+    Callers,
+}
+
+impl Busy {
+    /// The answer moves on.
+    pub fn turn(&mut self, turn: Turn) {
+        if turn == self.turn {
+            return;
+        }
+        self.turn = turn;
+        match turn {
+            Turn::Callers => self.activity.untaken.fetch_add(1, Ordering::Relaxed),
+            Turn::Ours => self.activity.untaken.fetch_sub(1, Ordering::Relaxed),
+        };
+        self.activity.moved.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        if self.0.busy.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.idle_since.store(self.0.elapsed(), Ordering::Relaxed);
+        self.turn(Turn::Ours);
+        let activity = &self.activity;
+        if activity.busy.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let now = activity.elapsed();
+            activity.idle_since.store(now, Ordering::Relaxed);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use hyper::service::service_fn;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -15,7 +16,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     http::serve::{Activity, Server},
-    net::{Conn, Peer, Reach, Security},
+    net::{Conn, Peer, Place, Reach, Security},
     proxy::Proxy,
     shutdown::{Shutdown, Stage, spawn_on_worker},
     tls::{reload::Current, server::names},
@@ -24,6 +25,9 @@ use crate::{
 /// After a failure to accept, such as too many open files, nothing is accepted for this time:
 /// trying again at once would only keep a core busy.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// One failure in so many is logged: about one a second.
+const LOG_EVERY: u32 = 20;
 
 /// One socket that one thread accepts from.
 pub enum Socket {
@@ -51,45 +55,56 @@ impl Service {
     pub async fn accept(self, socket: Socket) {
         let stop = self.stop.clone();
         let mut soft = std::pin::pin!(stop.reached(Stage::Soft));
+        let mut failures = 0_u32;
         loop {
-            // wait for a place first: what is not accepted waits in the kernel's queue
-            let accepted = async {
-                let place = Arc::clone(&self.open).acquire_owned().await.ok()?;
-                Some((place, socket.accept().await))
-            };
-            let (place, stream) = tokio::select! {
+            let stream = tokio::select! {
                 biased;
-                () = soft.as_mut() => return,
-                accepted = accepted => match accepted {
-                    Some(accepted) => accepted,
-                    None => return,
-                },
+                () = soft.as_mut() => return self.accept_waiting(&socket),
+                stream = socket.accept() => stream,
+            };
+            // no further one is accepted until this one has its place: they wait in the kernel
+            let Ok(place) = Arc::clone(&self.open).acquire_owned().await else {
+                return;
             };
             match stream {
                 Ok((stream, peer)) => self.clone().spawn(stream, peer, place),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if failures.is_multiple_of(LOG_EVERY) {
+                        tracing::warn!(%error, "cannot accept connections");
+                    }
+                    failures += 1;
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
     }
 
+    /// Accepts the connections that the kernel has already taken for us: their callers may have
+    /// sent a request, and would see it cut.
+    fn accept_waiting(self, socket: &Socket) {
+        while let Some(Ok((stream, peer))) = socket.accept().now_or_never() {
+            let Ok(place) = Arc::clone(&self.open).try_acquire_owned() else {
+                return;
+            };
+            self.clone().spawn(stream, peer, place);
+        }
+    }
+
     fn spawn(self, stream: Stream, peer: Peer, place: OwnedSemaphorePermit) {
         spawn_on_worker(async move {
-            let _place = place;
+            let place = Arc::new(place);
             let _open = self.proxy.connection();
             match stream {
-                Stream::Unix(stream) => self.serve(stream, peer, Security::Plain).await,
+                Stream::Unix(stream) => self.serve(stream, peer, Security::Plain, place).await,
                 Stream::Tcp(stream) => match &self.tls {
-                    None => self.serve(stream, peer, Security::Plain).await,
+                    None => self.serve(stream, peer, Security::Plain, place).await,
                     Some(current) => {
                         let Some(stream) = self.handshake(current, stream).await else {
                             return;
                         };
                         let certificate = certificate_names(&stream);
-                        self.serve(stream, peer, Security::Tls { certificate })
-                            .await;
+                        let security = Security::Tls { certificate };
+                        self.serve(stream, peer, security, place).await;
                     }
                 },
             }
@@ -113,7 +128,7 @@ impl Service {
         }
     }
 
-    async fn serve<I>(&self, io: I, peer: Peer, security: Security)
+    async fn serve<I>(&self, io: I, peer: Peer, security: Security, place: Place)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -121,6 +136,7 @@ impl Service {
             peer,
             local: self.reach,
             security,
+            place,
         });
         let activity = Arc::new(Activity::new());
         let service = service_fn({

@@ -6,6 +6,8 @@ pub mod names;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 /// Who is on the other end of a connection, as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -23,7 +25,12 @@ pub struct Conn {
     /// Only this machine can connect to the listener.
     pub local: Reach,
     pub security: Security,
+    /// Held as long as anything of the connection lives, a tunnel included.
+    pub place: Place,
 }
+
+/// One of the connections that may be open at once.
+pub type Place = Arc<OwnedSemaphorePermit>;
 
 /// Who can connect to a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

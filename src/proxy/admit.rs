@@ -28,7 +28,12 @@ pub enum Gate {
         hosts: Vec<String>,
     },
     Anyone,
-    Rules(Vec<Rule>),
+    /// A browser has its machine's address, user and certificate; only a key is not its own to
+    /// show, so nothing else admits a page of another site.
+    Rules {
+        rules: Vec<Rule>,
+        hosts: Vec<String>,
+    },
 }
 
 #[derive(Debug)]
@@ -115,7 +120,13 @@ impl Gate {
                     && !is_cross_site(headers, target);
                 inside.then_some(Caller::Local)
             }
-            Self::Rules(rules) => rules.iter().find_map(|rule| rule.admits(headers, conn)),
+            Self::Rules { rules, hosts } => {
+                let page = is_cross_site(headers, target) || is_rebound(conn, target, hosts);
+                let mut open = rules
+                    .iter()
+                    .filter(|rule| !page || matches!(rule, Rule::Key(_)));
+                open.find_map(|rule| rule.admits(headers, conn))
+            }
         };
         caller.map(Admission).ok_or_else(|| Failure::NotAdmitted {
             route: route.to_owned(),
@@ -125,7 +136,7 @@ impl Gate {
 
     fn wants(&self) -> Wants {
         match self {
-            Self::Rules(rules) if rules.iter().any(|rule| matches!(rule, Rule::Key(_))) => {
+            Self::Rules { rules, .. } if rules.iter().any(|rule| matches!(rule, Rule::Key(_))) => {
                 Wants::Key
             }
             _ => Wants::Another,
@@ -135,7 +146,7 @@ impl Gate {
     /// Keys whose files are read again now and then.
     pub fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
         let rules = match self {
-            Self::Rules(rules) => rules.as_slice(),
+            Self::Rules { rules, .. } => rules.as_slice(),
             Self::Local { .. } | Self::Anyone => &[],
         };
         rules.iter().filter_map(|rule| match rule {
@@ -200,6 +211,15 @@ fn local_or_network(conn: &Conn) -> Caller {
     }
 }
 
+/// A caller on this machine that names another host: a page whose name was pointed here.
+fn is_rebound(conn: &Conn, target: &Target<'_>, hosts: &[String]) -> bool {
+    let inside = match conn.peer {
+        Peer::Tcp(peer) => peer.ip().to_canonical().is_loopback(),
+        Peer::Unix { .. } => false,
+    };
+    inside && !is_this_machine(&target.host) && !hosts.iter().any(|host| *host == target.host)
+}
+
 fn is_this_machine(host: &str) -> bool {
     host == "localhost"
         || host.ends_with(".localhost")
@@ -229,6 +249,7 @@ mod tests {
     use std::borrow::Cow;
 
     use http::HeaderValue;
+    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::config::SecretSource;
@@ -238,6 +259,7 @@ mod tests {
             peer: Peer::Tcp(peer.parse().unwrap()),
             local,
             security: Security::Plain,
+            place: Arc::new(Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()),
         }
     }
 
@@ -295,10 +317,13 @@ mod tests {
             previous: Some(secret("old")),
         };
         let key = Key::new("ci".into(), HeaderName::from_static("x-proxy-key"), pair);
-        let gate = Gate::Rules(vec![
-            Rule::Networks(vec!["10.1.0.0/16".parse().unwrap()]),
-            Rule::Key(Arc::new(key)),
-        ]);
+        let gate = Gate::Rules {
+            hosts: Vec::new(),
+            rules: vec![
+                Rule::Networks(vec!["10.1.0.0/16".parse().unwrap()]),
+                Rule::Key(Arc::new(key)),
+            ],
+        };
         let admit = |peer: &str, fields: &[(&'static str, &'static str)]| {
             let conn = conn(peer, Reach::Others);
             gate.admit("r", &target("x", "x"), &headers(fields), &conn)
@@ -317,5 +342,11 @@ mod tests {
         }
         assert_eq!(admit("10.2.2.3:9", &[("x-proxy-key", "bad")]), Err(401));
         assert_eq!(admit("10.2.2.3:9", &[]), Err(401));
+
+        // a page of another site in a browser inside the network
+        let page = ("sec-fetch-site", "cross-site");
+        assert_eq!(admit("10.1.2.3:9", &[page]), Err(401));
+        let keyed = admit("10.1.2.3:9", &[page, ("x-proxy-key", "new")]);
+        assert_eq!(keyed, Ok(Caller::Key("ci".into())));
     }
 }

@@ -19,7 +19,7 @@ use super::{record::Record, upstream::Pool};
 use crate::http::{
     body::{AnswerGuard, BoxError, IdleTimer, OutgoingBody},
     links::LinksBody,
-    serve::Busy,
+    serve::{Busy, Turn},
 };
 
 /// The upstream connection that an answer still comes on.
@@ -177,6 +177,9 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if let Some(busy) = &mut this.busy {
+            busy.turn(Turn::Ours);
+        }
         let frame: Option<Result<Frame<Bytes>, BoxError>> = match &mut this.kind {
             Kind::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             Kind::Relay(body) => ready!(Pin::new(body).poll_frame(cx)),
@@ -185,6 +188,9 @@ impl Body for Answer {
                 frame.map(|frame| frame.map_err(Into::into))
             }
         };
+        if let Some(busy) = &mut this.busy {
+            busy.turn(Turn::Callers);
+        }
         if let Some(record) = &mut this.record {
             match &frame {
                 Some(Ok(frame)) => record.sent(frame.data_ref().map_or(0, Bytes::len)),

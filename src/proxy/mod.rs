@@ -53,7 +53,7 @@ use self::{
 use crate::{
     config::{Config, Limits, Origin},
     http::serve::Activity,
-    net::Conn,
+    net::{Conn, Place},
     shutdown::Shutdown,
 };
 
@@ -182,6 +182,7 @@ impl Proxy {
             permit,
             outgoing,
             asked,
+            place: Arc::clone(&conn.place),
         })
     }
 
@@ -209,6 +210,7 @@ impl Proxy {
             permit,
             outgoing,
             asked,
+            place,
         } = prepared;
         let mut exchanged = self.send(permit, outgoing, record).await?;
         let status = exchanged.response.status();
@@ -220,7 +222,8 @@ impl Proxy {
                 });
             };
             let upstream = hyper::upgrade::on(&mut exchanged.response);
-            upgrade::join(caller, upstream, self.connection(), self.stop.clone());
+            let held = (self.connection(), Arc::clone(place));
+            upgrade::join(caller, upstream, held, self.stop.clone());
             record.passes(status.as_u16());
             return Ok(exchanged.response.map(|_| Answer::own(bytes::Bytes::new())));
         }
@@ -241,6 +244,7 @@ struct Prepared {
     permit: Permit,
     outgoing: Outgoing,
     asked: Asked,
+    place: Place,
 }
 
 /// What [`look`] finds.
@@ -307,8 +311,17 @@ fn check_size(headers: &HeaderMap, uri: &http::Uri, limits: &Limits) -> Result<(
 /// way only.
 fn check_framing<B>(request: &Request<B>) -> Result<(), Failure> {
     let headers = request.headers();
-    let encoded = headers.contains_key(TRANSFER_ENCODING);
-    if encoded && (headers.contains_key(CONTENT_LENGTH) || request.version() == Version::HTTP_10) {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    // another coding beneath `chunked` would be lost with it
+    let chunked = coding
+        .as_bytes()
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"chunked");
+    let single = chunked && codings.next().is_none();
+    if !single || headers.contains_key(CONTENT_LENGTH) || request.version() == Version::HTTP_10 {
         return Err(Failure::Framing);
     }
     Ok(())
@@ -316,7 +329,12 @@ fn check_framing<B>(request: &Request<B>) -> Result<(), Failure> {
 
 /// TRACE would show the caller the token that we add; CONNECT asks for another kind of proxy.
 fn check_method(method: &Method) -> Result<(), Failure> {
-    if *method == Method::TRACE || *method == Method::CONNECT {
+    // methods are case-sensitive, but not to every server; TRACK is another name for TRACE
+    let refused = ["TRACE", "TRACK", "CONNECT"];
+    if refused
+        .iter()
+        .any(|name| method.as_str().eq_ignore_ascii_case(name))
+    {
         return Err(Failure::MethodRefused(method.clone()));
     }
     Ok(())

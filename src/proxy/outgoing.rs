@@ -4,6 +4,8 @@
 //! no field of the caller's can take ours away or stand beside it. Path and query pass byte for
 //! byte.
 
+use std::sync::Arc;
+
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
     header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, TE, UPGRADE},
@@ -278,7 +280,13 @@ impl Payload {
         }
         let config = &permit.route().config;
         let intake = Intake::default();
-        let body = CallerBody::new(body, limit, config.timeouts.idle, intake.clone());
+        let body = CallerBody::new(
+            body,
+            limit,
+            config.timeouts.idle,
+            intake.clone(),
+            Arc::clone(&plan.unwelcome_trailers),
+        );
         // a body that is known to be too large is not kept at all
         let keep = injects == Injects::Yes && known.unwrap_or(0) <= config.replay.total_bytes;
         let kind = if keep {

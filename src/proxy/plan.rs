@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, uri::Authority};
+use http::{HeaderName, HeaderValue, header::AUTHORIZATION, uri::Authority};
 
 use super::{
     admit::{Gate, Key, Rule},
@@ -29,6 +29,8 @@ pub struct Plan {
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Fields that carry keys for us and never go on.
     pub key_headers: Vec<HeaderName>,
+    /// The same, and `Authorization`: what a caller's trailers do not carry on either.
+    pub unwelcome_trailers: Arc<[HeaderName]>,
 }
 
 /// A route, prepared.
@@ -92,7 +94,8 @@ impl Plan {
         }
         let matters = routes.iter().any(|route| route.matcher.depends_on_path());
         let keys = routes.iter().flat_map(|route| route.gate.keys());
-        let key_headers = keys.map(|key| key.header.clone()).collect();
+        let key_headers: Vec<HeaderName> = keys.map(|key| key.header.clone()).collect();
+        let unwelcome = key_headers.iter().cloned().chain([AUTHORIZATION]);
         Ok(Self {
             routes,
             upstreams,
@@ -103,6 +106,7 @@ impl Plan {
             },
             limits: config.limits.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
+            unwelcome_trailers: unwelcome.collect(),
             key_headers,
         })
     }
@@ -151,14 +155,15 @@ fn prepare(
     };
     let authority: Authority = origin.authority().parse().map_err(|_| invalid())?;
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid())?;
+    let mut hosts = route.matches.hosts.clone();
+    hosts.push(origin.host.clone());
     let gate = match &route.admit {
         Admit::Anyone => Gate::Anyone,
-        Admit::Rules(rules) => Gate::Rules(rules.iter().filter_map(Rule::new).collect()),
-        Admit::Local => {
-            let mut hosts = route.matches.hosts.clone();
-            hosts.push(origin.host.clone());
-            Gate::Local { hosts }
-        }
+        Admit::Local => Gate::Local { hosts },
+        Admit::Rules(rules) => Gate::Rules {
+            rules: rules.iter().filter_map(Rule::new).collect(),
+            hosts,
+        },
     };
     let inject = route.inject.as_ref();
     let issuer = inject.and_then(|inject| inject.credential.provider.issuer.host_str());

@@ -8,13 +8,14 @@ use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
 use super::Open;
+use crate::net::Place;
 use crate::shutdown::{Shutdown, Stage, spawn_on_worker};
 
 /// Passes bytes between the two once both have switched, until one side ends or the stop is hard: a
 /// tunnel has no message whose end a soft stop could wait for. It counts as a connection.
-pub(super) fn join(caller: OnUpgrade, upstream: OnUpgrade, open: Open, stop: Shutdown) {
+pub(super) fn join(caller: OnUpgrade, upstream: OnUpgrade, held: (Open, Place), stop: Shutdown) {
     spawn_on_worker(async move {
-        let _open = open;
+        let _held = held;
         let (caller, upstream) = match tokio::try_join!(caller, upstream) {
             Ok(both) => both,
             Err(error) => {
