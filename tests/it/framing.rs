@@ -293,3 +293,17 @@ fn a_length_beside_chunks_in_an_answer_never_reaches_the_caller_with_them() {
         answer.is_refused(502, "UpstreamBroken");
     }
 }
+
+#[test]
+fn codings_beneath_chunked_are_refused_and_not_lost() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let proxy = proxy::to(&origin).start();
+    for coding in ["gzip, chunked", "chunked, chunked"] {
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: proxy.localhost\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n"
+        );
+        let answer = proxy.send(request);
+        assert_eq!(answer.status(), 400, "{coding}");
+    }
+    assert!(origin.requests().is_empty());
+}

@@ -141,3 +141,18 @@ fn connections_past_the_limit_wait_for_their_turn() {
     drop(first);
     second.answer().is_the_upstreams(200);
 }
+
+#[test]
+fn a_limit_of_one_connection_serves_one_after_the_other_on_every_listener() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let proxy = proxy::to(&origin)
+        .with("limits.connections", 1)
+        .with("workers", 2)
+        .start();
+    for _ in 0..8 {
+        let mut client = proxy.connect();
+        let request = "GET / HTTP/1.1\r\nHost: proxy.localhost\r\nConnection: close\r\n\r\n";
+        let answer = client.send(request).until_closed();
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+    }
+}

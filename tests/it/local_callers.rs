@@ -35,6 +35,26 @@ fn a_web_page_cannot_use_the_callers_browser_to_reach_a_local_route() {
 }
 
 #[test]
+fn a_web_page_cannot_use_a_route_that_admits_the_network_of_its_browser() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let idp = idp::issuing();
+    let rule = serde_json::json!([{"networks": ["127.0.0.0/8"]}]);
+    let proxy = proxy::to(&origin)
+        .injecting(&idp)
+        .route("admit", rule)
+        .start();
+    proxy.get("/").is_the_upstreams(200);
+    for (host, fields) in [
+        ("evil.example", ""),
+        ("localhost", "Origin: https://evil.example\r\n"),
+        ("localhost", "Sec-Fetch-Site: cross-site\r\n"),
+    ] {
+        let answer = proxy.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n"));
+        answer.is_refused(403, "NotAdmitted");
+    }
+}
+
+#[test]
 fn a_network_that_is_not_named_is_not_admitted() {
     let origin = origin::answering([origin::ok("hello")]);
     let idp = idp::issuing();

@@ -223,3 +223,22 @@ fn a_provider_that_hangs_delays_a_call_no_longer_than_the_route_says() {
     connection.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"POST");
 }
+
+#[test]
+fn a_caller_that_stops_reading_does_not_keep_its_upstream() {
+    let (ended, end) = std::sync::mpsc::channel();
+    let origin = origin::serving(move |mut connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n");
+        while connection.sends([b'x'; 65536]) {}
+        ended.send(()).unwrap();
+    });
+    let proxy = proxy::to(&origin)
+        .with("limits.idle_timeout", "200ms")
+        .start();
+    let mut client = proxy.connect();
+    client.send(proxy::get("/"));
+    assert_eq!(client.head().status(), 200);
+    end.recv_timeout(std::time::Duration::from_secs(20))
+        .expect("the upstream's connection ends");
+}
