@@ -402,3 +402,48 @@ impl ConnectError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_failure_looks_like_success() {
+        let origin = || "https://api.test".to_owned();
+        let after = Duration::from_secs(1);
+        let connect = |source| Failure::Connect {
+            origin: origin(),
+            source,
+        };
+        let all = [
+            Failure::NoHost,
+            Failure::Framing,
+            Failure::BodyStalled,
+            Failure::NoRoute,
+            Failure::Overloaded,
+            Failure::Panicked,
+            Failure::LoginPage { origin: origin() },
+            Failure::UnwantedUpgrade { origin: origin() },
+            Failure::TotalTimeout { after },
+            Failure::ResponseTimeout {
+                origin: origin(),
+                after,
+            },
+            Failure::NotAdmitted {
+                route: "r".into(),
+                wants: Wants::Key,
+            },
+            connect(ConnectError::Timeout(after)),
+            connect(ConnectError::NoHttp2),
+        ];
+        for failure in all {
+            let response = failure.response("id-1");
+            assert!(response.status().as_u16() >= 400, "{failure}");
+            assert!(response.headers().contains_key(PROXY_STATUS), "{failure}");
+            let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!(body["error"]["code"], failure.code());
+            let details = body["error"]["details"].as_array().unwrap();
+            assert!(details.iter().any(|d| d["message"] == "id-1"), "{failure}");
+        }
+    }
+}

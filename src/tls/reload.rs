@@ -76,3 +76,45 @@ fn fingerprint(tls: &ServerTls) -> [u8; 32] {
     out.copy_from_slice(digest.finish().as_ref());
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Identity, shutdown::Shutdown};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_certificate_is_served_and_a_bad_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let identity = Identity {
+            certificate: directory.path().join("tls.crt"),
+            key: directory.path().join("tls.key"),
+        };
+        let write = || {
+            let made = rcgen::generate_simple_self_signed(["proxy.test".to_owned()]).unwrap();
+            fs::write(&identity.certificate, made.cert.pem()).unwrap();
+            fs::write(&identity.key, made.signing_key.serialize_pem()).unwrap();
+        };
+        write();
+        let tls = ServerTls {
+            identity: identity.clone(),
+            clients: ClientCertificates::None,
+        };
+        let (mut current, task) = follow(tls).unwrap();
+        let stop = Shutdown::new();
+        stop.spawn(task);
+        let first = Arc::clone(&current.borrow_and_update());
+
+        fs::write(&identity.key, "no key").unwrap();
+        tokio::time::sleep(EVERY * 2).await;
+        assert!(
+            !current.has_changed().unwrap(),
+            "a bad file replaces nothing"
+        );
+
+        write();
+        tokio::time::sleep(EVERY * 2).await;
+        assert!(current.has_changed().unwrap());
+        assert!(!Arc::ptr_eq(&first, &current.borrow_and_update()));
+        stop.advance(crate::shutdown::Stage::Hard);
+    }
+}

@@ -55,6 +55,22 @@ fn a_web_page_cannot_use_a_route_that_admits_the_network_of_its_browser() {
 }
 
 #[test]
+fn a_health_checkers_user_agent_opens_no_door() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let idp = idp::issuing();
+    let rule = serde_json::json!([{"key": {"secret": "0123456789abcdef"}}]);
+    let proxy = proxy::to(&origin)
+        .injecting(&idp)
+        .route("admit", rule)
+        .start();
+    for path in ["/", "/healthz", "/ready", "/live", "/ping"] {
+        let request = proxy::with_fields("GET", path, "User-Agent: kube-probe/1.31\r\n");
+        proxy.send(request).is_refused(401, "Unauthorized");
+    }
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
 fn a_network_that_is_not_named_is_not_admitted() {
     let origin = origin::answering([origin::ok("hello")]);
     let idp = idp::issuing();
