@@ -142,6 +142,16 @@ fn the_printed_configuration_can_be_used() {
 }
 
 #[test]
+fn the_number_of_threads_is_told_with_its_reason() {
+    let route = "routes: [{upstream: 'https://x.example'}]";
+    let ended = File::new(route).run(&["check", "--print"]);
+    let last = ended.out.lines().last().unwrap();
+    assert!(last.starts_with("# ") && last.contains(" worker"), "{last}");
+    let ended = File::new(&format!("{route}\nworkers: 3")).run(&["check"]);
+    assert!(ended.err.contains("3 workers: configured"), "{}", ended.err);
+}
+
+#[test]
 fn the_command_line_explains_itself() {
     for (arguments, code) in [
         (&["--help"][..], 0),

@@ -7,18 +7,16 @@
 mod control;
 mod data;
 mod explain;
+mod workers;
 
-use std::{
-    net::SocketAddr,
-    num::NonZeroUsize,
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub use self::explain::{Explanation, Verdict, explain};
+pub use self::{
+    explain::{Explanation, Verdict, explain},
+    workers::Workers,
+};
 use crate::{
     clock::Clock,
     config::{Bind, Config},
@@ -91,8 +89,9 @@ pub struct Running {
 pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
     let config = Arc::new(config);
     raise_open_files(config.limits.connections);
-    let workers = config.workers.map_or_else(cores, NonZeroUsize::get);
-    let mut sockets = data::bind(&config, workers)?;
+    let workers = Workers::new(config.workers);
+    let count = workers.count.get();
+    let mut sockets = data::bind(&config, count)?;
     let admin = config
         .admin
         .map(|address| bind::tcp(address, 1))
@@ -108,8 +107,8 @@ pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
         admin,
     )?;
     let listeners = sockets.names();
-    let threads = data::start(&config, &seams, &started.plan, sockets, workers);
-    let workers = match threads {
+    let threads = data::start(&config, &seams, &started.plan, sockets, count);
+    let threads = match threads {
         Ok(threads) => threads,
         Err(error) => {
             seams.shutdown.advance(Stage::Hard);
@@ -117,6 +116,7 @@ pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
         }
     };
     readiness.started();
+    tracing::info!(count, reason = %workers.reason(), "workers");
     for listener in &listeners {
         tracing::info!(address = %listener, "listening");
     }
@@ -131,7 +131,7 @@ pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
         metrics: seams.metrics,
         drain_delay: config.limits.drain_delay,
         drain_timeout: config.limits.drain_timeout,
-        workers,
+        workers: threads,
         control,
     })
 }
@@ -156,12 +156,6 @@ fn raise_open_files(connections: usize) {
             "the limit of open files is below what limits.connections may need"
         );
     }
-}
-
-/// As many data-plane threads as the container may use cores; the standard library reads the
-/// quotas of cgroup v1 and v2.
-fn cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 impl Running {

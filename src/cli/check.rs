@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use clap::Args;
 
 use super::{Configuration, Exit, complain, live, output, say};
-use crate::config;
+use crate::{app::Workers, config};
 
 /// Check the configuration: every problem with its place and a remedy.
 ///
@@ -51,6 +51,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     let loaded = arguments.configuration.load()?;
     if arguments.print {
         output::pour(&config::print::yaml(&loaded.config));
+        if loaded.config.workers.is_none() {
+            // a comment: it is true here, and need not be where the output is used
+            say(format!("# {}", Workers::new(None)));
+        }
     }
     if arguments.live {
         let terminal = io::stderr().is_terminal();
@@ -78,10 +82,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     if !arguments.print {
         let config = &loaded.config;
         complain(format!(
-            "the configuration is good: {}, {}, {}",
+            "the configuration is good: {}, {}, {}; {}",
             count(config.listeners.len(), "listener"),
             count(config.routes.len(), "route"),
             count(config.credentials.len(), "credential"),
+            Workers::new(config.workers),
         ));
     }
     Ok(Exit::Ok)

@@ -59,7 +59,7 @@ pub struct Config {
     pub log: Log,
     /// Where tokens survive a restart; `None`: in memory only.
     pub token_store: Option<TokenStore>,
-    /// Data-plane threads; `None`: one per CPU that the container may use.
+    /// Data-plane threads; `None`: as many as the machine or the container's limit is for.
     pub workers: Option<NonZeroUsize>,
     /// Forwarded headers are believed from these peers only.
     pub trusted_proxies: Vec<ipnet::IpNet>,

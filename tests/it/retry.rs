@@ -1,9 +1,10 @@
 //! A reused connection that turns out to be dead.
 
 use crate::support::{
+    client::Client,
     origin::{self, Origin},
     proxy,
-    proxy::{Proxy, with_body, with_fields},
+    proxy::{Proxy, get, with_body, with_fields},
     wait::Gate,
 };
 
@@ -22,10 +23,12 @@ fn dying(then: fn(origin::Connection)) -> Origin {
     })
 }
 
-fn warmed(origin: &Origin) -> Proxy {
+/// A proxy, and a caller on whose thread a connection to the origin is idle.
+fn warmed(origin: &Origin) -> (Proxy, Client) {
     let proxy = proxy::to(origin).start();
-    assert_eq!(proxy.get("/warm").text(), "first");
-    proxy
+    let mut client = proxy.connect();
+    assert_eq!(client.send(get("/warm")).answer().text(), "first");
+    (proxy, client)
 }
 
 #[test]
@@ -42,10 +45,10 @@ fn a_connection_closed_while_idle_costs_no_call() {
             connection.request();
         }
     });
-    let proxy = warmed(&origin);
+    let (_proxy, mut client) = warmed(&origin);
     closed.pass();
     let request = with_body("POST", "/create", "body");
-    assert_eq!(proxy.send(request).text(), "first");
+    assert_eq!(client.send(request).answer().text(), "first");
     let created: Vec<_> = origin
         .requests()
         .into_iter()
@@ -62,8 +65,7 @@ fn a_get_that_dies_on_a_reused_connection_is_sent_once_more() {
             connection.head();
             connection.close();
         });
-        let proxy = warmed(&origin);
-        let mut client = proxy.connect();
+        let (_proxy, mut client) = warmed(&origin);
         let answer = client.send(with_fields(method, "/x", "")).head();
         assert_eq!(answer.status(), 200, "{method} {}", answer.head);
         let sent = origin
@@ -83,9 +85,10 @@ fn a_post_that_the_upstream_may_have_read_is_never_sent_again() {
                 connection.request();
                 connection.close();
             });
-            let proxy = warmed(&origin);
-            proxy
+            let (_proxy, mut client) = warmed(&origin);
+            client
                 .send(with_body(method, "/x", body))
+                .answer()
                 .is_refused(502, "UpstreamBroken");
             let sent = origin
                 .requests()
@@ -107,8 +110,11 @@ fn a_call_that_dies_twice_is_a_502() {
         }
         connection.close();
     });
-    let proxy = warmed(&origin);
-    proxy.get("/x").is_refused(502, "UpstreamBroken");
+    let (_proxy, mut client) = warmed(&origin);
+    client
+        .send(get("/x"))
+        .answer()
+        .is_refused(502, "UpstreamBroken");
     let sent = origin
         .requests()
         .iter()
@@ -124,8 +130,8 @@ fn an_answer_that_has_begun_is_never_begun_again() {
         connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
         connection.close();
     });
-    let proxy = warmed(&origin);
-    let answer = proxy.get("/x");
+    let (_proxy, mut client) = warmed(&origin);
+    let answer = client.send(get("/x")).answer();
     assert!(answer.cut);
     assert_eq!(answer.body, b"abc");
     assert_eq!(origin.requests().len(), 2);

@@ -17,7 +17,7 @@ use crate::support::{
     http2,
     idp::{self, Idp},
     origin::{self, Origin},
-    proxy::{with_body, with_fields},
+    proxy::{self, with_body, with_fields},
     wait::Watched,
 };
 
@@ -170,7 +170,7 @@ fn no_log_answer_or_page_shows_a_secret_whatever_fails() {
         "limits": {"body_size": "1KiB"},
         "log": {"level": "trace,hyper=trace,hyper_util=trace,h2=trace,rustls=trace,tokio=trace", "format": "json"},
         "admin": {"bind": "127.0.0.1:0"},
-        "workers": 1,
+        "workers": proxy::workers(),
     }));
     let address = program.address("listening");
     let mut answers = String::new();

@@ -67,7 +67,8 @@ pub(super) struct Raw {
     /// authorization server is down still serves. Default: tokens live in memory only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) token_store: Option<TokenStore>,
-    /// Threads that carry calls. Default: one per CPU that the container may use.
+    /// Threads that carry calls. Default: the CPU limit of the container, rounded up, or one for
+    /// each CPU where there is none; `check` shows the number and its reason.
     #[schemars(range(min = 1, max = 1024))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) workers: Option<u32>,

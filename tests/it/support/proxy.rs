@@ -30,6 +30,16 @@ pub(crate) struct Proxy {
     running: Option<Running>,
 }
 
+/// How many threads the proxies of this run have, where a test does not say: one, or what
+/// `TEST_WORKERS` says. `tests/run` runs all of them both ways.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "says how to test, not what is tested"
+)]
+pub(crate) fn workers() -> usize {
+    std::env::var("TEST_WORKERS").map_or(1, |workers| workers.parse().unwrap())
+}
+
 /// In front of `origin`, for everything.
 pub(crate) fn to(origin: &Origin) -> Builder {
     to_url(&origin.url())
@@ -41,7 +51,7 @@ pub(crate) fn to_url(upstream: &str) -> Builder {
             "listeners": [{"bind": "127.0.0.1:0"}],
             "routes": [{"upstream": {"url": upstream}}],
             "admin": {"bind": "none"},
-            "workers": 1,
+            "workers": workers(),
         }),
     }
 }
