@@ -4,7 +4,13 @@
 //! it, [`Shutdown::finished`] waits for all. `soft` means "take no new work and finish"; `hard`
 //! means "now".
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
 
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -19,10 +25,15 @@ pub enum Stage {
     Hard,
 }
 
+const RUNNING: u8 = Stage::Running as u8;
+const SOFT: u8 = Stage::Soft as u8;
+
 /// A handle on the program's stop. Clones share.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     stage: Arc<watch::Sender<Stage>>,
+    /// The same, for those who ask with every packet.
+    glance: Arc<AtomicU8>,
     alive: Arc<watch::Sender<()>>,
 }
 
@@ -37,13 +48,18 @@ impl Shutdown {
     pub fn new() -> Self {
         Self {
             stage: Arc::new(watch::Sender::new(Stage::Running)),
+            glance: Arc::new(AtomicU8::new(Stage::Running as u8)),
             alive: Arc::new(watch::Sender::new(())),
         }
     }
 
-    /// The stage now.
+    /// The stage now; costs a load.
     pub fn stage(&self) -> Stage {
-        *self.stage.borrow()
+        match self.glance.load(Ordering::Acquire) {
+            RUNNING => Stage::Running,
+            SOFT => Stage::Soft,
+            _ => Stage::Hard,
+        }
     }
 
     /// Moves on to `stage`; never back.
@@ -52,6 +68,8 @@ impl Shutdown {
             let later = stage > *now;
             if later {
                 *now = stage;
+                // before anybody is woken
+                self.glance.store(stage as u8, Ordering::Release);
             }
             later
         });

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
-    http::serve::{Activity, Server},
+    http::serve::{Activity, Protocol, Server},
     net::{Conn, Peer, Place, Reach, Security},
     proxy::Proxy,
     shutdown::{Shutdown, Stage, spawn_on_worker},
@@ -95,16 +95,27 @@ impl Service {
             let place = Arc::new(place);
             let _open = self.proxy.connection();
             match stream {
-                Stream::Unix(stream) => self.serve(stream, peer, Security::Plain, place).await,
+                Stream::Unix(stream) => {
+                    let protocol = Protocol::Unknown;
+                    self.serve(stream, protocol, peer, Security::Plain, place)
+                        .await;
+                }
                 Stream::Tcp(stream) => match &self.tls {
-                    None => self.serve(stream, peer, Security::Plain, place).await,
+                    None => {
+                        let protocol = Protocol::Unknown;
+                        self.serve(stream, protocol, peer, Security::Plain, place)
+                            .await;
+                    }
                     Some(current) => {
-                        let Some(stream) = self.handshake(current, stream).await else {
+                        // boxed, as is the stream: a plain connection must not keep their room
+                        let handshake = Box::pin(self.handshake(current, stream));
+                        let Some(stream) = handshake.await else {
                             return;
                         };
+                        let protocol = Protocol::of_alpn(stream.get_ref().1.alpn_protocol());
                         let certificate = certificate_names(&stream);
                         let security = Security::Tls { certificate };
-                        self.serve(stream, peer, security, place).await;
+                        self.serve(stream, protocol, peer, security, place).await;
                     }
                 },
             }
@@ -115,11 +126,11 @@ impl Service {
         &self,
         current: &Current,
         stream: TcpStream,
-    ) -> Option<TlsStream<TcpStream>> {
+    ) -> Option<Box<TlsStream<TcpStream>>> {
         let config = Arc::clone(&current.borrow());
         let handshake = TlsAcceptor::from(config).accept(stream);
         match tokio::time::timeout(self.handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => Some(stream),
+            Ok(Ok(stream)) => Some(Box::new(stream)),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "TLS handshake with a caller failed");
                 None
@@ -128,8 +139,14 @@ impl Service {
         }
     }
 
-    async fn serve<I>(&self, io: I, peer: Peer, security: Security, place: Place)
-    where
+    async fn serve<I>(
+        &self,
+        io: I,
+        protocol: Protocol,
+        peer: Peer,
+        security: Security,
+        place: Place,
+    ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let conn = Arc::new(Conn {
@@ -147,7 +164,7 @@ impl Service {
             }
         });
         self.server
-            .serve(io, service, activity, self.stop.clone())
+            .serve(io, protocol, service, activity, self.stop.clone())
             .await;
     }
 }
