@@ -7,7 +7,8 @@
 //! - ground: [`secret`], [`clock`], [`caller`], [`backoff`], [`shutdown`], [`health`],
 //!   [`metrics`], [`telemetry`];
 //! - [`config`], then [`net`] and [`tls`], then [`http`];
-//! - [`oauth`] speaks the protocol, [`tokens`] keeps its results fresh;
+//! - [`oauth`] speaks the protocol; [`tokens`] keeps the tokens that we fetch fresh, [`verify`]
+//!   checks those that callers show;
 //! - `proxy` is the life of a request, `listen` accepts its connection;
 //! - [`admin`] and [`sandbox`] are wings; `app` builds everything, `cli` is what a person types.
 //!
@@ -35,3 +36,4 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
 pub mod tokens;
+pub mod verify;

@@ -24,8 +24,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     // not tokens: no state, no cache
     ("oauth", &["config", "http"]),
     ("tokens", &["config", "oauth"]),
+    // not tokens: what we fetch and what we are shown have nothing to do with each other
+    ("verify", &["config", "oauth"]),
     // not oauth: the proxy asks for a token, it does not speak the protocol
-    ("proxy", &["config", "net", "tls", "http", "tokens"]),
+    (
+        "proxy",
+        &["config", "net", "tls", "http", "tokens", "verify"],
+    ),
     // neither tokens nor oauth: a listener cannot see a token
     ("listen", &["config", "net", "tls", "http", "proxy"]),
     // no component: they report to it through a trait on the ground
@@ -35,7 +40,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "config", "net", "tls", "http", "oauth", "tokens", "proxy", "listen", "admin",
+            "config", "net", "tls", "http", "oauth", "tokens", "verify", "proxy", "listen", "admin",
         ],
     ),
     // neither proxy nor listen: commands start the program, they are no part of a request

@@ -5,6 +5,7 @@
 //! is reported at once (`problem`). Nothing here opens a socket, and nothing elsewhere reads a file
 //! or a variable to learn what it should do.
 
+pub mod bearer;
 pub mod credential;
 pub mod limits;
 pub mod listener;
@@ -28,6 +29,7 @@ mod yaml;
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 pub use self::{
+    bearer::{Algorithm, LONGEST_SKEW, TokenRules},
     credential::{Assertion, ClientAuth, Credential, Grant, ScopeSet, SigningKey},
     limits::Limits,
     listener::{Bind, ClientCertificates, Listener, ServerTls},

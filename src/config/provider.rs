@@ -18,6 +18,17 @@ pub struct Provider {
     pub timeouts: ProviderTimeouts,
 }
 
+impl Provider {
+    /// Every name that its tokens and documents may give.
+    pub fn issuers(&self) -> impl Iterator<Item = &Url> {
+        let also = match &self.endpoints {
+            Endpoints::Discover { also } => also.as_slice(),
+            Endpoints::Given { .. } => &[],
+        };
+        std::iter::once(&self.issuer).chain(also)
+    }
+}
+
 /// Where the provider's endpoints are.
 #[derive(Debug, Clone)]
 pub enum Endpoints {

@@ -1,0 +1,147 @@
+//! A compact JWS (RFC 7515 section 7.1) as a caller presents it: taken apart, believed in nothing.
+//!
+//! The header says which key to look for. It never brings a key of its own (`jwk`, `jku`, `x5u`
+//! and `x5c` are not looked at), never chooses an algorithm that the issuer's key is not for, and
+//! asks for no extension. The payload is not looked at here: nobody has signed it yet.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{
+    json::{Json, Object},
+    refusal::{Part, Refusal},
+};
+use crate::config::Algorithm;
+
+/// Tokens of Bentley's users have 2 KB; servers take 8 to 16 KB of header fields.
+pub const LONGEST: usize = 16 * 1024;
+/// Certificates in `x5c` are tolerated.
+const LONGEST_HEADER: usize = 8 * 1024;
+const LONGEST_KEY_ID: usize = 256;
+
+/// A token's parts.
+#[derive(Debug)]
+pub struct Jws<'t> {
+    pub(super) algorithm: Algorithm,
+    pub(super) key_id: Option<String>,
+    pub(super) declared: Declared,
+    /// Header and payload, as they were signed.
+    signed: &'t str,
+    payload: &'t str,
+    signature: Vec<u8>,
+}
+
+/// What the header says that the token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Declared {
+    /// RFC 9068.
+    AccessToken,
+    /// Nothing, or a JWT of whatever purpose: Bentley IMS and many others.
+    Anything,
+}
+
+impl<'t> Jws<'t> {
+    /// # Errors
+    /// When it is not a JWS that could ever be taken.
+    pub fn parse(token: &'t str) -> Result<Self, Refusal> {
+        if token.len() > LONGEST {
+            return Err(Refusal::TooLarge { limit: LONGEST });
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::NotJwt)?;
+        let (header, payload) = signed.split_once('.').ok_or(Refusal::NotJwt)?;
+        match payload.bytes().filter(|byte| *byte == b'.').count() {
+            0 => {}
+            2 => return Err(Refusal::Encrypted), // RFC 7516 section 7.1
+            _ => return Err(Refusal::NotJwt),
+        }
+        if header.is_empty() || payload.is_empty() {
+            return Err(Refusal::NotJwt);
+        }
+        if header.len() > LONGEST_HEADER {
+            let limit = LONGEST_HEADER;
+            return Err(Refusal::TooLarge { limit });
+        }
+        let part = Part::Header;
+        let header =
+            Object::read(&decoded(header, part)?).map_err(|_| Refusal::Unreadable { part })?;
+        if header.repeats() {
+            return Err(Refusal::Repeated { part });
+        }
+        // `b64` is an extension as well, but one that `crit` may have been cut off from (RFC 7797)
+        for member in ["crit", "b64"] {
+            if header.has(member) {
+                return Err(Refusal::Extension { member });
+            }
+        }
+        let declared = declared(&header)?;
+        let algorithm = algorithm(&header)?;
+        if signature.is_empty() {
+            return Err(Refusal::Unsigned);
+        }
+        Ok(Self {
+            algorithm,
+            key_id: key_id(&header)?,
+            declared,
+            signed,
+            payload,
+            signature: decoded(signature, Part::Signature)?,
+        })
+    }
+
+    pub(super) fn signed(&self) -> &[u8] {
+        self.signed.as_bytes()
+    }
+
+    pub(super) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// The payload. Only who has checked the signature may believe it.
+    pub(super) fn payload(&self) -> Result<Object, Refusal> {
+        let part = Part::Claims;
+        let claims = Object::read(&decoded(self.payload, part)?)
+            .map_err(|_| Refusal::Unreadable { part })?;
+        if claims.repeats() {
+            return Err(Refusal::Repeated { part });
+        }
+        Ok(claims)
+    }
+}
+
+/// Strict: one text for the same octets, without padding (RFC 7515 section 2).
+fn decoded(text: &str, part: Part) -> Result<Vec<u8>, Refusal> {
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| Refusal::Encoding { part })
+}
+
+fn algorithm(header: &Object) -> Result<Algorithm, Refusal> {
+    let Some(Json::Text(name)) = header.get("alg") else {
+        return Err(Refusal::HeaderMember { member: "alg" });
+    };
+    if name.eq_ignore_ascii_case("none") {
+        return Err(Refusal::Unsigned);
+    }
+    Algorithm::named(name).ok_or(Refusal::Algorithm)
+}
+
+fn key_id(header: &Object) -> Result<Option<String>, Refusal> {
+    match header.get("kid") {
+        None => Ok(None),
+        Some(Json::Text(id)) if id.len() <= LONGEST_KEY_ID => Ok(Some(id.clone())),
+        Some(_) => Err(Refusal::HeaderMember { member: "kid" }),
+    }
+}
+
+/// RFC 7515 section 4.1.9: `application/` may be left out, and case is of no matter.
+fn declared(header: &Object) -> Result<Declared, Refusal> {
+    let typ = match header.get("typ") {
+        None => return Ok(Declared::Anything),
+        Some(Json::Text(typ)) => typ.to_ascii_lowercase(),
+        Some(_) => return Err(Refusal::HeaderMember { member: "typ" }),
+    };
+    match typ.strip_prefix("application/").unwrap_or(&typ) {
+        "at+jwt" => Ok(Declared::AccessToken),
+        "jwt" => Ok(Declared::Anything),
+        _ => Err(Refusal::Type),
+    }
+}

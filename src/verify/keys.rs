@@ -1,0 +1,327 @@
+//! An issuer's public keys (RFC 7517), ready for use.
+//!
+//! A key is parsed once and is for one algorithm: the one that it names, or the first of the
+//! issuer's that its type allows. A key that cannot be used is left out, and costs the set nothing
+//! else; a set without any usable key is no set. Each key has an identity made of all that it is,
+//! so that what was remembered by its word goes when it goes, and stays when it stays.
+
+use std::{fmt, ops::RangeInclusive};
+
+use aws_lc_rs::{
+    digest::{Context, SHA256},
+    signature::{ParsedPublicKey, RsaPublicKeyComponents},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{
+    algorithm::{Kind, kind},
+    json::{Json, Object},
+    jwt::Jws,
+    refusal::{Refusal, shown},
+};
+use crate::config::Algorithm;
+
+/// Kept of one set; more is no rotation but an attack or a mistake.
+const MOST_KEYS: usize = 64;
+/// Signatures that are tried for one token: several keys may share an id, or the token may name
+/// none.
+const MOST_TRIES: usize = 4;
+const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
+
+/// What a key is: a digest of its id, algorithm and value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyIdentity([u8; 32]);
+
+/// A key that signatures are checked with.
+pub struct Key {
+    identity: KeyIdentity,
+    id: Option<Box<str>>,
+    algorithm: Algorithm,
+    public: ParsedPublicKey,
+}
+
+/// The keys of an issuer at one time.
+#[derive(Debug)]
+pub struct KeySet {
+    keys: Vec<Key>,
+    generation: u64,
+}
+
+/// A key set that cannot be had from a document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeySetError {
+    #[error("the key set is no JSON object with a list of `keys`")]
+    Unreadable,
+    #[error("the key set has no key that can be used{}", because(.0))]
+    Empty(Vec<Unusable>),
+}
+
+/// A key of a set that is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// As the set writes it, cleaned.
+    pub id: String,
+    pub why: &'static str,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ({})", self.id, self.algorithm)
+    }
+}
+
+impl KeySet {
+    /// No keys: those that were known are too old, or none have been had yet.
+    pub fn none() -> Self {
+        Self::of(Vec::new())
+    }
+
+    /// Reads a JWK set (RFC 7517 section 5), with those keys that were left out.
+    ///
+    /// # Errors
+    /// When there is no usable key in it.
+    pub fn read(
+        document: &[u8],
+        allowed: &[Algorithm],
+    ) -> Result<(Self, Vec<Unusable>), KeySetError> {
+        let set = Object::read(document).map_err(|_| KeySetError::Unreadable)?;
+        let Some(Json::List(written)) = set.get("keys") else {
+            return Err(KeySetError::Unreadable);
+        };
+        let mut keys: Vec<Key> = Vec::new();
+        let mut unusable = Vec::new();
+        for written in written {
+            let key = if keys.len() < MOST_KEYS {
+                Key::read(written, allowed)
+            } else {
+                Err("there are too many keys")
+            };
+            match key {
+                // the same twice is one
+                Ok(key) if keys.iter().any(|known| known.identity == key.identity) => {}
+                Ok(key) => keys.push(key),
+                Err(why) if unusable.len() < MOST_KEYS => unusable.push(Unusable {
+                    id: shown(key_id(written).unwrap_or("without id")),
+                    why,
+                }),
+                Err(_) => {}
+            }
+        }
+        if keys.is_empty() {
+            return Err(KeySetError::Empty(unusable));
+        }
+        Ok((Self::of(keys), unusable))
+    }
+
+    fn of(keys: Vec<Key>) -> Self {
+        Self {
+            keys,
+            generation: 0,
+        }
+    }
+
+    /// The set that comes after `old`.
+    pub(super) fn after(self, old: &Self) -> Self {
+        let generation = old.generation + 1;
+        Self { generation, ..self }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Of one issuer's sets, no two have the same.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub fn has(&self, identity: KeyIdentity) -> bool {
+        self.keys.iter().any(|key| key.identity == identity)
+    }
+
+    /// The ids of its keys, for a log.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.id.as_deref().unwrap_or("-"))
+    }
+
+    /// Whether both hold the same keys.
+    pub fn same(&self, other: &Self) -> bool {
+        self.keys.len() == other.keys.len() && self.keys.iter().all(|key| other.has(key.identity))
+    }
+
+    /// The key that signed the token.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownKey`] and [`Refusal::Signature`] may be another with newer keys; no other
+    /// is.
+    pub fn verify(&self, token: &Jws<'_>) -> Result<KeyIdentity, Refusal> {
+        let id = token.key_id.as_deref();
+        let mut named = self
+            .keys
+            .iter()
+            .filter(|key| id.is_none() || key.id.as_deref() == id)
+            .peekable();
+        if named.peek().is_none() {
+            return Err(Refusal::UnknownKey);
+        }
+        let fitting = named.filter(|key| key.algorithm == token.algorithm);
+        let mut tried = fitting.take(MOST_TRIES).peekable();
+        if tried.peek().is_none() {
+            let said = token.algorithm;
+            return Err(Refusal::WrongAlgorithm { said });
+        }
+        tried
+            .find(|key| key.signed(token))
+            .map(|key| key.identity)
+            .ok_or(Refusal::Signature)
+    }
+}
+
+impl Key {
+    fn read(written: &Json, allowed: &[Algorithm]) -> Result<Self, &'static str> {
+        let Json::Object(jwk) = written else {
+            return Err("it is no object");
+        };
+        if jwk.repeats() {
+            return Err("it has a member twice");
+        }
+        let text = |name| jwk.get(name).and_then(Json::text);
+        if jwk.has("d") || jwk.has("k") {
+            return Err("it shows its secret, so that anybody can sign with it");
+        }
+        if jwk.has("use") && text("use") != Some("sig") {
+            return Err("its `use` is not `sig`");
+        }
+        let verify = |all: &Json| match all {
+            Json::List(all) => all.iter().any(|one| one.text() == Some("verify")),
+            _ => false,
+        };
+        if jwk.get("key_ops").is_some_and(|all| !verify(all)) {
+            return Err("its `key_ops` lack `verify`");
+        }
+        if jwk.has("kid") && text("kid").is_none() {
+            return Err("its `kid` is no text");
+        }
+        let named = match jwk.get("alg") {
+            None => None,
+            Some(name) => {
+                let algorithm = name.text().and_then(Algorithm::named);
+                let algorithm = algorithm.ok_or("its `alg` is not one that is known")?;
+                Some(algorithm)
+            }
+        };
+        let fits = |algorithm: &Algorithm| {
+            allowed.contains(algorithm) && named.is_none_or(|named| named == *algorithm)
+        };
+        let mut all = allowed.iter().copied().filter(fits);
+        let algorithm = all.find(|algorithm| is_for(*algorithm, text("kty"), text("crv")));
+        let algorithm = algorithm.ok_or("no algorithm that is allowed fits it")?;
+        let (public, value) = match kind(algorithm) {
+            Kind::Rsa(parameters) => {
+                let (n, e) = (number(jwk, "n")?, number(jwk, "e")?);
+                check_rsa(&n, &e)?;
+                let value = [n.as_slice(), &[0], e.as_slice()].concat();
+                let components = RsaPublicKeyComponents { n: &n, e: &e };
+                (components.to_parsed_public_key(parameters), value)
+            }
+            Kind::Curve {
+                coordinate,
+                algorithm,
+                ..
+            } => {
+                let (x, y) = (octets(jwk, "x")?, octets(jwk, "y")?);
+                if x.len() != coordinate || y.len() != coordinate {
+                    return Err("its coordinates are not as long as its curve's");
+                }
+                // SEC 1 section 2.3.4: uncompressed
+                let point = [&[4], x.as_slice(), y.as_slice()].concat();
+                (ParsedPublicKey::new(algorithm, &point), point)
+            }
+            Kind::Edwards(algorithm) => {
+                let x = octets(jwk, "x")?;
+                (ParsedPublicKey::new(algorithm, &x), x)
+            }
+        };
+        let id = text("kid");
+        Ok(Self {
+            identity: KeyIdentity::of(id, algorithm, &value),
+            id: id.map(Into::into),
+            algorithm,
+            public: public.map_err(|_| "its value is not that of a key")?,
+        })
+    }
+
+    fn signed(&self, token: &Jws<'_>) -> bool {
+        self.public
+            .verify_sig(token.signed(), token.signature())
+            .is_ok()
+    }
+}
+
+impl KeyIdentity {
+    fn of(id: Option<&str>, algorithm: Algorithm, value: &[u8]) -> Self {
+        let mut context = Context::new(&SHA256);
+        for part in [
+            algorithm.name().as_bytes(),
+            if id.is_some() { b"id" } else { b"" },
+            id.unwrap_or_default().as_bytes(),
+            value,
+        ] {
+            context.update(&part.len().to_be_bytes());
+            context.update(part);
+        }
+        let mut identity = [0; 32];
+        identity.copy_from_slice(context.finish().as_ref());
+        Self(identity)
+    }
+}
+
+fn key_id(written: &Json) -> Option<&str> {
+    match written {
+        Json::Object(jwk) => jwk.get("kid").and_then(Json::text),
+        _ => None,
+    }
+}
+
+fn is_for(algorithm: Algorithm, kty: Option<&str>, crv: Option<&str>) -> bool {
+    match kind(algorithm) {
+        Kind::Rsa(_) => kty == Some("RSA"),
+        Kind::Curve { name, .. } => kty == Some("EC") && crv == Some(name),
+        Kind::Edwards(_) => kty == Some("OKP") && crv == Some("Ed25519"),
+    }
+}
+
+fn octets(jwk: &Object, name: &'static str) -> Result<Vec<u8>, &'static str> {
+    let text = jwk.get(name).and_then(Json::text);
+    let octets = text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+    octets.ok_or("a value is missing or not base64url")
+}
+
+/// `Base64urlUInt` (RFC 7518 section 2), without the zero octet that some put in front.
+fn number(jwk: &Object, name: &'static str) -> Result<Vec<u8>, &'static str> {
+    let octets = octets(jwk, name)?;
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+    Ok(octets[zeros..].to_vec())
+}
+
+/// What the library would only find out with each signature. A huge exponent makes each cost
+/// milliseconds.
+fn check_rsa(n: &[u8], e: &[u8]) -> Result<(), &'static str> {
+    let bits = n.len() * 8 - n.first().map_or(0, |octet| octet.leading_zeros() as usize);
+    if !RSA_BITS.contains(&bits) {
+        return Err("an RSA key has 2,048 to 8,192 bits");
+    }
+    if e.is_empty() || e.len() > 4 || e == [1] || e.last().is_some_and(|octet| octet % 2 == 0) {
+        return Err("its exponent is not that of an RSA key");
+    }
+    Ok(())
+}
+
+fn because(unusable: &[Unusable]) -> String {
+    let each = unusable.iter().take(4);
+    let each: Vec<String> = each.map(|key| format!("{}: {}", key.id, key.why)).collect();
+    match each.as_slice() {
+        [] => String::new(),
+        each => format!(" ({})", each.join("; ")),
+    }
+}

@@ -1,0 +1,100 @@
+//! Tokens that callers show: whether their issuer signed them, and what they say.
+//!
+//! Which key and which algorithm check a token is decided by the configuration and the issuer's
+//! keys, never by the token. [`Verified`] is the proof that a signature was right and is made here
+//! only; [`Claims::check`] then asks a route's rules, each time. A token that was seen before costs
+//! one digest and one lookup.
+
+mod algorithm;
+mod cache;
+mod claims;
+mod issuer;
+mod json;
+mod jwt;
+mod keys;
+mod refusal;
+
+use std::sync::Arc;
+
+use aws_lc_rs::error::Unspecified;
+use parking_lot::Mutex;
+
+use self::cache::Cache;
+pub use self::{
+    cache::Verified,
+    claims::Claims,
+    issuer::Issuer,
+    jwt::{Jws, LONGEST},
+    keys::{Key, KeyIdentity, KeySet, KeySetError, Unusable},
+    refusal::{Part, Refusal},
+};
+use crate::clock::Moment;
+
+/// What one data-plane thread checks tokens with.
+#[derive(Debug)]
+pub struct Verifier {
+    /// Never contended: it belongs to one thread, but is shared between that thread's tasks.
+    cache: Mutex<Cache>,
+}
+
+impl Verifier {
+    /// `key`: random, another for each thread, for the digests that tokens are remembered by.
+    ///
+    /// # Errors
+    /// When the key cannot be used, which does not happen.
+    pub fn new(key: &[u8; 32]) -> Result<Self, Unspecified> {
+        Ok(Self {
+            cache: Mutex::new(Cache::new(key)?),
+        })
+    }
+
+    /// The token, if `issuer` signed it; the caller's rules are still to be asked.
+    ///
+    /// # Errors
+    /// Why the token is not taken. With [`Refusal::UnknownKey`] or [`Refusal::Signature`] it may be
+    /// taken once the issuer's newest keys are known.
+    pub fn verify(
+        &self,
+        issuer: &Issuer,
+        token: &str,
+        now: Moment,
+    ) -> Result<Arc<Verified>, Refusal> {
+        if token.len() > LONGEST {
+            return Err(Refusal::TooLarge { limit: LONGEST });
+        }
+        let keys = issuer.keys();
+        let mut cache = self.cache.lock();
+        let digest = cache.digest(issuer.number(), token);
+        if let Some(digest) = digest
+            && let Some(known) = cache.get(digest, &keys, now)
+        {
+            return Ok(known);
+        }
+        let verified = Arc::new(verify(issuer, &keys, token, now)?);
+        if let Some(digest) = digest
+            && !verified.claims.gone().passed(now)
+        {
+            cache.put(digest, &keys, &verified);
+        }
+        Ok(verified)
+    }
+}
+
+/// Without memory.
+fn verify(issuer: &Issuer, keys: &KeySet, token: &str, now: Moment) -> Result<Verified, Refusal> {
+    let token = Jws::parse(token)?;
+    match keys.verify(&token) {
+        Ok(key) => Ok(Verified {
+            claims: issuer.claims(&token, now)?,
+            key,
+        }),
+        // no key is asked for on behalf of what would be refused with any
+        Err(refusal @ (Refusal::UnknownKey | Refusal::Signature)) => {
+            issuer.claims(&token, now).and(Err(refusal))
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+#[cfg(test)]
+mod tests;
