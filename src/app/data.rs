@@ -1,11 +1,11 @@
 //! The data plane: one thread per core, each with its own runtime, sockets and upstream
-//! connections. Threads share the plan and nothing that changes but counters.
+//! connections. Threads share nothing that a request writes to.
 
 use std::{
     io,
     net::TcpListener,
     os::unix::net::UnixListener,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
@@ -18,7 +18,7 @@ use crate::{
     http::serve::Server,
     listen::{Service, Socket},
     net::{Reach, bind},
-    proxy::{Observer, Plan, Proxy},
+    proxy::{Limit, Observer, Plan, Proxy},
     shutdown::Stage,
     tls::reload::{self, Current},
 };
@@ -108,13 +108,7 @@ pub(super) fn start(
     sockets: Sockets,
     workers: usize,
 ) -> io::Result<Vec<JoinHandle<()>>> {
-    let observer = Arc::new(Observer {
-        clock: seams.clock.clone(),
-        metrics: Arc::clone(&seams.metrics),
-        log: seams.requests.clone(),
-        unrouted: seams.metrics.route("none"),
-    });
-    let under_way = Arc::new(AtomicUsize::new(0));
+    let limit = Limit::new(config.limits.requests, workers);
     let open = Arc::new(Semaphore::new(
         config.limits.connections.min(Semaphore::MAX_PERMITS),
     ));
@@ -130,9 +124,15 @@ pub(super) fn start(
     let mut started = Vec::with_capacity(workers);
     for (number, sockets) in threads.into_iter().enumerate() {
         let proxy = Arc::new(Proxy::new(
-            Arc::clone(plan),
-            Arc::clone(&observer),
-            Arc::clone(&under_way),
+            Arc::new(plan.for_thread(&seams.metrics)),
+            Arc::new(Observer {
+                clock: seams.clock.clone(),
+                metrics: Arc::clone(&seams.metrics),
+                log: seams.requests.clone(),
+                unrouted: seams.metrics.route("none"),
+                in_flight: seams.metrics.requests_in_flight(),
+                slots: limit.slots(),
+            }),
             seed(),
             seams.shutdown.clone(),
         ));

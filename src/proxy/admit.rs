@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A route's `admit`, prepared.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Gate {
     /// Callers on this machine, asking for one of these hosts or for this machine.
     Local {
@@ -36,7 +36,7 @@ pub enum Gate {
     },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Rule {
     Networks(Vec<ipnet::IpNet>),
     Key(Arc<Key>),

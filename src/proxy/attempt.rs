@@ -94,7 +94,7 @@ impl Proxy {
             return Ok(ready);
         }
         let result = Box::pin(handle.get(inject.min_remaining, inject.wait)).await;
-        let waited = self.observer.clock.now().mono;
+        let waited = self.observer.clock.mono();
         record.token_wait = Some(waited.saturating_duration_since(record.begun().mono));
         result.map_err(|source| Failure::Token {
             credential: inject.credential.name.to_string(),
@@ -132,8 +132,8 @@ impl Proxy {
             } = assemble(permit, outgoing, &connection, authorization, body);
             // a connection that waited for us takes no time worth another look at the clock
             let sent_at = match record.token_wait {
-                None if may_retry => record.begun(),
-                _ => self.observer.clock.now(),
+                None if may_retry => record.begun().mono,
+                _ => self.observer.clock.mono(),
             };
             let error = match answer(connection, request, sent, permit).await {
                 Ok((response, sender)) => {

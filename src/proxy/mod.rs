@@ -15,6 +15,7 @@ mod permit;
 mod plan;
 mod record;
 mod route;
+mod slots;
 mod target;
 mod upgrade;
 mod upstream;
@@ -23,7 +24,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -39,14 +40,16 @@ pub use self::{
     answer::Answer,
     plan::{Plan, PlanError},
     record::Observer,
+    slots::Limit,
 };
 use self::{
     failure::Failure,
     incoming::{Asked, WantsPage},
     outgoing::Outgoing,
     permit::Permit,
-    record::{Record, RequestId, Slot},
+    record::Record,
     route::Matcher,
+    slots::Full,
     target::{PathMatters, Target},
     upstream::{Need, Pool},
 };
@@ -55,6 +58,7 @@ use crate::{
     http::serve::Activity,
     net::{Conn, Place},
     shutdown::Shutdown,
+    telemetry::RequestId,
 };
 
 /// How often idle upstream connections are looked at.
@@ -66,8 +70,6 @@ pub struct Proxy {
     plan: Arc<Plan>,
     observer: Arc<Observer>,
     pools: Vec<Arc<Pool>>,
-    /// Requests under way, over all threads.
-    under_way: Arc<AtomicUsize>,
     /// Random, one a thread; with `next` it names a request.
     seed: u64,
     next: AtomicU64,
@@ -75,14 +77,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// `under_way` is shared by all threads, `seed` is not.
-    pub fn new(
-        plan: Arc<Plan>,
-        observer: Arc<Observer>,
-        under_way: Arc<AtomicUsize>,
-        seed: u64,
-        stop: Shutdown,
-    ) -> Self {
+    /// None of these is another thread's.
+    pub fn new(plan: Arc<Plan>, observer: Arc<Observer>, seed: u64, stop: Shutdown) -> Self {
         let pools = plan
             .upstreams
             .iter()
@@ -91,7 +87,6 @@ impl Proxy {
             pools: pools.collect(),
             plan,
             observer,
-            under_way,
             seed,
             next: AtomicU64::new(0),
             stop,
@@ -143,7 +138,7 @@ impl Proxy {
             });
             let response = outcome.unwrap_or_else(|failure| {
                 record.fails(&failure);
-                failure.response(&record.id()).map(Answer::own)
+                failure.response(&record.id().to_string()).map(Answer::own)
             });
             response.map(|answer| answer.ending(record, busy))
         }
@@ -156,8 +151,7 @@ impl Proxy {
         conn: &Conn,
         record: &mut Record,
     ) -> Result<Prepared, Failure> {
-        let slot = Slot::take(&self.under_way, self.plan.limits.requests);
-        record.slot(slot.ok_or(Failure::Overloaded)?);
+        record.slot().map_err(|Full| Failure::Overloaded)?;
         check_size(request.headers(), request.uri(), &self.plan.limits)?;
         check_framing(&request)?;
         check_method(request.method())?;
@@ -229,7 +223,7 @@ impl Proxy {
         }
         let timeouts = permit.route().config.timeouts;
         let left = timeouts.total.map(|total| {
-            let now = self.observer.clock.now().mono;
+            let now = self.observer.clock.mono();
             total.saturating_sub(now.saturating_duration_since(record.begun().mono))
         });
         let response = incoming::clean(exchanged, permit, asked, outgoing.injects, left)?;

@@ -1,7 +1,7 @@
 //! The configuration, prepared for requests: matchers, gates, token handles, upstreams.
 //!
-//! Made once, shared by all data-plane threads, never changed. Whatever can be parsed, looked up or
-//! formatted before a request comes is.
+//! Made once, never changed. Whatever can be parsed, looked up or formatted before a request comes
+//! is. Every data-plane thread has a copy of its own ([`Plan::for_thread`]).
 
 use std::sync::Arc;
 
@@ -61,6 +61,22 @@ impl Route {
     pub fn origin(&self) -> String {
         self.config.upstream.origin.to_string()
     }
+
+    fn for_thread(&self, metrics: &Metrics) -> Self {
+        let (authority, host) = (self.authority.as_str(), self.host.as_bytes());
+        Self {
+            config: Arc::clone(&self.config),
+            matcher: self.matcher.clone(),
+            gate: self.gate.clone(),
+            token: self.token.clone(),
+            metrics: metrics.route(&self.config.name),
+            upstream: self.upstream,
+            // from text: clones would count their references in one place; what was valid still is
+            authority: authority.parse().unwrap_or_else(|_| self.authority.clone()),
+            host: HeaderValue::from_bytes(host).unwrap_or_else(|_| self.host.clone()),
+            provider_hosts: self.provider_hosts.clone(),
+        }
+    }
 }
 
 /// A configuration that cannot be served.
@@ -109,6 +125,23 @@ impl Plan {
             unwelcome_trailers: unwelcome.collect(),
             key_headers,
         })
+    }
+
+    /// The same for one more thread. What requests clone, they clone by counting references; threads
+    /// that count in one place take it from each other with every request. Connection settings are
+    /// cloned with connections only, and stay shared.
+    #[must_use]
+    pub fn for_thread(&self, metrics: &Metrics) -> Self {
+        let routes = self.routes.iter();
+        Self {
+            routes: routes.map(|r| Arc::new(r.for_thread(metrics))).collect(),
+            upstreams: self.upstreams.clone(),
+            path_matters: self.path_matters,
+            limits: self.limits.clone(),
+            trusted_proxies: self.trusted_proxies.clone(),
+            key_headers: self.key_headers.clone(),
+            unwelcome_trailers: self.unwelcome_trailers.iter().cloned().collect(),
+        }
     }
 
     /// The first route that matches.

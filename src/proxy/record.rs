@@ -3,47 +3,37 @@
 //! A [`Record`] begins with the request and is handed on to the body of the answer. Its drop is
 //! what reports, so that a caller who goes away in the middle is reported like any other.
 
-use std::{
-    fmt::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Uri, Version, header::HOST};
+use tokio::time::Instant;
 
-use super::{failure::Failure, plan::Route};
+use super::{
+    failure::Failure,
+    plan::Route,
+    slots::{Full, Slots},
+};
 use crate::{
     caller::Caller,
     clock::{Clock, Moment},
     http::body::Intake,
-    metrics::{Metrics, RouteMetrics},
-    telemetry::{AnsweredBy, Replayed, RequestLine, RequestLog},
+    metrics::{Level, Metrics, RouteMetrics},
+    telemetry::{AnsweredBy, Replayed, RequestId, RequestLine, RequestLog},
 };
 
-/// Where records go.
+/// Where the records of one thread go. Each thread has its own, so that recording neither locks nor
+/// takes a cache line from another thread.
 #[derive(Debug)]
 pub struct Observer {
     pub clock: Clock,
+    /// For what is counted seldom.
     pub metrics: Arc<Metrics>,
     pub log: RequestLog,
     /// For requests that no route matched.
     pub unrouted: RouteMetrics,
-}
-
-/// Names a request in the log and in our own errors.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestId(pub u64, pub u64);
-
-impl RequestId {
-    fn text(self) -> String {
-        let mut text = String::with_capacity(32);
-        // writing to a String cannot fail
-        let _ = write!(text, "{:016x}{:016x}", self.0, self.1);
-        text
-    }
+    pub in_flight: Arc<Level>,
+    /// Of the requests that may be under way at once.
+    pub slots: Slots,
 }
 
 /// One request.
@@ -52,9 +42,7 @@ pub struct Record {
     observer: Arc<Observer>,
     id: RequestId,
     begun: Moment,
-    method: Method,
-    uri: Uri,
-    host: Option<HeaderValue>,
+    asked: Option<Asked>,
     version: Version,
     route: Option<Arc<Route>>,
     caller: Option<Caller>,
@@ -68,26 +56,23 @@ pub struct Record {
     intake: Option<Intake>,
     sent: u64,
     replayed: Replayed,
-    slot: Option<Slot>,
+    slot: Slot,
 }
 
-/// One of the requests that may be under way at once.
+/// What was asked for: only the log wants to know, so it is kept only if there is one. All of it
+/// is shared with the request and not copied.
 #[derive(Debug)]
-pub struct Slot(Arc<AtomicUsize>);
-
-impl Slot {
-    /// `None` when `limit` are taken.
-    pub fn take(under_way: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        let slot = Self(Arc::clone(under_way));
-        let taken = slot.0.fetch_add(1, Ordering::Relaxed);
-        (taken < limit).then_some(slot)
-    }
+struct Asked {
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
 }
 
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// Whether the request is one of those that may be under way at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    None,
+    Held,
 }
 
 /// Whether a token of ours went with the request.
@@ -99,14 +84,17 @@ pub enum CredentialUse {
 
 impl Record {
     pub fn begin<B>(observer: &Arc<Observer>, id: RequestId, request: &Request<B>) -> Self {
-        observer.metrics.requests_in_flight.inc();
+        observer.in_flight.up();
+        let asked = observer.log.is_on().then(|| Asked {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            host: request.headers().get(HOST).cloned(),
+        });
         Self {
             observer: Arc::clone(observer),
             id,
             begun: observer.clock.now(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            host: request.headers().get(HOST).cloned(),
+            asked,
             version: request.version(),
             route: None,
             caller: None,
@@ -120,21 +108,23 @@ impl Record {
             intake: None,
             sent: 0,
             replayed: Replayed::No,
-            slot: None,
+            slot: Slot::None,
         }
     }
 
-    /// Holds the slot as long as the request lasts.
-    pub fn slot(&mut self, slot: Slot) {
-        self.slot = Some(slot);
+    /// Makes it one of the requests that may be under way, as long as it lasts.
+    pub fn slot(&mut self) -> Result<(), Full> {
+        self.observer.slots.take()?;
+        self.slot = Slot::Held;
+        Ok(())
     }
 
     pub fn begun(&self) -> Moment {
         self.begun
     }
 
-    pub fn id(&self) -> String {
-        self.id.text()
+    pub fn id(&self) -> RequestId {
+        self.id
     }
 
     pub fn route(&mut self, route: &Arc<Route>) {
@@ -160,9 +150,9 @@ impl Record {
     }
 
     /// The header of an upstream's answer has come.
-    pub fn upstream_answered(&mut self, status: u16, sent_at: Moment) {
-        let now = self.observer.clock.now();
-        let took = now.mono.saturating_duration_since(sent_at.mono);
+    pub fn upstream_answered(&mut self, status: u16, sent_at: Instant) {
+        let now = self.observer.clock.mono();
+        let took = now.saturating_duration_since(sent_at);
         self.upstream_status = Some(status);
         self.upstream_first_byte = Some(took);
         if let Some(route) = &self.route {
@@ -183,7 +173,7 @@ impl Record {
         self.error = Some(failure.code());
         self.metrics().failed(failure.code());
         tracing::debug!(
-            id = self.id(),
+            id = %self.id,
             code = failure.code(),
             error = failure as &dyn std::error::Error,
             "request failed"
@@ -211,17 +201,19 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let ended = self.observer.clock.now();
-        let total = ended.mono.saturating_duration_since(self.begun.mono);
+        let ended = self.observer.clock.mono();
+        let total = ended.saturating_duration_since(self.begun.mono);
         let received = self.intake.as_ref().map_or(0, Intake::bytes);
-        self.observer.metrics.requests_in_flight.dec();
+        self.observer.in_flight.down();
+        if self.slot == Slot::Held {
+            self.observer.slots.give_back();
+        }
         self.metrics().finished(self.status, total);
         self.metrics().passed(received, self.sent);
-        if !self.observer.log.is_on() {
+        let Some(asked) = &self.asked else {
             return;
-        }
-        let id = self.id.text();
-        let host = match (self.uri.authority(), &self.host) {
+        };
+        let host = match (asked.uri.authority(), &asked.host) {
             (Some(authority), _) => authority.as_str(),
             (None, Some(host)) => host.to_str().unwrap_or_default(),
             (None, None) => "",
@@ -231,11 +223,12 @@ impl Drop for Record {
             _ => None,
         };
         self.observer.log.write(&RequestLine {
-            ended,
-            id: &id,
-            method: self.method.as_str(),
+            // not read again: only a jump of the wall clock in between would show
+            ended: self.begun.wall.saturating_add(total),
+            id: self.id,
+            method: asked.method.as_str(),
             host,
-            path: self.uri.path(),
+            path: asked.uri.path(),
             protocol: protocol(self.version),
             route: self.route.as_ref().map(|route| &*route.config.name),
             caller: self.caller.as_ref(),

@@ -3,21 +3,21 @@
 use crate::config::{Glob, Match};
 
 /// A route's conditions, prepared.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Matcher {
     hosts: Vec<HostPattern>,
     path: PathPattern,
     methods: Vec<http::Method>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum HostPattern {
     Exact(String),
     /// `*.` and this, which begins with a dot.
     Below(String),
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum PathPattern {
     Anything,
     Segments { segments: Vec<String>, deep: Depth },

@@ -5,7 +5,8 @@
 
 use std::{
     error::Error,
-    fmt::{self, Write},
+    fmt::{self, Write as _},
+    io::Write as _,
 };
 
 use tracing::{
@@ -14,7 +15,11 @@ use tracing::{
 };
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::{Style, queue::Queue, text};
+use super::{
+    Style,
+    queue::Queue,
+    text::{self, Date, put},
+};
 use crate::clock::Clock;
 
 /// Writes events to the queue.
@@ -29,40 +34,40 @@ impl<S: Subscriber> Layer<S> for Events {
         let mut fields = Fields {
             style: self.style,
             message: String::new(),
-            rest: String::new(),
+            rest: Vec::new(),
         };
         event.record(&mut fields);
-        let mut line = String::with_capacity(128 + fields.message.len() + fields.rest.len());
+        let mut line = Vec::with_capacity(128 + fields.message.len() + fields.rest.len());
         let level = *event.metadata().level();
         match self.style {
             Style::Json => {
-                line.push_str("{\"time\":\"");
-                text::time(&mut line, self.clock.now().wall);
-                line.push_str("\",\"level\":\"");
-                line.push_str(name(level));
-                line.push_str("\",\"kind\":\"event\",\"message\":\"");
+                put(&mut line, "{\"time\":\"");
+                Date::default().write(&mut line, self.clock.now().wall);
+                put(&mut line, "\",\"level\":\"");
+                put(&mut line, name(level));
+                put(&mut line, "\",\"kind\":\"event\",\"message\":\"");
                 text::json(&mut line, &fields.message);
-                line.push_str("\",\"target\":\"");
+                put(&mut line, "\",\"target\":\"");
                 text::json(&mut line, event.metadata().target());
-                line.push('"');
-                line.push_str(&fields.rest);
-                line.push_str("}\n");
+                line.push(b'"');
+                line.extend_from_slice(&fields.rest);
+                put(&mut line, "}\n");
             }
             Style::Human { .. } => {
-                line.push_str(self.style.paint("\x1b[2m"));
-                text::time(&mut line, self.clock.now().wall);
-                line.push_str(self.style.paint("\x1b[0m"));
-                line.push(' ');
-                line.push_str(self.style.paint(colour(level)));
-                line.push_str(name(level));
-                line.push_str(self.style.paint("\x1b[0m"));
-                line.push(' ');
+                put(&mut line, self.style.paint("\x1b[2m"));
+                Date::default().write(&mut line, self.clock.now().wall);
+                put(&mut line, self.style.paint("\x1b[0m"));
+                line.push(b' ');
+                put(&mut line, self.style.paint(colour(level)));
+                put(&mut line, name(level));
+                put(&mut line, self.style.paint("\x1b[0m"));
+                line.push(b' ');
                 text::human(&mut line, &fields.message);
-                line.push_str(&fields.rest);
-                line.push('\n');
+                line.extend_from_slice(&fields.rest);
+                line.push(b'\n');
             }
         }
-        self.queue.push(line.as_bytes());
+        self.queue.push(&line);
     }
 }
 
@@ -89,7 +94,7 @@ const fn colour(level: Level) -> &'static str {
 struct Fields {
     style: Style,
     message: String,
-    rest: String,
+    rest: Vec<u8>,
 }
 
 impl Fields {
@@ -102,7 +107,7 @@ impl Fields {
             Style::Json => {
                 let _ = write!(self.rest, ",\"{}\":\"", field.name());
                 text::json(&mut self.rest, value);
-                self.rest.push('"');
+                self.rest.push(b'"');
             }
             Style::Human { .. } => {
                 let _ = write!(self.rest, " {}=", field.name());

@@ -2,8 +2,9 @@
 //!
 //! [`init`] decides once how lines look: for a person on a terminal, JSON otherwise. Requests are
 //! written through [`RequestLog`], everything else through `tracing`; both go through one bounded
-//! queue (`queue`), so that their order is the one in which things happened. (That, and one write
-//! for many lines, is why it is not `tracing-appender`, which hands over an allocation a line.)
+//! queue (`queue`), so that the order of a thread's lines is the one in which things happened. (That,
+//! and one write for many lines, is why it is not `tracing-appender`, which hands over an allocation a
+//! line.)
 //!
 //! No secret gets here by a type that shows it (`secret`); and libraries, whose debug output shows
 //! headers, are kept to warnings unless an operator names them in the level.
@@ -24,12 +25,14 @@ use prometheus_client::metrics::counter::Counter;
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, registry::Registry};
 
-pub use self::request::{AnsweredBy, Replayed, RequestLine};
-use self::{event::Events, queue::Queue};
+pub use self::request::{AnsweredBy, Replayed, RequestId, RequestLine};
+use self::{event::Events, queue::Queue, text::Date};
 use crate::clock::Clock;
 
-/// How much may wait for the reader of the log: seconds of a busy proxy, and little memory.
-const QUEUE_BYTES: usize = 1024 * 1024;
+/// How much of each thread may wait for the reader of the log: fifty milliseconds of the busiest
+/// thread, minutes of a usual one. A little less than a power of two, so that the line that fills
+/// the buffer does not double it.
+const QUEUE_BYTES: usize = 1024 * 1024 - 64 * 1024;
 
 /// How long the end of the program waits for the reader of the log.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -245,14 +248,15 @@ impl RequestLog {
 
     /// Logs a request. Neither waits nor, once the thread has logged a few, allocates.
     pub fn write(&self, line: &RequestLine<'_>) {
-        thread_local!(static BUFFER: RefCell<String> = RefCell::new(String::with_capacity(1024)));
+        thread_local!(static DESK: RefCell<(Vec<u8>, Date)> = RefCell::default());
         let Some((queue, style)) = &self.0 else {
             return;
         };
-        BUFFER.with_borrow_mut(|buffer| {
+        // not straight into the queue's buffer: a bug here must not hold its lock
+        DESK.with_borrow_mut(|(buffer, date)| {
             buffer.clear();
-            line.write(buffer, *style);
-            queue.push(buffer.as_bytes());
+            line.write(buffer, date, *style);
+            queue.push(buffer);
         });
     }
 }
@@ -270,8 +274,9 @@ impl Captured {
 
 /// The line that says that lines are missing.
 fn note(out: &mut Vec<u8>, dropped: u64, style: Style, clock: &Clock) {
-    let mut time = String::new();
-    text::time(&mut time, clock.now().wall);
+    let mut time = Vec::new();
+    Date::default().write(&mut time, clock.now().wall);
+    let time = String::from_utf8_lossy(&time);
     let text = match style {
         Style::Json => format!(
             "{{\"time\":\"{time}\",\"level\":\"warn\",\"kind\":\"event\",\

@@ -1,16 +1,20 @@
 //! The way from everything that logs to one stream, without anybody waiting for that stream.
 //!
-//! Lines are appended to a buffer under a short lock; a thread of its own swaps the buffer for an
-//! empty one and writes it in one call. So a log line costs the one who logs a copy of a few
-//! hundred bytes: no allocation, no system call except to wake the writer at most once in
-//! [`LINGER`], and lines stay in the order in which they happened. A reader that is too slow makes
-//! the buffer full: lines are then dropped whole and counted, and the log says how many as soon as
-//! it can.
+//! Every thread appends its lines to a buffer of its own, its lane; a thread named `log` swaps the
+//! buffers for empty ones and writes each in one call. So a log line costs the one who logs a copy of
+//! a few hundred bytes under a lock that nobody else wants: no allocation, and no system call except
+//! to wake the writer, at most once in [`LINGER`]. A thread's lines stay in the order in which they
+//! happened; those of two threads may change places within one batch. A reader that is too slow makes
+//! a lane full: lines are then dropped whole and counted, and the log says how many as soon as it can.
 
 use std::{
+    cell::RefCell,
     io::{ErrorKind, Write},
     mem,
-    sync::Arc,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -21,7 +25,7 @@ use prometheus_client::metrics::counter::Counter;
 /// How long the writer collects lines before it writes them together.
 const LINGER: Duration = Duration::from_millis(10);
 
-/// What a buffer keeps for the next lines; more is given back.
+/// What a buffer keeps in any case for the next lines.
 const KEPT_BYTES: usize = 64 * 1024;
 
 /// Lines that wait to be written. Clones share.
@@ -30,21 +34,21 @@ pub(super) struct Queue(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Bytes that may wait.
+    /// Bytes that may wait, of each thread.
     capacity: usize,
     state: Mutex<State>,
     /// For the writer: there is something to write, or a hurry.
     work: Condvar,
     /// For those who flush: everything is written.
     idle: Condvar,
+    /// The writer has found all lanes empty, and waits to be woken.
+    asleep: AtomicBool,
+    drops: Mutex<Counter>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    pending: Vec<u8>,
-    /// Lines dropped since the log last said so.
-    dropped: u64,
-    drops: Counter,
+    lanes: Vec<Arc<Lane>>,
     /// The writer has a batch that is not written yet.
     writing: bool,
     /// Somebody waits for `idle`: no lingering.
@@ -53,14 +57,33 @@ struct State {
     ending: bool,
 }
 
+/// Lines of one thread. Aligned so that no two threads' locks are in one pair of cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Lane(Mutex<Pending>);
+
+#[derive(Debug, Default)]
+struct Pending {
+    lines: Vec<u8>,
+    /// Lines dropped since the log last said so.
+    dropped: u64,
+}
+
+thread_local! {
+    /// This thread's lane, and whose it is: in tests there is more than one queue.
+    static LANE: RefCell<Option<(Weak<Shared>, Arc<Lane>)>> = const { RefCell::new(None) };
+}
+
 impl Queue {
-    /// A queue for `capacity` bytes, with nobody who writes them yet.
+    /// A queue for `capacity` bytes of each thread, with nobody who writes them yet.
     pub(super) fn new(capacity: usize) -> Self {
         Self(Arc::new(Shared {
             capacity,
             state: Mutex::default(),
             work: Condvar::new(),
             idle: Condvar::new(),
+            asleep: AtomicBool::new(false),
+            drops: Mutex::default(),
         }))
     }
 
@@ -80,16 +103,51 @@ impl Queue {
 
     /// Appends a whole line, with its line feed, or drops it; never waits for the stream.
     pub(super) fn push(&self, line: &[u8]) {
-        let mut state = self.0.state.lock();
-        if state.pending.len() + line.len() > self.0.capacity {
-            state.dropped += 1;
-            state.drops.inc();
+        // fails in a thread that is ending; the line must not be lost with it
+        let pushed = LANE.try_with(|lane| {
+            let here = |(queue, _): &(Weak<Shared>, _)| Weak::as_ptr(queue) == Arc::as_ptr(&self.0);
+            if !lane.borrow().as_ref().is_some_and(here) {
+                lane.replace(Some((Arc::downgrade(&self.0), self.lane())));
+            }
+            if let Some((_, lane)) = &*lane.borrow() {
+                self.append(lane, line);
+            }
+        });
+        if pushed.is_err() {
+            self.append(&self.lane(), line);
+        }
+    }
+
+    /// A new lane; the writer forgets it when the thread has ended.
+    fn lane(&self) -> Arc<Lane> {
+        let lane = Arc::new(Lane::default());
+        self.0.state.lock().lanes.push(Arc::clone(&lane));
+        lane
+    }
+
+    fn append(&self, to: &Lane, line: &[u8]) {
+        let mut pending = to.0.lock();
+        let before = pending.lines.len();
+        if before + line.len() > self.0.capacity {
+            pending.dropped += 1;
+            drop(pending);
+            self.0.drops.lock().inc();
             return;
         }
-        let first = state.pending.is_empty();
-        state.pending.extend_from_slice(line);
-        drop(state);
-        if first {
+        pending.lines.extend_from_slice(line);
+        drop(pending);
+        // The writer says that it sleeps before it looks at the lanes for the last time: either it
+        // sees this line, or we see that it sleeps. Nobody else looked if there were lines before.
+        if before == 0 && self.0.asleep.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if self.0.asleep.swap(false, Ordering::Relaxed) {
+            // between its last look and its waiting the writer holds this lock
+            drop(self.0.state.lock());
             self.0.work.notify_one();
         }
     }
@@ -100,11 +158,8 @@ impl Queue {
         let mut state = self.0.state.lock();
         state.hurry = true;
         self.0.work.notify_one();
-        self.0.idle.wait_while_for(
-            &mut state,
-            |state| !state.pending.is_empty() || state.writing,
-            limit,
-        );
+        let busy = |state: &mut State| state.writing || !state.is_empty();
+        self.0.idle.wait_while_for(&mut state, busy, limit);
         state.hurry = false;
     }
 
@@ -116,44 +171,99 @@ impl Queue {
 
     /// Counts dropped lines there from now on.
     pub(super) fn count_drops_in(&self, drops: Counter) {
-        let mut state = self.0.state.lock();
-        drops.inc_by(state.drops.get());
-        state.drops = drops;
+        let mut now = self.0.drops.lock();
+        drops.inc_by(now.get());
+        *now = drops;
     }
 
     /// What waits, taken out.
     pub(super) fn take(&self) -> Vec<u8> {
-        mem::take(&mut self.0.state.lock().pending)
+        let mut batch = Batch::default();
+        batch.collect(&mut self.0.state.lock());
+        batch.parts.concat()
     }
 
     fn run(&self, mut sink: impl Write, note: impl Fn(&mut Vec<u8>, u64)) {
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         let mut state = self.0.state.lock();
         loop {
-            self.0.work.wait_while(&mut state, |state| {
-                state.pending.is_empty() && !state.ending
-            });
-            if state.pending.is_empty() {
+            if !self.sleep(&mut state) {
                 return;
             }
             let calm = |state: &mut State| !state.hurry && !state.ending;
             self.0.work.wait_while_for(&mut state, calm, LINGER);
-            mem::swap(&mut state.pending, &mut batch);
-            let dropped = mem::take(&mut state.dropped);
+            let dropped = batch.collect(&mut state);
             state.writing = true;
             drop(state);
 
-            if dropped > 0 {
-                note(&mut batch, dropped);
+            if dropped > 0
+                && let Some(last) = batch.parts.last_mut()
+            {
+                note(last, dropped);
             }
-            write(&mut sink, &batch);
+            batch.parts.iter().for_each(|part| write(&mut sink, part));
             batch.clear();
-            batch.shrink_to(KEPT_BYTES);
 
             state = self.0.state.lock();
             state.writing = false;
-            if state.pending.is_empty() {
+            if state.is_empty() {
                 self.0.idle.notify_all();
+            }
+        }
+    }
+
+    /// Waits for something to write; false when there is nothing and will be nothing.
+    fn sleep(&self, state: &mut parking_lot::MutexGuard<'_, State>) -> bool {
+        loop {
+            self.0.asleep.store(true, Ordering::Relaxed);
+            let found = !state.is_empty();
+            if found || state.ending {
+                self.0.asleep.store(false, Ordering::Relaxed);
+                return found;
+            }
+            self.0.work.wait(state);
+        }
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.0.lock().lines.is_empty())
+    }
+}
+
+/// What the writer has taken out: the lines of each lane, in buffers that it gives back empty.
+#[derive(Debug, Default)]
+struct Batch {
+    parts: Vec<Vec<u8>>,
+}
+
+impl Batch {
+    /// Takes all that waits, and forgets the lanes of threads that have ended; says how many lines
+    /// were dropped.
+    fn collect(&mut self, state: &mut State) -> u64 {
+        self.parts.resize_with(state.lanes.len(), Vec::new);
+        let mut dropped = 0;
+        for (lane, part) in state.lanes.iter().zip(&mut self.parts) {
+            let mut pending = lane.0.lock();
+            mem::swap(&mut pending.lines, part);
+            dropped += mem::take(&mut pending.dropped);
+        }
+        // whose thread has ended, and has not logged since
+        state
+            .lanes
+            .retain(|lane| Arc::strong_count(lane) > 1 || !lane.0.lock().lines.is_empty());
+        dropped
+    }
+
+    /// Buffers shrink to what the last lines needed, but not for every change: growing one again
+    /// copies it.
+    fn clear(&mut self) {
+        for part in &mut self.parts {
+            let needed = part.len().max(KEPT_BYTES);
+            part.clear();
+            if part.capacity() > 4 * needed {
+                part.shrink_to(2 * needed);
             }
         }
     }
@@ -249,6 +359,64 @@ mod tests {
         queue.flush(Duration::from_millis(20));
         queue.close();
         drop(reader);
+    }
+
+    #[test]
+    fn every_thread_s_lines_come_whole_and_in_its_order() {
+        let queue = Queue::new(usize::MAX);
+        let (_given, reader) = start(&queue, usize::from(u16::MAX));
+        thread::scope(|scope| {
+            for name in 0..4 {
+                let queue = &queue;
+                scope.spawn(move || {
+                    for number in 0..2000 {
+                        queue.push(format!("{name} {number}\n").as_bytes());
+                    }
+                });
+            }
+        });
+        queue.flush(Duration::from_secs(60));
+        let written: Vec<u8> = reader.try_iter().flatten().collect();
+        let mut next = [0; 4];
+        for line in String::from_utf8(written).unwrap().lines() {
+            let (name, number) = line.split_once(' ').unwrap();
+            let next = &mut next[name.parse::<usize>().unwrap()];
+            assert_eq!(number.parse::<u32>().unwrap(), *next, "of thread {name}");
+            *next += 1;
+        }
+        assert_eq!(next, [2000; 4]);
+        queue.push(b"the end\n");
+        queue.flush(Duration::from_secs(60));
+        let state = queue.0.state.lock();
+        assert_eq!(
+            state.lanes.len(),
+            1,
+            "threads that have ended are forgotten"
+        );
+        drop(state);
+        queue.close();
+    }
+
+    #[test]
+    fn a_writer_that_sleeps_is_woken_by_a_line() {
+        let queue = Queue::new(1000);
+        let (_given, reader) = start(&queue, 8);
+        for line in [b"a\n", b"b\n", b"c\n"] {
+            queue.push(line);
+            assert_eq!(reader.recv().unwrap(), line);
+        }
+        queue.close();
+    }
+
+    #[test]
+    fn buffers_keep_what_they_need_and_no_more() {
+        let mut batch = Batch::default();
+        batch.parts.push(vec![0; 1024 * 1024]);
+        batch.clear();
+        assert_eq!(batch.parts[0].capacity(), 1024 * 1024);
+        batch.parts[0].push(0);
+        batch.clear();
+        assert!(batch.parts[0].capacity() <= 2 * KEPT_BYTES);
     }
 
     /// A non-blocking pipe: takes three bytes, then none, and so on.

@@ -1,31 +1,67 @@
 //! The line about a request: what it says, and how it is written down.
 //!
-//! Written by hand into a buffer that the thread keeps, not through `tracing`: two dozen fields a
-//! request through a visitor, a filter and a subscriber would cost more than forwarding the request
-//! does. The names of the fields are a promise to whoever reads the log with a program. What must
+//! Written by hand into a buffer that the thread keeps, not through `tracing` and not through
+//! `format!`: two dozen fields a request through a visitor, a filter and a subscriber would cost more
+//! than forwarding the request does. The names of the fields are a promise to whoever reads the log with a program. What must
 //! never be in it — a token, a secret, the value of a query — has no field here.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt, io::Write, time::Duration};
 
-use super::{Style, text};
-use crate::{caller::Caller, clock::Moment};
+use super::{
+    Style,
+    text::{self, Date, number, put},
+};
+use crate::caller::Caller;
 
 /// A longer path is cut: a caller must not choose the size of our log.
 const PATH_BYTES: usize = 1024;
 
+/// Names a request in the log and in our own errors: 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestId(pub u64, pub u64);
+
+impl RequestId {
+    fn digits(self) -> [u8; 32] {
+        let mut digits = [0; 32];
+        let bytes = self.0.to_be_bytes().into_iter().chain(self.1.to_be_bytes());
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+            *pair = PAIRS[usize::from(byte)];
+        }
+        digits
+    }
+}
+
+/// The hexadecimal digits of every byte.
+const PAIRS: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.0, self.1)
+    }
+}
+
 /// Everything the log says about a request that has ended.
 #[derive(Debug, Clone)]
 pub struct RequestLine<'a> {
-    /// When it ended.
-    pub ended: Moment,
-    pub id: &'a str,
+    /// When it ended, since 1970-01-01T00:00:00Z.
+    pub ended: Duration,
+    pub id: RequestId,
     pub method: &'a str,
     /// As the caller named it, with its port.
     pub host: &'a str,
     /// What follows a `?` or `#` in it is not written.
     pub path: &'a str,
     /// `HTTP/1.1`, `HTTP/2` …: how the caller spoke to us.
-    pub protocol: &'a str,
+    pub protocol: &'static str,
     /// `None`: no route matched.
     pub route: Option<&'a str>,
     /// `None`: the caller was not established.
@@ -38,7 +74,7 @@ pub struct RequestLine<'a> {
     pub upstream_status: Option<u16>,
     pub answered_by: AnsweredBy,
     /// The code of our own error, as the caller read it.
-    pub error: Option<&'a str>,
+    pub error: Option<&'static str>,
     /// From the header of the request to the end of the answer.
     pub total: Duration,
     /// Waiting for a token; `None`: there was one, or none was needed.
@@ -93,130 +129,143 @@ impl Replayed {
 
 impl RequestLine<'_> {
     /// Appends the line, with its line feed.
-    pub(super) fn write(&self, out: &mut String, style: Style) {
+    pub(super) fn write(&self, out: &mut Vec<u8>, date: &mut Date, style: Style) {
         match style {
-            Style::Json => self.json(out),
-            Style::Human { .. } => self.human(out, style),
+            Style::Json => self.json(out, date),
+            Style::Human { .. } => self.human(out, date, style),
         }
     }
 
-    fn json(&self, out: &mut String) {
-        out.push_str("{\"time\":\"");
-        text::time(out, self.ended.wall);
-        out.push_str("\",\"level\":\"info\",\"kind\":\"request\"");
-        let mut field = |name: &str, value: &str| {
-            let _ = write!(out, ",\"{name}\":\"");
-            text::json(out, value);
-            out.push('"');
-        };
-        field("id", self.id);
-        field("method", self.method);
-        field("host", shown_host(self.host));
-        field("path", shown_path(self.path));
-        field("protocol", self.protocol);
-        for (name, value) in self.names() {
-            field(name, value);
+    fn json(&self, out: &mut Vec<u8>, date: &mut Date) {
+        put(out, "{\"time\":\"");
+        date.write(out, self.ended);
+        put(out, "\",\"level\":\"info\",\"kind\":\"request\",\"id\":\"");
+        out.extend_from_slice(&self.id.digits());
+        put(out, "\",\"method\":\"");
+        text::json(out, self.method);
+        put(out, "\",\"host\":\"");
+        text::json(out, shown_host(self.host));
+        put(out, "\",\"path\":\"");
+        text::json(out, shown_path(self.path));
+        put(out, "\",\"protocol\":\"");
+        put(out, self.protocol);
+        if let Some(route) = self.route {
+            put(out, "\",\"route\":\"");
+            text::json(out, route);
         }
-        field("answered_by", self.answered_by.as_str());
+        if let Some(credential) = self.credential {
+            put(out, "\",\"credential\":\"");
+            text::json(out, credential);
+        }
+        if let Some(error) = self.error {
+            put(out, "\",\"error\":\"");
+            put(out, error);
+        }
+        put(out, "\",\"answered_by\":\"");
+        put(out, self.answered_by.as_str());
         if self.replayed != Replayed::No {
-            field("replayed", self.replayed.as_str());
+            put(out, "\",\"replayed\":\"");
+            put(out, self.replayed.as_str());
         }
         if let Some(caller) = self.caller {
-            out.push_str(",\"caller\":\"");
-            caller_text(caller, |part| text::json(out, part));
-            out.push('"');
+            put(out, "\",\"caller\":\"");
+            write_caller(out, caller, text::json);
         }
-        for (name, value) in self.numbers() {
-            let _ = write!(out, ",\"{name}\":{value}");
+        out.push(b'"');
+        if let Some(status) = self.status {
+            put(out, ",\"status\":");
+            number(out, status.into());
         }
-        for (name, took) in self.durations() {
-            let _ = write!(out, ",\"{name}_ms\":");
+        if let Some(status) = self.upstream_status {
+            put(out, ",\"upstream_status\":");
+            number(out, status.into());
+        }
+        put(out, ",\"bytes_in\":");
+        number(out, self.bytes_in);
+        put(out, ",\"bytes_out\":");
+        number(out, self.bytes_out);
+        put(out, ",\"total_ms\":");
+        text::milliseconds(out, self.total);
+        if let Some(took) = self.token_wait {
+            put(out, ",\"token_wait_ms\":");
             text::milliseconds(out, took);
         }
-        out.push_str("}\n");
+        if let Some(took) = self.upstream_first_byte {
+            put(out, ",\"upstream_first_byte_ms\":");
+            text::milliseconds(out, took);
+        }
+        put(out, "}\n");
     }
 
-    fn human(&self, out: &mut String, style: Style) {
-        let paint = |out: &mut String, colour| out.push_str(style.paint(colour));
-        paint(out, "\x1b[2m");
-        text::time(out, self.ended.wall);
-        paint(out, "\x1b[0m");
-        out.push(' ');
-        paint(out, self.colour());
+    fn human(&self, out: &mut Vec<u8>, date: &mut Date, style: Style) {
+        put(out, style.paint("\x1b[2m"));
+        date.write(out, self.ended);
+        put(out, style.paint("\x1b[0m"));
+        put(out, " ");
+        put(out, style.paint(self.colour()));
         match self.status {
-            Some(status) => _ = write!(out, "{status}"),
-            None => out.push_str("---"),
+            Some(status) => number(out, status.into()),
+            None => put(out, "---"),
         }
-        paint(out, "\x1b[0m");
-        out.push(' ');
+        put(out, style.paint("\x1b[0m"));
+        put(out, " ");
         text::human(out, self.method);
-        out.push(' ');
+        put(out, " ");
         text::human(out, shown_host(self.host));
         text::human(out, shown_path(self.path));
-        out.push(' ');
+        put(out, " ");
         text::milliseconds(out, self.total);
-        out.push_str(" ms");
-        paint(out, "\x1b[2m");
-        for (name, value) in self.names() {
-            let _ = write!(out, " {name}=");
-            text::human_value(out, value);
+        put(out, " ms");
+        put(out, style.paint("\x1b[2m"));
+        for (name, value) in [
+            (" route=", self.route),
+            (" credential=", self.credential),
+            (" error=", self.error),
+        ] {
+            if let Some(value) = value {
+                put(out, name);
+                text::human_value(out, value);
+            }
         }
         if let Some(caller) = self.caller {
-            out.push_str(" caller=");
-            caller_text(caller, |part| text::human(out, part));
+            put(out, " caller=");
+            write_caller(out, caller, text::human);
         }
         if self.answered_by != AnsweredBy::Upstream {
-            let _ = write!(out, " answered_by={}", self.answered_by.as_str());
+            put(out, " answered_by=");
+            put(out, self.answered_by.as_str());
         }
         if self.replayed != Replayed::No {
-            let _ = write!(out, " replayed={}", self.replayed.as_str());
+            put(out, " replayed=");
+            put(out, self.replayed.as_str());
         }
-        // the status stands in front
-        for (name, value) in self.numbers().filter(|(name, _)| *name != "status") {
-            let _ = write!(out, " {name}={value}");
+        // our own status stands in front
+        for (name, value) in [
+            (" upstream_status=", self.upstream_status.map(u64::from)),
+            (" bytes_in=", Some(self.bytes_in)),
+            (" bytes_out=", Some(self.bytes_out)),
+        ] {
+            if let Some(value) = value {
+                put(out, name);
+                number(out, value);
+            }
         }
-        for (name, took) in self.durations().filter(|(name, _)| *name != "total") {
-            let _ = write!(out, " {name}=");
-            text::milliseconds(out, took);
-            out.push_str("ms");
+        for (name, took) in [
+            (" token_wait=", self.token_wait),
+            (" upstream_first_byte=", self.upstream_first_byte),
+        ] {
+            if let Some(took) = took {
+                put(out, name);
+                text::milliseconds(out, took);
+                put(out, "ms");
+            }
         }
-        out.push(' ');
-        text::human(out, self.protocol);
-        out.push_str(" id=");
-        text::human(out, self.id);
-        paint(out, "\x1b[0m");
-        out.push('\n');
-    }
-
-    fn names(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        [
-            ("route", self.route),
-            ("credential", self.credential),
-            ("error", self.error),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-    }
-
-    fn numbers(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        [
-            ("status", self.status.map(u64::from)),
-            ("upstream_status", self.upstream_status.map(u64::from)),
-            ("bytes_in", Some(self.bytes_in)),
-            ("bytes_out", Some(self.bytes_out)),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-    }
-
-    fn durations(&self) -> impl Iterator<Item = (&'static str, Duration)> {
-        [
-            ("total", Some(self.total)),
-            ("token_wait", self.token_wait),
-            ("upstream_first_byte", self.upstream_first_byte),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
+        put(out, " ");
+        put(out, self.protocol);
+        put(out, " id=");
+        out.extend_from_slice(&self.id.digits());
+        put(out, style.paint("\x1b[0m"));
+        put(out, "\n");
     }
 
     const fn colour(&self) -> &'static str {
@@ -228,16 +277,25 @@ impl RequestLine<'_> {
     }
 }
 
-/// Writes a caller piece by piece through `escape`: a certificate's subject is the caller's text.
-fn caller_text(caller: &Caller, escape: impl FnMut(&str)) {
-    struct Pieces<F>(F);
-    impl<F: FnMut(&str)> Write for Pieces<F> {
-        fn write_str(&mut self, piece: &str) -> std::fmt::Result {
-            (self.0)(piece);
-            Ok(())
+/// What `Display` says of a caller, without its price; a certificate's subject is the caller's text.
+fn write_caller(out: &mut Vec<u8>, caller: &Caller, escape: impl Fn(&mut Vec<u8>, &str)) {
+    match caller {
+        Caller::Local => put(out, "local"),
+        Caller::Key(name) => {
+            put(out, "key:");
+            escape(out, name);
         }
+        Caller::Certificate(name) => {
+            put(out, "cert:");
+            escape(out, name);
+        }
+        Caller::Uid(uid) => {
+            put(out, "uid:");
+            number(out, (*uid).into());
+        }
+        // digits, letters, points and colons: nothing to escape
+        Caller::Network(_) => _ = write!(out, "{caller}"),
     }
-    let _ = write!(Pieces(escape), "{caller}");
 }
 
 /// The host without what may stand before an `@`: a password, if anything.
@@ -261,12 +319,11 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::clock::Clock;
 
     pub(crate) fn line() -> RequestLine<'static> {
         RequestLine {
-            ended: Clock::for_tests(Duration::from_millis(1_700_000_000_123)).now(),
-            id: "7f3a",
+            ended: Duration::from_millis(1_700_000_000_123),
+            id: RequestId(0x7f3a, 0x01ff),
             method: "GET",
             host: "127.0.0.1:8080",
             path: "/imodels",
@@ -288,9 +345,9 @@ pub(super) mod tests {
     }
 
     fn written(line: &RequestLine<'_>, style: Style) -> String {
-        let mut out = String::new();
-        line.write(&mut out, style);
-        out
+        let mut out = Vec::new();
+        line.write(&mut out, &mut Date::default(), style);
+        String::from_utf8(out).unwrap()
     }
 
     const PLAIN: Style = Style::Human { colour: false };
@@ -300,11 +357,11 @@ pub(super) mod tests {
         let text = written(&line(), Style::Json);
         let mut value: Value = serde_json::from_str(&text).unwrap();
         let time = value.as_object_mut().unwrap().remove("time").unwrap();
-        assert!(time.as_str().unwrap().starts_with("2023-11-14T22:13:20."));
+        assert_eq!(time.as_str(), Some("2023-11-14T22:13:20.123Z"));
         assert_eq!(
             value,
             json!({
-                "level": "info", "kind": "request", "id": "7f3a", "method": "GET",
+                "level": "info", "kind": "request", "id": "0000000000007f3a00000000000001ff", "method": "GET",
                 "host": "127.0.0.1:8080", "path": "/imodels", "protocol": "HTTP/1.1",
                 "route": "imodels", "credential": "agent", "answered_by": "upstream",
                 "caller": "local", "status": 200, "upstream_status": 200,
@@ -321,7 +378,7 @@ pub(super) mod tests {
             text.split_once(' ').unwrap().1,
             "200 GET 127.0.0.1:8080/imodels 45.123 ms route=imodels credential=agent caller=local \
              upstream_status=200 bytes_in=0 bytes_out=5120 upstream_first_byte=41.000ms HTTP/1.1 \
-             id=7f3a\n"
+             id=0000000000007f3a00000000000001ff\n"
         );
         let refused = RequestLine {
             status: Some(503),
@@ -341,6 +398,27 @@ pub(super) mod tests {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+    }
+
+    #[test]
+    fn every_kind_of_caller_is_written_as_it_is_shown_elsewhere() {
+        for caller in [
+            Caller::Local,
+            Caller::Network("2001:db8::1".parse().unwrap()),
+            Caller::Key("ci".into()),
+            Caller::Certificate("CN=agent".into()),
+            Caller::Uid(1000),
+        ] {
+            let line = RequestLine {
+                caller: Some(&caller),
+                ..line()
+            };
+            let value: Value = serde_json::from_str(&written(&line, Style::Json)).unwrap();
+            assert_eq!(value["caller"].as_str(), Some(&*caller.to_string()));
+            assert!(written(&line, PLAIN).contains(&format!(" caller={caller} ")));
+        }
+        let id = line().id;
+        assert_eq!(id.digits(), id.to_string().as_bytes());
     }
 
     #[test]

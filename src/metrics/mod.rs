@@ -2,26 +2,26 @@
 //!
 //! Names follow the Prometheus conventions (base units, `_total`). Labels come from the
 //! configuration or from a fixed list, so the number of series is bounded by what an operator
-//! wrote. What the hot path counts is looked up once, when the plan is built, and kept in
-//! [`RouteMetrics`].
+//! wrote. What the hot path counts, every thread counts apart ([`RouteMetrics`], [`Level`]); it is
+//! added up when somebody looks.
 
-use std::{collections::HashMap, sync::Arc, sync::atomic::AtomicU64, time::Duration};
+mod count;
+mod route;
+
+use std::{collections::HashMap, fmt, sync::Arc, sync::atomic::AtomicU64};
 
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{
-        EncodeLabelSet,
+        EncodeLabelSet, EncodeMetric, MetricEncoder,
         text::{encode_eof, encode_registry},
     },
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-        info::Info,
-    },
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::Registry,
 };
+
+pub use self::{count::Level, route::RouteMetrics};
+use self::{count::Shards, route::Routes};
 
 use crate::clock::{Deadline, Moment};
 
@@ -68,19 +68,10 @@ pub struct RouteLabels {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    pub requests: Family<RequestLabels, Counter>,
-    pub upstream_answers: Family<RequestLabels, Counter>,
+    routes: Routes,
     pub failures: Family<FailureLabels, Counter>,
-    pub request_duration: Family<RouteLabels, Histogram>,
-    /// Until the header of the upstream's answer.
-    pub upstream_duration: Family<RouteLabels, Histogram>,
-    /// Body bytes from callers.
-    pub received_bytes: Family<RouteLabels, Counter>,
-    /// Body bytes to callers.
-    pub sent_bytes: Family<RouteLabels, Counter>,
-    /// 401 answers to a token of ours that led to one more try.
-    pub replays: Family<RouteLabels, Counter>,
-    pub requests_in_flight: Gauge,
+    requests_in_flight: InFlight,
+    /// Shared: a connection is opened more seldom than a request is made, and may be handed on.
     pub connections: Gauge,
     pub panics: Counter,
     pub log_lines_dropped: Counter,
@@ -100,19 +91,11 @@ impl Metrics {
     /// All at zero.
     #[must_use]
     pub fn new() -> Self {
-        // a millisecond, what a loopback upstream takes, to about a minute
-        let durations = || Histogram::new(exponential_buckets(0.001, 2.5, 13));
         let mut metrics = Self {
             registry: Registry::with_prefix(PREFIX),
-            requests: Family::default(),
-            upstream_answers: Family::default(),
+            routes: Routes::default(),
             failures: Family::default(),
-            request_duration: Family::new_with_constructor(durations),
-            upstream_duration: Family::new_with_constructor(durations),
-            received_bytes: Family::default(),
-            sent_bytes: Family::default(),
-            replays: Family::default(),
-            requests_in_flight: Gauge::default(),
+            requests_in_flight: InFlight::default(),
             connections: Gauge::default(),
             panics: Counter::default(),
             log_lines_dropped: Counter::default(),
@@ -128,45 +111,16 @@ impl Metrics {
 
     fn register_requests(&mut self) {
         let r = &mut self.registry;
-        r.register(
-            "requests",
-            "Requests finished, by the status the caller saw",
-            self.requests.clone(),
-        );
-        r.register(
-            "upstream_answers",
-            "Answers of upstreams, by status",
-            self.upstream_answers.clone(),
-        );
+        r.register_collector(Box::new(self.routes.clone()));
         r.register(
             "failures",
             "Answers that the proxy made itself, by code",
             self.failures.clone(),
         );
         r.register(
-            "request_duration_seconds",
-            "From the header of the request to the end of the answer",
-            self.request_duration.clone(),
-        );
-        r.register(
-            "upstream_duration_seconds",
-            "From sending the request to the header of the upstream's answer",
-            self.upstream_duration.clone(),
-        );
-        r.register(
-            "received_bytes",
-            "Body bytes from callers",
-            self.received_bytes.clone(),
-        );
-        r.register(
-            "sent_bytes",
-            "Body bytes to callers",
-            self.sent_bytes.clone(),
-        );
-        r.register(
-            "replays",
-            "Requests sent again with a new token after a 401",
-            self.replays.clone(),
+            "requests_in_flight",
+            "Requests under way",
+            self.requests_in_flight.clone(),
         );
     }
 
@@ -176,11 +130,6 @@ impl Metrics {
             "build",
             "What is running",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
-        r.register(
-            "requests_in_flight",
-            "Requests under way",
-            self.requests_in_flight.clone(),
         );
         r.register(
             "connections",
@@ -213,23 +162,17 @@ impl Metrics {
         );
     }
 
-    /// What requests on a route count, looked up once; `none` is for those that match no route.
+    /// What requests on a route count, for one thread: each thread asks once, before its first
+    /// request. `none` is for requests that match no route.
     #[must_use]
     pub fn route(&self, route: &str) -> RouteMetrics {
-        let labels = RouteLabels {
-            route: route.to_owned(),
-        };
-        RouteMetrics {
-            requests: ByStatus::of(&self.requests, route),
-            upstream_answers: ByStatus::of(&self.upstream_answers, route),
-            request_duration: self.request_duration.get_or_create_owned(&labels),
-            upstream_duration: self.upstream_duration.get_or_create_owned(&labels),
-            received_bytes: self.received_bytes.get_or_create_owned(&labels),
-            sent_bytes: self.sent_bytes.get_or_create_owned(&labels),
-            replays: self.replays.get_or_create_owned(&labels),
-            failures: self.failures.clone(),
-            route: labels.route,
-        }
+        self.routes.route(route, &self.failures)
+    }
+
+    /// The requests that one thread has under way.
+    #[must_use]
+    pub fn requests_in_flight(&self) -> Arc<Level> {
+        self.requests_in_flight.0.take()
     }
 
     /// All of them, and those of `more`, as OpenMetrics 1.0 text.
@@ -247,70 +190,18 @@ impl Metrics {
 
 const PREFIX: &str = "itwin_auth_proxy";
 
-/// What requests on one route count. Every method touches counters that were looked up before,
-/// but for [`RouteMetrics::failed`], which is not on the hot path.
-#[derive(Debug, Clone)]
-pub struct RouteMetrics {
-    route: String,
-    requests: ByStatus,
-    upstream_answers: ByStatus,
-    request_duration: Histogram,
-    upstream_duration: Histogram,
-    received_bytes: Counter,
-    sent_bytes: Counter,
-    replays: Counter,
-    failures: Family<FailureLabels, Counter>,
-}
+/// Requests under way on all threads. Clones share.
+#[derive(Debug, Clone, Default)]
+struct InFlight(Arc<Shards<Level>>);
 
-impl RouteMetrics {
-    /// A request has ended; `status` is what the caller saw, `None` if no answer had begun.
-    pub fn finished(&self, status: Option<u16>, took: Duration) {
-        self.requests.inc(status);
-        self.request_duration.observe(took.as_secs_f64());
+impl EncodeMetric for InFlight {
+    fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
+        let sum = self.0.fold(0, |sum, level| sum + level.get());
+        encoder.encode_gauge(&sum)
     }
 
-    /// The header of an upstream's answer has come.
-    pub fn upstream_answered(&self, status: u16, took: Duration) {
-        self.upstream_answers.inc(Some(status));
-        self.upstream_duration.observe(took.as_secs_f64());
-    }
-
-    /// Body bytes that have passed in both directions.
-    pub fn passed(&self, received: u64, sent: u64) {
-        self.received_bytes.inc_by(received);
-        self.sent_bytes.inc_by(sent);
-    }
-
-    /// A request was sent again with a new token.
-    pub fn replayed(&self) {
-        self.replays.inc();
-    }
-
-    /// The proxy answered itself, with this code.
-    pub fn failed(&self, code: &'static str) {
-        let route = self.route.clone();
-        self.failures
-            .get_or_create(&FailureLabels { route, code })
-            .inc();
-    }
-}
-
-/// A counter for each class of status.
-#[derive(Debug, Clone)]
-struct ByStatus([Counter; 6]);
-
-impl ByStatus {
-    fn of(family: &Family<RequestLabels, Counter>, route: &str) -> Self {
-        Self(["none", "1xx", "2xx", "3xx", "4xx", "5xx"].map(|status| {
-            let route = route.to_owned();
-            family.get_or_create_owned(&RequestLabels { route, status })
-        }))
-    }
-
-    fn inc(&self, status: Option<u16>) {
-        let class = status.map_or(0, |status| usize::from(status / 100));
-        // HTTP ends at 599; what an upstream invents beyond it is an error (RFC 9110 section 15)
-        self.0[class.min(5)].inc();
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
     }
 }
 
@@ -356,6 +247,8 @@ impl TokenExpiries {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::clock::Clock;
 
@@ -384,6 +277,39 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn what_threads_count_apart_is_one_number_in_a_scrape() {
+        let metrics = Metrics::new();
+        let (one, other) = (metrics.route("imodels"), metrics.route("imodels"));
+        one.finished(Some(200), Duration::from_micros(80));
+        other.finished(Some(200), Duration::from_millis(2));
+        drop(other);
+        let (here, there) = (metrics.requests_in_flight(), metrics.requests_in_flight());
+        here.up();
+        there.up();
+        let text =
+            metrics.open_metrics(Clock::for_tests(Duration::ZERO).now(), &Registry::default());
+        for line in [
+            "itwin_auth_proxy_requests_total{route=\"imodels\",status=\"2xx\"} 2",
+            "itwin_auth_proxy_request_duration_seconds_sum{route=\"imodels\"} 0.00208",
+            "itwin_auth_proxy_request_duration_seconds_bucket{le=\"0.0001\",route=\"imodels\"} 1",
+            "itwin_auth_proxy_request_duration_seconds_bucket{le=\"0.0025\",route=\"imodels\"} 2",
+            "itwin_auth_proxy_request_duration_seconds_bucket{le=\"+Inf\",route=\"imodels\"} 2",
+            "itwin_auth_proxy_requests_in_flight 2",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+        let types: Vec<_> = text.lines().filter(|l| l.starts_with("# TYPE")).collect();
+        let mut distinct = types.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(
+            distinct.len(),
+            types.len(),
+            "a family is described once: {types:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -432,7 +358,7 @@ mod tests {
         let expires = now.plus(Duration::ZERO);
         metrics.token_expiries.set(labels, expires);
         let text = metrics.open_metrics(now, &Registry::default());
-        let page = include_str!("../docs/metrics.md");
+        let page = include_str!("../../docs/metrics.md");
         let mut count = 0;
         for line in text.lines() {
             let Some(metric) = line.strip_prefix("# TYPE itwin_auth_proxy_") else {
