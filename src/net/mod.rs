@@ -3,6 +3,7 @@
 pub mod bind;
 pub mod dial;
 pub mod names;
+pub mod tunnel;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -56,7 +56,7 @@ use self::{
 use crate::{
     config::{Config, Limits, Origin},
     http::serve::Activity,
-    net::{Conn, Place},
+    net::{Conn, Place, tunnel::Spares},
     shutdown::Shutdown,
     telemetry::RequestId,
 };
@@ -70,6 +70,7 @@ pub struct Proxy {
     plan: Arc<Plan>,
     observer: Arc<Observer>,
     pools: Vec<Arc<Pool>>,
+    spares: Arc<Spares>,
     /// Random, one a thread; with `next` it names a request.
     seed: u64,
     next: AtomicU64,
@@ -85,6 +86,7 @@ impl Proxy {
             .map(|target| Arc::new(Pool::new(Arc::clone(target))));
         Self {
             pools: pools.collect(),
+            spares: Arc::default(),
             plan,
             observer,
             seed,
@@ -217,7 +219,8 @@ impl Proxy {
             };
             let upstream = hyper::upgrade::on(&mut exchanged.response);
             let held = (self.connection(), Arc::clone(place));
-            upgrade::join(caller, upstream, held, self.stop.clone());
+            let spares = Arc::clone(&self.spares);
+            upgrade::join(caller, upstream, held, spares, self.stop.clone());
             record.passes(status.as_u16());
             return Ok(exchanged.response.map(|_| Answer::own(bytes::Bytes::new())));
         }

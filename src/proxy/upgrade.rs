@@ -3,17 +3,32 @@
 //! The upstream must have answered 101 to a request that asked for it (RFC 9110 section 7.8);
 //! bytes are passed only after both sides have switched.
 
-use hyper::upgrade::OnUpgrade;
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
 
-use super::Open;
-use crate::net::Place;
-use crate::shutdown::{Shutdown, Stage, spawn_on_worker};
+use super::{Open, upstream};
+use crate::{
+    http::serve::Watched,
+    net::{
+        Place,
+        tunnel::{self, End, Spares},
+    },
+    shutdown::{Shutdown, Stage, spawn_on_worker},
+};
 
-/// Passes bytes between the two once both have switched, until one side ends or the stop is hard: a
-/// tunnel has no message whose end a soft stop could wait for. It counts as a connection.
-pub(super) fn join(caller: OnUpgrade, upstream: OnUpgrade, held: (Open, Place), stop: Shutdown) {
+/// Passes bytes between the two once both have switched, until both ways have ended or the stop is
+/// hard: a tunnel has no message whose end a soft stop could wait for. It counts as a connection.
+pub(super) fn join(
+    caller: OnUpgrade,
+    upstream: OnUpgrade,
+    held: (Open, Place),
+    spares: Arc<Spares>,
+    stop: Shutdown,
+) {
     spawn_on_worker(async move {
         let _held = held;
         let (caller, upstream) = match tokio::try_join!(caller, upstream) {
@@ -23,10 +38,44 @@ pub(super) fn join(caller: OnUpgrade, upstream: OnUpgrade, held: (Open, Place), 
                 return;
             }
         };
-        let (mut caller, mut upstream) = (TokioIo::new(caller), TokioIo::new(upstream));
         tokio::select! {
-            _ = copy_bidirectional(&mut caller, &mut upstream) => {}
+            ended = tunnel(caller, upstream, &spares) => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a tunnel broke");
+                }
+            }
             () = stop.reached(Stage::Hard) => {}
         }
     });
+}
+
+/// As directly as both ends allow: only between two plain sockets the bytes can stay in the kernel.
+async fn tunnel(caller: Upgraded, upstream: Upgraded, spares: &Spares) -> io::Result<()> {
+    match (callers_tcp(caller), upstream::into_tcp(upstream)) {
+        (Ok(caller), Ok(upstream)) => tunnel::tcp(caller, upstream, spares).await,
+        (Ok(caller), Err(upstream)) => tunnel::copied(caller, whole(upstream), spares).await,
+        (Err(caller), Ok(upstream)) => tunnel::copied(whole(caller), upstream, spares).await,
+        (Err(caller), Err(upstream)) => {
+            tunnel::copied(whole(caller), whole(upstream), spares).await
+        }
+    }
+}
+
+/// The socket of a caller's plain connection; anything else comes back.
+fn callers_tcp(upgraded: Upgraded) -> Result<End<TcpStream>, Upgraded> {
+    let parts = upgraded.downcast::<TokioIo<Watched<TcpStream>>>()?;
+    let (io, unread) = parts.io.into_inner().into_inner();
+    let early = [&parts.read_buf[..], &unread].concat();
+    Ok(End {
+        io,
+        early: early.into(),
+    })
+}
+
+/// What was already read comes from it first.
+fn whole(upgraded: Upgraded) -> End<TokioIo<Upgraded>> {
+    End {
+        io: TokioIo::new(upgraded),
+        early: Bytes::new(),
+    }
 }

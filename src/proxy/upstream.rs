@@ -13,19 +13,25 @@ use std::{
     time::Duration,
 };
 
-use hyper::client::conn::{http1, http2};
+use hyper::{
+    client::conn::{http1, http2},
+    upgrade::Upgraded,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls_pki_types::{InvalidDnsNameError, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 
 use super::failure::ConnectError;
 use crate::{
     config::{Upstream, UpstreamProtocol},
     http::body::OutgoingBody,
-    net::{dial, names::Names},
+    net::{dial, names::Names, tunnel::End},
     shutdown::spawn_on_worker,
     tls::{TlsError, client::client_config},
 };
@@ -301,6 +307,15 @@ impl Pool {
         *self.http2.lock() = Some(sender.clone());
         Ok(Connection::Http2(sender))
     }
+}
+
+/// The socket of a plain connection that has switched protocols; anything else comes back.
+pub(super) fn into_tcp(upgraded: Upgraded) -> Result<End<TcpStream>, Upgraded> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
+    Ok(End {
+        io: parts.io.into_inner(),
+        early: parts.read_buf,
+    })
 }
 
 async fn http1<I>(io: I) -> Result<Connection, ConnectError>

@@ -1,6 +1,17 @@
 //! `Upgrade`: websocket, and only that.
 
-use crate::support::{idp, origin, proxy, proxy::with_fields};
+use serde_json::json;
+
+use crate::support::{
+    certificates::Authority,
+    client::Client,
+    idp, origin,
+    origin::Connection,
+    proxy,
+    proxy::with_fields,
+    wait::{self, Gate},
+    wire,
+};
 
 const HANDSHAKE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -63,6 +74,105 @@ fn a_caller_that_ends_its_web_socket_ends_the_upstreams() {
     assert_eq!(client.head().status(), 101);
     client.send("bye").finish();
     assert_eq!(client.until_closed(), b"late");
+}
+
+/// Many times what a buffer or a pipe of ours holds.
+const MUCH: usize = 4_000_001;
+
+fn much() -> Vec<u8> {
+    (0..=250).cycle().take(MUCH).collect()
+}
+
+/// Switches, greets in the same breath, and sends back what comes.
+fn mirror(mut connection: Connection) {
+    connection.request();
+    connection.send(SWITCHED.to_owned() + "greeting");
+    let all = connection.exactly(MUCH);
+    connection.send(&all);
+    assert!(connection.until_closed().is_empty());
+}
+
+#[test]
+fn much_passes_unchanged_whatever_the_two_connections_are() {
+    let (plain, authority) = (origin::serving(mirror), Authority::new());
+    let server = authority.issue("localhost");
+    let encrypted = origin::serving_tls(server.server(&["http/1.1"]), mirror);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.sock");
+    let listeners = json!([
+        {"bind": "127.0.0.1:0"},
+        {"bind": "127.0.0.1:0", "tls": {"certificate": server.certificate, "key": server.key}},
+        {"bind": format!("unix:{}", path.display())},
+    ]);
+    let port = encrypted.address.port();
+    let to_tls = proxy::to_url(&format!("https://localhost:{port}")).route(
+        "upstream.tls",
+        json!({"extra_ca": authority.file(), "addresses": [encrypted.address.to_string()]}),
+    );
+    for builder in [proxy::to(&plain), to_tls] {
+        let proxy = builder.with("listeners", listeners.clone()).start();
+        let by_tls = proxy.listener(1).parse().unwrap();
+        let client = authority.client(None, &["http/1.1"]);
+        for mut client in [
+            proxy.connect(),
+            Client::over(wire::tls(by_tls, client).unwrap()),
+            Client::over(wire::unix(&path)),
+        ] {
+            let much = much();
+            let (early, late) = much.split_at(5);
+            // a caller may not wait for the 101
+            client.send([with_fields("GET", "/", HANDSHAKE).as_bytes(), early].concat());
+            assert_eq!(client.head().status(), 101);
+            assert_eq!(client.exactly(8), b"greeting");
+            client.send(late);
+            assert!(client.exactly(MUCH) == much);
+        }
+    }
+}
+
+#[test]
+fn a_web_socket_counts_as_a_connection_until_it_ends() {
+    let origin = origin::serving(|mut connection| {
+        while let Some(request) = connection.request() {
+            if request.request() == "GET /socket" {
+                connection.send(SWITCHED);
+                connection.until_closed();
+                return;
+            }
+            connection.send(origin::ok("hello"));
+        }
+    });
+    let proxy = proxy::to(&origin).with("limits.connections", 1).start();
+    let mut client = proxy.connect();
+    client.send(with_fields("GET", "/socket", HANDSHAKE));
+    assert_eq!(client.head().status(), 101);
+    let mut second = proxy.connect();
+    second.send(proxy::get("/"));
+    wait::until("one connection is counted", || proxy.open() == 1);
+    assert_eq!(origin.requests().len(), 1);
+    drop(client);
+    second.answer().is_the_upstreams(200);
+    drop(second);
+    wait::until("none is counted", || proxy.open() == 0);
+}
+
+#[test]
+fn the_end_of_the_proxy_cuts_web_sockets_on_both_sides() {
+    let cut = Gate::default();
+    let seen = cut.clone();
+    let origin = origin::serving(move |mut connection| {
+        connection.request();
+        connection.send(SWITCHED);
+        connection.until_closed();
+        seen.open();
+    });
+    let proxy = proxy::to(&origin).start();
+    let mut client = proxy.connect();
+    client.send(with_fields("GET", "/socket", HANDSHAKE));
+    assert_eq!(client.head().status(), 101);
+    drop(proxy);
+    assert!(client.until_closed().is_empty());
+    cut.pass();
 }
 
 #[test]

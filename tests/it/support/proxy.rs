@@ -114,6 +114,20 @@ impl Proxy {
         Client::connect(self.address)
     }
 
+    /// Where the listener with this number accepts.
+    pub(crate) fn listener(&self, number: usize) -> &str {
+        &self.running().listeners()[number]
+    }
+
+    /// How many connections the metric counts now.
+    pub(crate) fn open(&self) -> i64 {
+        self.running().metrics().connections.get()
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
     pub(crate) fn connect_http2(&self) -> http2::Client {
         http2::Client::connect(self.address)
     }

@@ -1,6 +1,10 @@
 //! Waiting for what another thread does, with a deadline.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::Instant,
+};
 
 use super::DEADLINE;
 
@@ -30,6 +34,16 @@ impl<T> Watched<T> {
             .wait_timeout_while(value, DEADLINE, |value| found(value).is_none())
             .unwrap();
         found(&value).unwrap_or_else(|| panic!("waited in vain for {what}"))
+    }
+}
+
+/// Waits for what cannot be waited for but by looking again and again.
+#[expect(clippy::disallowed_methods, reason = "a deadline of a test")]
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < DEADLINE, "waited in vain: {what}");
+        thread::yield_now();
     }
 }
 

@@ -1,0 +1,342 @@
+//! Passing bytes between two connections, both ways, until both ways have ended.
+//!
+//! The end of one way is passed on and leaves the other way open; a receiver that is slow slows the
+//! sender. Between two TCP sockets bytes that come in bulk do not enter this process
+//! (`splice`); small ones are copied, which takes fewer system calls. Pipes and buffers are
+//! [`Spares`]: a tunnel has them only while it has bytes to pass on.
+
+mod spares;
+#[cfg(target_os = "linux")]
+mod splice;
+
+use std::{future::poll_fn, io, pin::Pin, task::ready};
+
+use hyper::body::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+};
+
+use self::spares::Buffer;
+pub use self::spares::Spares;
+
+/// One end of a tunnel, and the bytes that were already read from it: they are passed on first.
+#[derive(Debug)]
+pub struct End<I> {
+    pub io: I,
+    pub early: Bytes,
+}
+
+/// Joins two connections of any kind, by copying.
+///
+/// # Errors
+/// When either connection fails; both ways end then.
+pub async fn copied<A, B>(a: End<A>, b: End<B>, spares: &Spares) -> io::Result<()>
+where
+    A: AsyncRead + AsyncWrite,
+    B: AsyncRead + AsyncWrite,
+{
+    let (from_a, to_a) = tokio::io::split(a.io);
+    let (from_b, to_b) = tokio::io::split(b.io);
+    let there = copy(from_a, to_b, a.early, spares);
+    let back = copy(from_b, to_a, b.early, spares);
+    tokio::try_join!(there, back).map(|_| ())
+}
+
+/// Joins two TCP connections; bytes in bulk are moved by the kernel.
+///
+/// # Errors
+/// When either connection fails; both ways end then.
+pub async fn tcp(mut a: End<TcpStream>, mut b: End<TcpStream>, spares: &Spares) -> io::Result<()> {
+    let (from_a, to_a) = a.io.split();
+    let (from_b, to_b) = b.io.split();
+    let there = pass(from_a, to_b, a.early, spares);
+    let back = pass(from_b, to_a, b.early, spares);
+    tokio::try_join!(there, back).map(|_| ())
+}
+
+async fn copy<R, W>(mut from: R, mut to: W, early: Bytes, spares: &Spares) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    first(&mut to, early).await?;
+    while chunk(&mut from, &mut to, spares).await? > 0 {}
+    to.shutdown().await
+}
+
+async fn first<W: AsyncWrite + Unpin>(to: &mut W, early: Bytes) -> io::Result<()> {
+    if early.is_empty() {
+        return Ok(());
+    }
+    to.write_all(&early).await?;
+    to.flush().await
+}
+
+/// Waits for bytes and passes them on; how many, 0 at the end.
+async fn chunk<R, W>(from: &mut R, to: &mut W, spares: &Spares) -> io::Result<usize>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    // a buffer is held from the moment that there are bytes in it
+    let (buffer, length) = poll_fn(|cx| {
+        let mut buffer = spares.buffer();
+        let mut into = ReadBuf::new(buffer.as_mut());
+        ready!(Pin::new(&mut *from).poll_read(cx, &mut into))?;
+        let length = into.filled().len();
+        std::task::Poll::Ready(Ok::<(Buffer<'_>, usize), io::Error>((buffer, length)))
+    })
+    .await?;
+    to.write_all(&buffer.as_ref()[..length]).await?;
+    to.flush().await?;
+    Ok(length)
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn pass(
+    from: ReadHalf<'_>,
+    to: WriteHalf<'_>,
+    early: Bytes,
+    spares: &Spares,
+) -> io::Result<()> {
+    copy(from, to, early, spares).await
+}
+
+/// How the bytes go.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Copied,
+    Spliced,
+    /// Copied for good: the kernel does not splice these sockets.
+    Refused,
+}
+
+/// So many bytes at once are a flow rather than messages.
+#[cfg(target_os = "linux")]
+const BULK: usize = 16 * 1024;
+
+#[cfg(target_os = "linux")]
+async fn pass(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    early: Bytes,
+    spares: &Spares,
+) -> io::Result<()> {
+    first(&mut to, early).await?;
+    let mut way = Way::Copied;
+    loop {
+        if way == Way::Spliced {
+            way = match splice::burst(from.as_ref(), to.as_ref(), spares).await? {
+                splice::Burst::Ended => break,
+                splice::Burst::Paused(bytes) if bytes < BULK => Way::Copied,
+                splice::Burst::Paused(_) => Way::Spliced,
+                splice::Burst::Refused => Way::Refused,
+            };
+            continue;
+        }
+        let bytes = chunk(&mut from, &mut to, spares).await?;
+        if bytes == 0 {
+            break;
+        }
+        if bytes >= BULK && way == Way::Copied {
+            way = Way::Spliced;
+        }
+    }
+    to.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+    use tokio::{
+        io::AsyncReadExt,
+        net::TcpListener,
+        task::{JoinHandle, JoinSet},
+        time::timeout,
+    };
+
+    use super::*;
+
+    /// Both ends of a connection.
+    pub(super) async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connected, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (connected.unwrap(), accepted.unwrap().0)
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Kind {
+        Tcp,
+        Copied,
+    }
+
+    /// A tunnel, and what its two users hold.
+    struct Tunnel {
+        a: TcpStream,
+        b: TcpStream,
+        spares: std::sync::Arc<Spares>,
+        ended: JoinHandle<io::Result<()>>,
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+    async fn tunnel(kind: Kind, early: [&'static [u8]; 2]) -> Tunnel {
+        let ((a, near), (b, far)) = (pair().await, pair().await);
+        let [near, far] = [(near, early[0]), (far, early[1])].map(|(io, early)| End {
+            io,
+            early: Bytes::from_static(early),
+        });
+        let spares = std::sync::Arc::<Spares>::default();
+        let lent = spares.clone();
+        let ended = tokio::spawn(async move {
+            match kind {
+                Kind::Tcp => tcp(near, far, &lent).await,
+                Kind::Copied => copied(near, far, &lent).await,
+            }
+        });
+        Tunnel {
+            a,
+            b,
+            spares,
+            ended,
+        }
+    }
+
+    const BOTH: [Kind; 2] = [Kind::Tcp, Kind::Copied];
+
+    #[tokio::test]
+    async fn bytes_arrive_as_they_were_sent_whatever_their_sizes() {
+        let mut rng = StdRng::seed_from_u64(7);
+        for kind in BOTH {
+            let mut tunnel = tunnel(kind, [b"read with the request", b"read with the 101"]).await;
+            let mut sent: [Vec<u8>; 2] = std::array::from_fn(|_| Vec::new());
+            let mut writing = JoinSet::new();
+            let mut reading = Vec::new();
+            let users = [tunnel.a, tunnel.b].into_iter().zip(&mut sent);
+            for (user, sent) in users {
+                let (mut read, mut write) = user.into_split();
+                let sizes = [
+                    1, 2, 100, 16_383, 16_384, 16_385, 300_001, 3, 2_000_003, 1, 65_537,
+                ];
+                let pieces = sizes.map(|size| {
+                    let mut piece = vec![0; size];
+                    rng.fill(&mut piece[..]);
+                    piece
+                });
+                *sent = pieces.concat();
+                writing.spawn(async move {
+                    for piece in pieces {
+                        write.write_all(&piece).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                    write.shutdown().await.unwrap();
+                });
+                reading.push(async move {
+                    let mut all = Vec::new();
+                    read.read_to_end(&mut all).await.unwrap();
+                    all
+                });
+            }
+            let all = futures_util::future::join_all(reading).await;
+            let [by_a, by_b] = sent;
+            assert!(
+                all[1] == [&b"read with the request"[..], &by_a].concat(),
+                "{kind:?}"
+            );
+            assert!(
+                all[0] == [&b"read with the 101"[..], &by_b].concat(),
+                "{kind:?}"
+            );
+            (&mut tunnel.ended).await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn one_way_may_end_long_before_the_other() {
+        for kind in BOTH {
+            let mut tunnel = tunnel(kind, [b"", b""]).await;
+            tunnel.a.write_all(b"the question").await.unwrap();
+            tunnel.a.shutdown().await.unwrap();
+            let mut question = String::new();
+            tunnel.b.read_to_string(&mut question).await.unwrap();
+            assert_eq!(question, "the question");
+            tunnel.b.write_all(b"the answer").await.unwrap();
+            let mut answer = [0; 10];
+            tunnel.a.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"the answer");
+            assert!(!tunnel.ended.is_finished());
+            tunnel.b.shutdown().await.unwrap();
+            assert_eq!(tunnel.a.read(&mut answer).await.unwrap(), 0);
+            tunnel.ended.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_stalls_stalls_the_sender_and_loses_nothing() {
+        const ALL: usize = 64 * 1024 * 1024;
+        for kind in BOTH {
+            let Tunnel {
+                a, mut b, ended, ..
+            } = tunnel(kind, [b"", b""]).await;
+            let (read, mut write) = a.into_split();
+            let (piece, mut sent) = (vec![7; 65_536], 0);
+            let flood = async {
+                while sent < ALL {
+                    sent += write.write(&piece).await.unwrap();
+                }
+            };
+            // the clock moves when nothing else does
+            timeout(Duration::from_secs(60), flood).await.unwrap_err();
+            assert!(sent < ALL / 2, "{kind:?}: {sent} bytes are somewhere");
+            drop(write);
+            let mut arrived = Vec::new();
+            b.read_to_end(&mut arrived).await.unwrap();
+            assert_eq!(arrived.len(), sent);
+            assert!(arrived.iter().all(|byte| *byte == 7));
+            drop((read, b));
+            ended.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_ends_both_ways() {
+        for kind in BOTH {
+            let mut tunnel = tunnel(kind, [b"", b""]).await;
+            tunnel.a.set_zero_linger().unwrap();
+            drop(tunnel.a);
+            tunnel.ended.await.unwrap().unwrap_err();
+            assert_eq!(tunnel.b.read(&mut [0]).await.unwrap(), 0);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_flow_is_spliced_messages_are_not_and_afterwards_the_pipe_is_spare() {
+        let mut tunnel = tunnel(Kind::Tcp, [b"", b""]).await;
+        let mut message = [0; 1000];
+        for _ in 0..10 {
+            tunnel.a.write_all(&message).await.unwrap();
+            tunnel.b.read_exact(&mut message).await.unwrap();
+        }
+        assert_eq!(tunnel.spares.pipes(), (0, 0));
+        for _ in 0..10 {
+            let (flow, mut arrived) = (vec![1; 3_000_000], vec![0; 3_000_000]);
+            let (sent, read) =
+                tokio::join!(tunnel.a.write_all(&flow), tunnel.b.read_exact(&mut arrived));
+            sent.and(read).unwrap();
+            while tunnel.spares.pipes().1 > 0 {
+                // it has its turn before it sees that no more comes
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(!tunnel.ended.is_finished());
+        assert_eq!(tunnel.spares.pipes(), (1, 0));
+    }
+}
