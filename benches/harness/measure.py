@@ -55,7 +55,7 @@ def machine_seconds():
     return (user + nice + system + irq + softirq) / TICKS, steal / TICKS
 
 
-def wait_until_quiet(limit=0.15, patience=20.0):
+def wait_until_quiet(patience, limit=0.15):
     """Waits until others use little CPU; gives up after `patience` seconds, the round says so."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
