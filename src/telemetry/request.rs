@@ -300,13 +300,13 @@ fn write_caller(out: &mut Vec<u8>, caller: &Caller, escape: impl Fn(&mut Vec<u8>
 
 /// The host without what may stand before an `@`: a password, if anything.
 fn shown_host(host: &str) -> &str {
-    host.rsplit_once('@').map_or(host, |(_, host)| host)
+    memchr::memrchr(b'@', host.as_bytes()).map_or(host, |at| &host[at + 1..])
 }
 
 /// The path without query and fragment, cut where it is too long.
 fn shown_path(path: &str) -> &str {
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let mut end = path.len().min(PATH_BYTES);
+    let end = memchr::memchr2(b'?', b'#', path.as_bytes());
+    let mut end = end.unwrap_or(path.len()).min(PATH_BYTES);
     while !path.is_char_boundary(end) {
         end -= 1;
     }

@@ -76,9 +76,10 @@ pub(super) fn number(out: &mut Vec<u8>, number: u64) {
 /// Appends `took` in milliseconds with three decimals: made from a whole number of microseconds, so
 /// that it is always the same text for the same time.
 pub(super) fn milliseconds(out: &mut Vec<u8>, took: Duration) {
-    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    number(out, micros / 1000);
-    out.extend_from_slice(&thousandths(micros % 1000));
+    let millis = took.as_secs().saturating_mul(1000);
+    let millis = millis.saturating_add(took.subsec_millis().into());
+    number(out, millis);
+    out.extend_from_slice(&thousandths(took.subsec_micros() % 1000));
 }
 
 /// The wall clock's time as RFC 3339 in UTC, with milliseconds. Calculating a date costs as much as
@@ -104,35 +105,46 @@ impl Date {
             self.text.pop();
         }
         put(out, &self.text);
-        out.extend_from_slice(&thousandths(u64::from(wall.subsec_millis())));
+        out.extend_from_slice(&thousandths(wall.subsec_millis()));
         out.push(b'Z');
     }
 }
 
 /// A point and the three digits of a number below 1000.
-fn thousandths(number: u64) -> [u8; 4] {
-    let digit = |number: u64| b"0123456789"[(number % 10) as usize];
+fn thousandths(number: u32) -> [u8; 4] {
+    let digit = |number: u32| b"0123456789"[(number % 10) as usize];
     [b'.', digit(number / 100), digit(number / 10), digit(number)]
 }
 
 /// Whether nothing in it may need an escape, in JSON or for a person: printable ASCII without quote
-/// and backslash.
+/// and backslash. Eight bytes at a time; the last word overlaps the one before it, which is cheaper
+/// than to go on byte by byte.
 fn is_plain(bytes: &[u8]) -> bool {
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let words = bytes.as_chunks::<8>().0.iter().chain([last]);
+        words.fold(0, |wrong, word| {
+            wrong | not_plain(u64::from_le_bytes(*word))
+        }) == 0
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let [first, last] = [first, last].map(|half| u64::from(u32::from_le_bytes(*half)));
+        not_plain(first << 32 | last) == 0
+    } else {
+        bytes.iter().all(|byte| is_plain_byte(*byte))
+    }
+}
+
+/// Not zero if one of the eight bytes is not plain.
+const fn not_plain(word: u64) -> u64 {
     const HIGH: u64 = 0x8080_8080_8080_8080;
     const ONES: u64 = 0x0101_0101_0101_0101;
-    // a zero byte borrows, and so sets its high bit; a borrow from a lower byte can only follow
-    // another such byte, so that the answer for all eight is exact
-    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let (words, rest) = bytes.as_chunks::<8>();
-    let wrong = words.iter().fold(0, |wrong, word| {
-        let word = u64::from_le_bytes(*word);
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        let delete_or_not_ascii = (word.wrapping_add(ONES) | word) & HIGH;
-        let quote = has_zero(word ^ (ONES * u64::from(b'"')));
-        let backslash = has_zero(word ^ (ONES * u64::from(b'\\')));
-        wrong | control | delete_or_not_ascii | quote | backslash
-    });
-    wrong == 0 && rest.iter().all(|byte| is_plain_byte(*byte))
+    // Subtracting from every byte sets the high bit of those that are less. One that is not may lend
+    // to a lower byte, but only to one that is less: whether there is any is always right.
+    let control = word.wrapping_sub(ONES * 0x20);
+    let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+    let delete = word.wrapping_add(ONES);
+    // once a high bit is set in `word`, that byte is not ASCII, and the others do not matter
+    (control | quote | backslash | delete | word) & HIGH
 }
 
 const fn is_plain_byte(byte: u8) -> bool {
