@@ -198,13 +198,17 @@ impl Body for CallerBody {
     }
 }
 
-/// What the upstream is sent.
+/// What the upstream is sent. Boxed, because most requests have no body and every one is moved
+/// through a channel or two.
 #[derive(Debug)]
-pub struct OutgoingBody {
+pub struct OutgoingBody(Option<Box<Sending>>);
+
+#[derive(Debug)]
+struct Sending {
     kind: Kind,
     gate: Option<Gate>,
     /// Dropped when all of it is sent or nobody wants it any more.
-    sending: Option<oneshot::Sender<Infallible>>,
+    watcher: Option<oneshot::Sender<Infallible>>,
 }
 
 /// Ends when a body has been sent.
@@ -212,50 +216,49 @@ pub type Sent = oneshot::Receiver<Infallible>;
 
 #[derive(Debug)]
 enum Kind {
-    Empty,
     Caller(CallerBody),
     Replay(ReplayBody),
 }
 
 impl OutgoingBody {
     pub fn empty() -> Self {
-        Self {
-            kind: Kind::Empty,
-            gate: None,
-            sending: None,
-        }
+        Self(None)
     }
 
     /// The caller's body, sent once.
     pub fn once(body: CallerBody) -> Self {
-        Self {
-            kind: Kind::Caller(body),
-            gate: None,
-            sending: None,
-        }
+        Self::new(Kind::Caller(body))
     }
 
     /// The caller's body, kept for one more try.
     pub fn replay(body: ReplayBody) -> Self {
-        Self {
-            kind: Kind::Replay(body),
-            gate: None,
-            sending: None,
-        }
+        Self::new(Kind::Replay(body))
     }
 
-    /// Lets somebody wait for the end of the sending.
+    fn new(kind: Kind) -> Self {
+        Self(Some(Box::new(Sending {
+            kind,
+            gate: None,
+            watcher: None,
+        })))
+    }
+
+    /// Lets somebody wait for the end of the sending; of an empty body that is now.
     #[must_use]
     pub fn watched(mut self) -> (Self, Sent) {
         let (sender, sent) = oneshot::channel();
-        self.sending = Some(sender);
+        if let Some(body) = &mut self.0 {
+            body.watcher = Some(sender);
+        }
         (self, sent)
     }
 
     /// Holds the body back until `gate` opens.
     #[must_use]
     pub fn behind(mut self, gate: Gate) -> Self {
-        self.gate = Some(gate);
+        if let Some(body) = &mut self.0 {
+            body.gate = Some(gate);
+        }
         self
     }
 }
@@ -323,31 +326,31 @@ impl Body for OutgoingBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        if let Some(gate) = &mut this.gate {
+        let Some(body) = &mut self.get_mut().0 else {
+            return Poll::Ready(None);
+        };
+        if let Some(gate) = &mut body.gate {
             ready!(gate.poll_open(cx))?;
-            this.gate = None;
+            body.gate = None;
         }
-        match &mut this.kind {
-            Kind::Empty => Poll::Ready(None),
+        match &mut body.kind {
             Kind::Caller(body) => Pin::new(body).poll_frame(cx),
             Kind::Replay(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Empty => true,
+        self.0.as_ref().is_none_or(|body| match &body.kind {
             Kind::Caller(body) => body.is_end_stream(),
             Kind::Replay(body) => body.is_end_stream(),
-        }
+        })
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Empty => SizeHint::with_exact(0),
-            Kind::Caller(body) => body.size_hint(),
-            Kind::Replay(body) => body.size_hint(),
+        match self.0.as_ref().map(|body| &body.kind) {
+            None => SizeHint::with_exact(0),
+            Some(Kind::Caller(body)) => body.size_hint(),
+            Some(Kind::Replay(body)) => body.size_hint(),
         }
     }
 }

@@ -11,16 +11,14 @@ use http::{
     header::{self, AUTHORIZATION, CONNECTION, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
-/// Fields that concern one connection only. `Transfer-Encoding` is decided anew by hyper for each
-/// side, so that it can never go out together with `Content-Length`.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
+use super::survey::{Field, Survey};
+
+/// Fields that concern one connection only, beside those that are looked at one by one.
+const OTHER_HOP: [HeaderName; 4] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
-    TE,
-    UPGRADE,
 ];
 
 /// What `strip_hop_by_hop` took away that the other side may have to be told.
@@ -49,17 +47,30 @@ pub enum Upgrade {
 }
 
 /// Removes what concerns one connection only, the fields that **all** `Connection` lines name
-/// included.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Hop {
+/// included. `survey` is of these headers.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap, survey: Survey) -> Hop {
+    if !survey.has_hop_by_hop() {
+        return Hop::default();
+    }
     let hop = Hop {
-        trailers: trailers(headers),
-        upgrade: upgrade(headers),
+        trailers: if survey.has(Field::Te) {
+            trailers(headers)
+        } else {
+            Trailers::NotWelcome
+        },
+        upgrade: if survey.has(Field::Upgrade) {
+            upgrade(headers)
+        } else {
+            Upgrade::None
+        },
     };
-    if headers.contains_key(CONNECTION) {
+    if survey.has(Field::Connection) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
             .flat_map(tokens)
+            // no fields, and what nearly everybody says
+            .filter(|option| !matches!(*option, "keep-alive" | "close"))
             .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
             .collect();
         for name in named {
@@ -68,11 +79,23 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Hop {
                 headers.remove(name);
             }
         }
+        headers.remove(CONNECTION);
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    if survey.has(Field::OtherHop) {
+        for name in &OTHER_HOP {
+            headers.remove(name);
+        }
     }
-    headers.remove(TRANSFER_ENCODING);
+    for (field, name) in [
+        (Field::Te, TE),
+        (Field::Upgrade, UPGRADE),
+        // decoded anew by hyper for each side, so that it never goes out with `Content-Length`
+        (Field::TransferEncoding, TRANSFER_ENCODING),
+    ] {
+        if survey.has(field) {
+            headers.remove(name);
+        }
+    }
     hop
 }
 
@@ -151,6 +174,13 @@ pub fn strip_aliases<S: AsRef<str>>(headers: &mut HeaderMap, names: &[S]) {
     }
 }
 
+/// Whether a backend could take this name (lower case) for a field about where the caller is.
+pub(super) fn is_forwarded(name: &str) -> bool {
+    // the first letter is no character that spellings differ in
+    matches!(name.as_bytes().first(), Some(b'f' | b'x'))
+        && FORWARDED.iter().any(|forwarded| is_alias(name, forwarded))
+}
+
 fn is_alias(field: &str, name: &str) -> bool {
     let plain = |c: u8| if matches!(c, b'_' | b'.') { b'-' } else { c };
     field.len() == name.len() && field.bytes().map(plain).eq(name.bytes().map(plain))
@@ -209,6 +239,11 @@ pub fn presented(headers: &HeaderMap, placeholders: &BTreeSet<String>) -> Presen
 mod tests {
     use super::*;
 
+    fn strip(headers: &mut HeaderMap) -> Hop {
+        let survey = Survey::of(headers);
+        strip_hop_by_hop(headers, survey)
+    }
+
     fn map(fields: &[(&str, &str)]) -> HeaderMap {
         fields
             .iter()
@@ -231,7 +266,7 @@ mod tests {
             ("te", "gzip, Trailers"),
             ("x-stays", "3"),
         ]);
-        let hop = strip_hop_by_hop(&mut headers);
+        let hop = strip(&mut headers);
         assert_eq!(headers, map(&[("x-stays", "3")]));
         assert_eq!(hop.trailers, Trailers::Welcome);
     }
@@ -243,7 +278,7 @@ mod tests {
             ("host", "a"),
             ("content-length", "5"),
         ]);
-        strip_hop_by_hop(&mut headers);
+        strip(&mut headers);
         assert_eq!(headers, map(&[("host", "a"), ("content-length", "5")]));
     }
 
@@ -258,7 +293,7 @@ mod tests {
         ];
         for (connection, protocol, expected) in table {
             let mut headers = map(&[("connection", connection), ("upgrade", protocol)]);
-            let hop = strip_hop_by_hop(&mut headers);
+            let hop = strip(&mut headers);
             assert_eq!(hop.upgrade, expected, "{connection}; {protocol}");
         }
     }

@@ -9,3 +9,4 @@ pub mod headers;
 pub mod links;
 pub mod replay;
 pub mod serve;
+pub mod survey;

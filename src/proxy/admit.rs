@@ -16,6 +16,7 @@ use super::{
 use crate::{
     caller::Caller,
     config::{AdmitRule, Name, SecretPair},
+    http::survey::{Field, Survey},
     net::{Conn, Peer, Reach, Security},
     secret::Secret,
 };
@@ -110,6 +111,7 @@ impl Gate {
         route: &str,
         target: &Target<'_>,
         headers: &HeaderMap,
+        from: Site,
         conn: &Conn,
     ) -> Result<Admission, Failure> {
         let caller = match self {
@@ -117,11 +119,11 @@ impl Gate {
             Self::Local { hosts } => {
                 let inside = conn.local == Reach::ThisMachine
                     && (is_this_machine(&target.host) || hosts.iter().any(|h| *h == target.host))
-                    && !is_cross_site(headers, target);
+                    && from == Site::Same;
                 inside.then_some(Caller::Local)
             }
             Self::Rules { rules, hosts } => {
-                let page = is_cross_site(headers, target) || is_rebound(conn, target, hosts);
+                let page = from == Site::Another || is_rebound(conn, target, hosts);
                 let mut open = rules
                     .iter()
                     .filter(|rule| !page || matches!(rule, Rule::Key(_)));
@@ -221,14 +223,33 @@ fn is_rebound(conn: &Conn, target: &Target<'_>, hosts: &[String]) -> bool {
 }
 
 fn is_this_machine(host: &str) -> bool {
-    host == "localhost"
+    // the two that nearly everybody says, without parsing
+    host == "127.0.0.1"
+        || host == "localhost"
         || host.ends_with(".localhost")
         || host
             .parse::<IpAddr>()
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// Browsers say where a request comes from, other programs say nothing.
+/// Where a browser says that a request comes from; other programs say nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Site {
+    /// From here, or from no page at all.
+    Same,
+    Another,
+}
+
+impl Site {
+    pub fn of(target: &Target<'_>, headers: &HeaderMap, survey: Survey) -> Self {
+        if survey.has(Field::Site) && is_cross_site(headers, target) {
+            Self::Another
+        } else {
+            Self::Same
+        }
+    }
+}
+
 fn is_cross_site(headers: &HeaderMap, target: &Target<'_>) -> bool {
     let says = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
     if says("sec-fetch-site").is_some_and(|site| site != b"same-origin" && site != b"none") {
@@ -285,7 +306,9 @@ mod tests {
         };
         let here = conn("127.0.0.1:5", Reach::ThisMachine);
         let admits = |target: &Target<'_>, fields: &[(&'static str, &'static str)]| {
-            gate.admit("r", target, &headers(fields), &here).is_ok()
+            let headers = headers(fields);
+            let from = Site::of(target, &headers, Survey::of(&headers));
+            gate.admit("r", target, &headers, from, &here).is_ok()
         };
         let local = target("127.0.0.1:8080", "127.0.0.1");
         assert!(admits(&local, &[]));
@@ -301,7 +324,7 @@ mod tests {
         assert!(!admits(&local, &[("sec-fetch-site", "cross-site")]));
         let elsewhere = conn("10.0.0.9:5", Reach::Others);
         assert!(
-            gate.admit("r", &local, &HeaderMap::new(), &elsewhere)
+            gate.admit("r", &local, &HeaderMap::new(), Site::Same, &elsewhere)
                 .is_err()
         );
     }
@@ -326,7 +349,9 @@ mod tests {
         };
         let admit = |peer: &str, fields: &[(&'static str, &'static str)]| {
             let conn = conn(peer, Reach::Others);
-            gate.admit("r", &target("x", "x"), &headers(fields), &conn)
+            let (target, headers) = (target("x", "x"), headers(fields));
+            let from = Site::of(&target, &headers, Survey::of(&headers));
+            gate.admit("r", &target, &headers, from, &conn)
                 .map(Admission::into_caller)
                 .map_err(|failure| failure.status().as_u16())
         };

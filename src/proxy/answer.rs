@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{Response, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use tokio::time::{Sleep, sleep};
@@ -123,48 +124,47 @@ impl Drop for Relay {
     }
 }
 
-/// What callers are answered with.
+/// A request, from its beginning to the end of its answer: what is reported of it, and what there
+/// is to send. One allocation, which is moved from hand to hand as a pointer.
 #[derive(Debug)]
-pub struct Answer {
-    kind: Kind,
-    record: Option<Box<Record>>,
-    busy: Option<Busy>,
+pub struct Ending {
+    pub record: Record,
+    busy: Busy,
+    content: Content,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub enum Content {
     Own(Option<Bytes>),
     Relay(Relay),
     Links(Box<LinksBody<Relay>>),
 }
 
-impl Answer {
+impl Content {
     pub fn own(body: Bytes) -> Self {
-        Self::from(Kind::Own(Some(body).filter(|body| !body.is_empty())))
+        Self::Own(Some(body).filter(|body| !body.is_empty()))
     }
+}
 
-    pub fn relay(body: Relay) -> Self {
-        Self::from(Kind::Relay(body))
+impl Ending {
+    pub fn new(record: Record, busy: Busy) -> Box<Self> {
+        Box::new(Self {
+            record,
+            busy,
+            content: Content::Own(None),
+        })
     }
+}
 
-    pub fn links(body: LinksBody<Relay>) -> Self {
-        Self::from(Kind::Links(Box::new(body)))
-    }
+/// What callers are answered with; the request ends with it.
+#[derive(Debug)]
+pub struct Answer(Box<Ending>);
 
-    /// The request ends with this body.
-    #[must_use]
-    pub fn ending(mut self, record: Box<Record>, busy: Busy) -> Self {
-        self.record = Some(record);
-        self.busy = Some(busy);
-        self
-    }
-
-    fn from(kind: Kind) -> Self {
-        Self {
-            kind,
-            record: None,
-            busy: None,
-        }
+impl Answer {
+    /// The answer that ends the request.
+    pub fn new(mut ending: Box<Ending>, parts: Parts, content: Content) -> Response<Self> {
+        ending.content = content;
+        Response::from_parts(parts, Self(ending))
     }
 }
 
@@ -176,44 +176,40 @@ impl Body for Answer {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        if let Some(busy) = &mut this.busy {
-            busy.turn(Turn::Ours);
-        }
-        let frame: Option<Result<Frame<Bytes>, BoxError>> = match &mut this.kind {
-            Kind::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            Kind::Relay(body) => ready!(Pin::new(body).poll_frame(cx)),
-            Kind::Links(body) => {
+        let this = &mut *self.get_mut().0;
+        this.busy.turn(Turn::Ours);
+        let frame: Option<Result<Frame<Bytes>, BoxError>> = match &mut this.content {
+            Content::Own(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Content::Relay(body) => ready!(Pin::new(body).poll_frame(cx)),
+            Content::Links(body) => {
                 let frame = ready!(Pin::new(body.as_mut()).poll_frame(cx));
                 frame.map(|frame| frame.map_err(Into::into))
             }
         };
-        if let Some(busy) = &mut this.busy {
-            busy.turn(Turn::Callers);
-        }
-        if let Some(record) = &mut this.record {
-            match &frame {
-                Some(Ok(frame)) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
-                Some(Err(_)) => record.breaks("UpstreamBodyBroken"),
-                None => {}
-            }
+        this.busy.turn(Turn::Callers);
+        match &frame {
+            Some(Ok(frame)) => this.record.sent(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(_)) => this.record.breaks("UpstreamBodyBroken"),
+            None => {}
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Own(bytes) => bytes.is_none(),
-            Kind::Relay(body) => body.is_end_stream(),
-            Kind::Links(body) => body.is_end_stream(),
+        match &self.0.content {
+            Content::Own(bytes) => bytes.is_none(),
+            Content::Relay(body) => body.is_end_stream(),
+            Content::Links(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Kind::Relay(body) => body.size_hint(),
-            Kind::Links(body) => body.size_hint(),
+        match &self.0.content {
+            Content::Own(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
+            Content::Relay(body) => body.size_hint(),
+            Content::Links(body) => body.size_hint(),
         }
     }
 }

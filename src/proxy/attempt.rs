@@ -5,7 +5,12 @@
 //! 401 for a token of ours: the token is replaced, by comparison, so that a hundred such answers
 //! cause one renewal, and the request is sent once more, once. Never after 403 or 429.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use futures_util::future::Either;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -14,15 +19,18 @@ use hyper::{
     client::conn::{TrySendError, http1::SendRequest},
     ext::on_informational,
 };
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
 
 use super::{
-    Proxy,
+    Prepared, Proxy,
     answer::Lease,
     failure::{Failure, PROXY_STATUS},
+    handling::Begun,
     outgoing::{Expects, Injects, Outgoing, Protocol},
     permit::Permit,
     record::{CredentialUse, Record},
-    upstream::{Age, Connection},
+    upstream::{Age, Connection, Need, Pool},
 };
 use crate::{
     config::Inject,
@@ -34,14 +42,77 @@ use crate::{
 /// A body waits no longer for `100 Continue` than this: many servers never send one.
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// From this long on, a response timeout needs no timer of its own: see [`Limit::Ticks`].
+const COARSE: Duration = Duration::from_secs(5);
+
 /// An upstream's answer and the connection that its body still needs.
 pub(super) struct Exchanged {
     pub response: Response<Incoming>,
     pub lease: Lease,
 }
 
+/// Why there is no answer.
+pub(super) enum Unanswered {
+    Timeout(Duration),
+    Send(Box<TrySendError<Request<OutgoingBody>>>),
+}
+
+/// What became of the first sending, and the token that went with it.
+pub(super) struct First {
+    pub token: Option<Ready>,
+    pub outcome: Result<Exchanged, Unanswered>,
+}
+
+impl Exchanged {
+    /// An answer, to a request with this token, that nothing more has to be done about.
+    pub(super) fn is_good(&self, token: Option<&Ready>) -> bool {
+        token.is_none() || self.response.status() != StatusCode::UNAUTHORIZED
+    }
+}
+
 impl Proxy {
-    /// Sends the request with a token, if the route gives it one.
+    /// Sends the request at once if there is nothing to wait for: no body, a token if one is
+    /// needed, a connection. What nearly every request needs is so done before there is a future
+    /// that would have to carry it.
+    pub(super) fn launch(
+        &self,
+        prepared: Box<Prepared>,
+        record: &mut Record,
+    ) -> Begun<impl Future<Output = Result<Exchanged, Unanswered>> + Send + use<>> {
+        let (permit, outgoing) = (&prepared.permit, &prepared.outgoing);
+        let route = permit.route();
+        if outgoing.head.need != Need::Any
+            || !outgoing.payload.is_none()
+            || route.config.timeouts.total.is_some()
+        {
+            return Begun::Prepared(prepared);
+        }
+        let token = match injection(permit, outgoing) {
+            None => None,
+            Some((handle, inject)) => match handle.current(record.begun(), inject.min_remaining) {
+                None => return Begun::Prepared(prepared),
+                token => token,
+            },
+        };
+        let pool = &self.pools[route.upstream];
+        let Some(connection) = pool.at_hand() else {
+            return Begun::Prepared(prepared);
+        };
+        if token.is_some() {
+            record.credential_used = CredentialUse::Injected;
+        }
+        let authorization = token.as_ref().map(Ready::header);
+        let body = OutgoingBody::empty();
+        let assembled = assemble(permit, outgoing, &connection, authorization, body);
+        Begun::Sent {
+            flight: answer(pool, connection, assembled, permit, record.polled()),
+            token,
+            prepared,
+        }
+    }
+
+    /// Sends the request with a token, if the route gives it one, or goes on from the `first`
+    /// sending.
     ///
     /// # Errors
     /// When there is no token, no connection or no answer.
@@ -50,33 +121,37 @@ impl Proxy {
         permit: &Permit,
         outgoing: &mut Outgoing,
         record: &mut Record,
+        first: Option<First>,
     ) -> Result<Exchanged, Failure> {
-        let route = permit.route();
-        let inject = route.config.inject.as_ref();
-        let (Some(handle), Some(inject), Injects::Yes) = (&route.token, inject, outgoing.injects)
-        else {
-            return self.exchange(permit, outgoing, None, record).await;
+        let (used, outcome) = match first {
+            Some(First { token, outcome }) => (token, Some(outcome)),
+            None => (None, None),
+        };
+        let Some((handle, inject)) = injection(permit, outgoing) else {
+            return self.exchange(permit, outgoing, None, record, outcome).await;
         };
         record.credential_used = CredentialUse::Injected;
-        let token = self.token(handle, inject, record).await?;
+        let token = match used {
+            Some(token) => token,
+            None => self.token(handle, inject, record).await?,
+        };
         let mut first = self
-            .exchange(permit, outgoing, Some(token.header()), record)
+            .exchange(permit, outgoing, Some(token.header()), record, outcome)
             .await?;
         if first.response.status() != StatusCode::UNAUTHORIZED {
             return Ok(first);
         }
-        // boxed, as is what follows: large, and rare
-        let replaced = Box::pin(handle.replace(&token, inject.wait)).await;
-        let reason = match replaced {
+        let reason = match handle.replace(&token, inject.wait).await {
             Err(error) => {
-                tracing::warn!(route = %route.config.name, %error, "401 for a token of ours");
+                tracing::warn!(route = %permit.route().config.name, %error, "401 for a token of ours");
                 "the token could not be replaced"
             }
             Ok(fresh) if outgoing.payload.can_be_sent() => {
                 drop(first);
                 record.replayed(Replayed::NewToken);
-                let again = self.exchange(permit, outgoing, Some(fresh.header()), record);
-                return Box::pin(again).await;
+                return self
+                    .exchange(permit, outgoing, Some(fresh.header()), record, None)
+                    .await;
             }
             Ok(_) => "the token was replaced, but the body was too large to be sent again",
         };
@@ -93,7 +168,7 @@ impl Proxy {
         if let Some(ready) = handle.current(record.begun(), inject.min_remaining) {
             return Ok(ready);
         }
-        let result = Box::pin(handle.get(inject.min_remaining, inject.wait)).await;
+        let result = handle.get(inject.min_remaining, inject.wait).await;
         let waited = self.observer.clock.mono();
         record.token_wait = Some(waited.saturating_duration_since(record.begun().mono));
         result.map_err(|source| Failure::Token {
@@ -102,44 +177,41 @@ impl Proxy {
         })
     }
 
-    /// One exchange, on a second connection if a reused one turns out to be dead.
+    /// One exchange, on a second connection if a reused one turns out to be dead. `begun` is what
+    /// became of one that is over, on a connection that had been used.
     async fn exchange(
         &self,
         permit: &Permit,
         outgoing: &mut Outgoing,
         authorization: Option<&HeaderValue>,
         record: &mut Record,
+        mut begun: Option<Result<Exchanged, Unanswered>>,
     ) -> Result<Exchanged, Failure> {
         let route = permit.route();
         let pool = &self.pools[route.upstream];
         let mut age = Age::Any;
         loop {
-            let connection = pool
-                .connection(outgoing.head.need, age)
-                .await
-                .map_err(|source| Failure::Connect {
+            let (outcome, may_retry, sent_at) = if let Some(outcome) = begun.take() {
+                (outcome, true, record.begun().mono)
+            } else {
+                let connection = pool.connection(outgoing.head.need, age).await;
+                let connection = connection.map_err(|source| Failure::Connect {
                     origin: route.origin(),
                     source,
                 })?;
-            let may_retry = age == Age::Any && connection.was_used();
-            let Some(body) = outgoing.payload.body() else {
-                return Err(Failure::BodyBroken);
+                let may_retry = age == Age::Any && connection.was_used();
+                let Some(body) = outgoing.payload.body() else {
+                    return Err(Failure::BodyBroken);
+                };
+                let assembled = assemble(permit, outgoing, &connection, authorization, body);
+                let sent_at = self.observer.clock.mono();
+                let outcome = answer(pool, connection, assembled, permit, record.polled()).await;
+                (outcome, may_retry, sent_at)
             };
-            let Assembled {
-                request,
-                sent,
-                guard,
-            } = assemble(permit, outgoing, &connection, authorization, body);
-            // a connection that waited for us takes no time worth another look at the clock
-            let sent_at = match record.token_wait {
-                None if may_retry => record.begun().mono,
-                _ => self.observer.clock.mono(),
-            };
-            let error = match answer(connection, request, sent, permit).await {
-                Ok((response, sender)) => {
-                    record.upstream_answered(response.status().as_u16(), sent_at);
-                    let lease = Lease::new(pool, sender, guard);
-                    return Ok(Exchanged { response, lease });
+            let mut error = match outcome {
+                Ok(exchanged) => {
+                    record.upstream_answered(exchanged.response.status().as_u16(), sent_at);
+                    return Ok(exchanged);
                 }
                 Err(Unanswered::Timeout(after)) => {
                     let origin = route.origin();
@@ -147,7 +219,6 @@ impl Proxy {
                 }
                 Err(Unanswered::Send(error)) => error,
             };
-            let mut error = error;
             let wrong = outgoing.payload.intake.as_ref().and_then(Intake::wrong);
             if let Some(wrong) = wrong {
                 return Err(match wrong {
@@ -175,6 +246,15 @@ impl Proxy {
             record.replayed(Replayed::NewConnection);
             age = Age::New;
         }
+    }
+}
+
+/// How the request gets a token, if it does.
+fn injection<'p>(permit: &'p Permit, outgoing: &Outgoing) -> Option<(&'p TokenHandle, &'p Inject)> {
+    let route = permit.route();
+    match (&route.token, &route.config.inject, outgoing.injects) {
+        (Some(handle), Some(inject), Injects::Yes) => Some((handle, inject)),
+        _ => None,
     }
 }
 
@@ -247,24 +327,109 @@ fn assemble(
     }
 }
 
-/// An answer, and its connection if that serves one request at a time.
-type Answered = (Response<Incoming>, Option<SendRequest<OutgoingBody>>);
-
-/// Why there is no answer.
-enum Unanswered {
-    Timeout(Duration),
-    Send(Box<TrySendError<Request<OutgoingBody>>>),
+/// How long the header of the answer is waited for.
+enum Limit {
+    /// Until the pool's count of seconds has come this far. The future is then not woken by a timer
+    /// but looks whenever it is polled, and an HTTP/1.1 connection polls its request once a second
+    /// at least (`http::serve`): no timer has to be set and taken back for every request.
+    Ticks {
+        from: u32,
+    },
+    Exact(Pin<Box<Sleep>>),
+    /// From when the body has been sent.
+    Body(Sent),
 }
 
-/// Waits for the header of the answer: as long as the body is on its way, and then for the route's
-/// response timeout.
+/// Whether somebody polls a request although nothing has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polled {
+    EverySecond,
+    WhenWoken,
+}
+
+impl Limit {
+    fn new(pool: &Pool, after: Duration, sent: Option<Sent>, polled: Polled) -> Self {
+        match sent {
+            Some(sent) => Self::Body(sent),
+            None if after >= COARSE && polled == Polled::EverySecond => {
+                Self::Ticks { from: pool.tick() }
+            }
+            None => Self::Exact(Box::pin(sleep(after))),
+        }
+    }
+
+    fn poll(&mut self, pool: &Pool, after: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self {
+                Self::Ticks { from } => {
+                    let ticks = pool.tick().wrapping_sub(*from);
+                    // the first of them may have come at once
+                    return if Duration::from_secs(ticks.into()) > after {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending
+                    };
+                }
+                Self::Exact(timer) => return timer.as_mut().poll(cx),
+                Self::Body(sent) => {
+                    // ends with an error, when the body is dropped: that is the message
+                    let _ = ready!(Pin::new(sent).poll(cx));
+                    *self = Self::Exact(Box::pin(sleep(after)));
+                }
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// A request that has been sent, until the header of its answer has come.
+    struct Flight<P> {
+        #[pin]
+        pending: P,
+        limit: Limit,
+        after: Duration,
+        pool: Arc<Pool>,
+        sender: Option<SendRequest<OutgoingBody>>,
+        guard: Option<AnswerGuard>,
+    }
+}
+
+impl<P> Future for Flight<P>
+where
+    P: Future<Output = Result<Response<Incoming>, TrySendError<Request<OutgoingBody>>>>,
+{
+    type Output = Result<Exchanged, Unanswered>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        Poll::Ready(match this.pending.poll(cx) {
+            Poll::Ready(Ok(response)) => Ok(Exchanged {
+                response,
+                lease: Lease::new(this.pool, this.sender.take(), this.guard.take()),
+            }),
+            Poll::Ready(Err(error)) => Err(Unanswered::Send(Box::new(error))),
+            Poll::Pending => {
+                ready!(this.limit.poll(this.pool, *this.after, cx));
+                Err(Unanswered::Timeout(*this.after))
+            }
+        })
+    }
+}
+
+/// Sends the request; the future waits for the header of the answer: as long as the body is on its
+/// way, and then for the route's response timeout.
 fn answer(
+    pool: &Arc<Pool>,
     connection: Connection,
-    request: Request<OutgoingBody>,
-    sent: Option<Sent>,
+    assembled: Assembled,
     permit: &Permit,
-) -> impl Future<Output = Result<Answered, Unanswered>> {
-    // sent before the future exists, which then need not hold the request
+    polled: Polled,
+) -> impl Future<Output = Result<Exchanged, Unanswered>> + Send + use<> {
+    let Assembled {
+        request,
+        sent,
+        guard,
+    } = assembled;
     let (pending, sender) = match connection {
         Connection::Http1 { mut sender, .. } => {
             (Either::Left(sender.try_send_request(request)), Some(sender))
@@ -272,22 +437,13 @@ fn answer(
         Connection::Http2(mut sender) => (Either::Right(sender.try_send_request(request)), None),
     };
     let after = permit.route().config.timeouts.response;
-    async move {
-        let limit = async {
-            if let Some(sent) = sent {
-                // ends with an error, when the body is dropped: that is the message
-                let _ = sent.await;
-            }
-            tokio::time::sleep(after).await;
-        };
-        tokio::select! {
-            biased;
-            result = pending => match result {
-                Ok(response) => Ok((response, sender)),
-                Err(error) => Err(Unanswered::Send(Box::new(error))),
-            },
-            () = limit => Err(Unanswered::Timeout(after)),
-        }
+    Flight {
+        pending,
+        limit: Limit::new(pool, after, sent, polled),
+        after,
+        pool: Arc::clone(pool),
+        sender,
+        guard,
     }
 }
 

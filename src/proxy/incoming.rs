@@ -4,30 +4,42 @@
 use std::time::Duration;
 
 use http::{
-    HeaderValue, Method, Response, StatusCode, Uri,
-    header::{ACCEPT, CONTENT_TYPE, LOCATION},
+    HeaderValue, Method, StatusCode, Uri,
+    header::{CONTENT_TYPE, LOCATION},
+    response::Parts,
+    uri::Authority,
 };
 use http_body_util::Either;
 
 use super::{
-    answer::{Answer, Relay},
+    answer::{Content, Relay},
     attempt::Exchanged,
     failure::Failure,
-    outgoing::Injects,
+    outgoing::{Injects, Outgoing},
     permit::Permit,
+    target,
 };
 use crate::{
     config::{LinkRewriting, Origin},
-    http::{headers, links},
+    http::{
+        headers, links,
+        survey::{Field, Survey},
+    },
 };
 
 /// What the answer's treatment depends on, read from the request before it left.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub method: Method,
-    /// Where the caller reached us, for links.
-    pub origin: Option<Origin>,
-    pub wants: WantsPage,
+    /// The caller's connection to us, for links.
+    pub https: Https,
+}
+
+/// Whether the caller reached us by TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Https {
+    Yes,
+    No,
 }
 
 /// Whether the caller would take a page for an answer.
@@ -49,11 +61,6 @@ impl WantsPage {
             Self::No
         }
     }
-
-    /// As [`WantsPage::read`], of a request's fields.
-    pub(super) fn of(headers: &http::HeaderMap) -> Self {
-        Self::read(headers.get(ACCEPT))
-    }
 }
 
 /// Makes the caller's answer of the upstream's; its body may take what is `left` of the request's
@@ -65,20 +72,25 @@ pub(super) fn clean(
     exchanged: Exchanged,
     permit: &Permit,
     asked: &Asked,
-    injects: Injects,
+    outgoing: &Outgoing,
     left: Option<Duration>,
-) -> Result<Response<Answer>, Failure> {
+) -> Result<(Parts, Content), Failure> {
     let route = permit.route();
     let (mut parts, body) = exchanged.response.into_parts();
-    headers::strip_hop_by_hop(&mut parts.headers);
+    let survey = Survey::of(&parts.headers);
+    headers::strip_hop_by_hop(&mut parts.headers, survey);
     let config = &route.config;
-    if config.refuse_login_pages && injects == Injects::Yes {
-        let page = is_page(parts.status, parts.headers.get(CONTENT_TYPE), asked.wants)
-            || leads_to_provider(
-                parts.status,
-                parts.headers.get(LOCATION),
-                &route.provider_hosts,
-            );
+    if config.refuse_login_pages && outgoing.injects == Injects::Yes {
+        let page = (survey.has(Field::ContentType)
+            && is_page(parts.status, parts.headers.get(CONTENT_TYPE), || {
+                WantsPage::read(outgoing.accept())
+            }))
+            || (survey.has(Field::Link)
+                && leads_to_provider(
+                    parts.status,
+                    parts.headers.get(LOCATION),
+                    &route.provider_hosts,
+                ));
         if page {
             return Err(Failure::LoginPage {
                 origin: route.origin(),
@@ -86,31 +98,43 @@ pub(super) fn clean(
         }
     }
     let body = Relay::new(body, exchanged.lease, config.timeouts.idle, left);
-    let response = Response::from_parts(parts, body);
-    let to = match &config.links {
-        LinkRewriting::Off => None,
-        LinkRewriting::On {
-            public: Some(public),
-        } => Some(public),
-        LinkRewriting::On { public: None } => asked.origin.as_ref(),
+    let LinkRewriting::On { public } = &config.links else {
+        return Ok((parts, Content::Relay(body)));
     };
-    let Some(to) = to else {
-        return Ok(response.map(Answer::relay));
+    let to = || {
+        let here = || origin(outgoing.asked_host()?, asked.https);
+        public.clone().or_else(here)
     };
-    let rewritten = links::rewrite(&asked.method, response, &config.upstream.origin, to);
-    Ok(rewritten.map(|body| match body {
-        Either::Left(body) => Answer::relay(body),
-        Either::Right(body) => Answer::links(body),
-    }))
+    let from = &config.upstream.origin;
+    let content = match links::rewrite(&asked.method, &mut parts, body, survey, from, to) {
+        Either::Left(body) => Content::Relay(body),
+        Either::Right(body) => Content::Links(Box::new(body)),
+    };
+    Ok((parts, content))
+}
+
+/// Where the caller reached us.
+fn origin(asked: &str, https: Https) -> Option<Origin> {
+    let authority: Authority = asked.parse().ok()?;
+    let https = https == Https::Yes;
+    Some(Origin {
+        https,
+        host: target::host(authority.as_str()).into_owned(),
+        port: authority.port_u16().unwrap_or(if https { 443 } else { 80 }),
+    })
 }
 
 /// HTML with a 200 where nobody asked for HTML: a sign-in page that would pass for success.
-fn is_page(status: StatusCode, content_type: Option<&HeaderValue>, wants: WantsPage) -> bool {
+fn is_page(
+    status: StatusCode,
+    content_type: Option<&HeaderValue>,
+    wants: impl FnOnce() -> WantsPage,
+) -> bool {
     let html = content_type.is_some_and(|value| {
         let value = value.as_bytes();
         value.len() >= 9 && value[..9].eq_ignore_ascii_case(b"text/html")
     });
-    status.is_success() && html && wants == WantsPage::No
+    status.is_success() && html && wants() == WantsPage::No
 }
 
 fn leads_to_provider(
@@ -148,7 +172,7 @@ mod tests {
         for (status, content_type, wants, expected) in table {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(
-                is_page(status, content_type, wants),
+                is_page(status, content_type, || wants),
                 expected,
                 "{status} {wants:?}"
             );

@@ -9,6 +9,7 @@ mod answer;
 mod attempt;
 mod failure;
 mod forwarded;
+mod handling;
 mod incoming;
 mod outgoing;
 mod permit;
@@ -29,33 +30,40 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Version,
+    Method, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    response::Parts,
 };
 use hyper::body::Incoming;
 
-pub use self::{
-    answer::Answer,
-    plan::{Plan, PlanError},
-    record::Observer,
-    slots::Limit,
-};
 use self::{
+    admit::Site,
+    answer::{Content, Ending},
+    attempt::{Exchanged, First},
     failure::Failure,
-    incoming::{Asked, WantsPage},
+    handling::Handling,
+    incoming::{Asked, Https},
     outgoing::Outgoing,
     permit::Permit,
     record::Record,
     route::Matcher,
     slots::Full,
     target::{PathMatters, Target},
-    upstream::{Need, Pool},
+    upstream::Pool,
+};
+pub use self::{
+    answer::Answer,
+    plan::{Plan, PlanError},
+    record::Observer,
+    slots::Limit,
 };
 use crate::{
-    config::{Config, Limits, Origin},
-    http::serve::Activity,
+    config::{Config, Limits},
+    http::{
+        serve::Activity,
+        survey::{Field, Survey},
+    },
     net::{Conn, Place, tunnel::Spares},
     shutdown::Shutdown,
     telemetry::RequestId,
@@ -121,29 +129,16 @@ impl Proxy {
     ) -> impl Future<Output = Response<Answer>> + Send + use<> {
         let busy = activity.request(request.version());
         let id = RequestId(self.seed, self.next.fetch_add(1, Ordering::Relaxed));
-        let mut record = Box::new(Record::begin(&self.observer, id, &request));
-        let prepared = catch_unwind(AssertUnwindSafe(|| {
-            self.prepare(request, conn, &mut record).map(Box::new)
+        let mut ending = Ending::new(Record::begin(&self.observer, id, &request), busy);
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            let prepared = self.prepare(request, conn, &mut ending.record)?;
+            Ok(self.launch(Box::new(prepared), &mut ending.record))
         }));
-        async move {
-            let outcome = match prepared {
-                Ok(Ok(mut prepared)) => {
-                    let carried = self.carry(&mut prepared, &mut record);
-                    AssertUnwindSafe(carried).catch_unwind().await
-                }
-                Ok(Err(failure)) => Ok(Err(failure)),
-                Err(panic) => Err(panic),
-            };
-            let outcome = outcome.unwrap_or_else(|_| {
-                self.observer.metrics.panics.inc();
-                Err(Failure::Panicked)
-            });
-            let response = outcome.unwrap_or_else(|failure| {
-                record.fails(&failure);
-                failure.response(&record.id().to_string()).map(Answer::own)
-            });
-            response.map(|answer| answer.ending(record, busy))
-        }
+        let begun = begun.unwrap_or_else(|_| {
+            self.observer.metrics.panics.inc();
+            Err(Failure::Panicked)
+        });
+        Handling::new(self, ending, begun)
     }
 
     /// The steps that need no waiting: target, route, admission, permit, outgoing.
@@ -154,45 +149,54 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Prepared, Failure> {
         record.slot().map_err(|Full| Failure::Overloaded)?;
-        check_size(request.headers(), request.uri(), &self.plan.limits)?;
-        check_framing(&request)?;
+        let survey = Survey::of(request.headers());
+        check_size(survey, request.uri(), &self.plan.limits)?;
+        check_framing(&request, survey)?;
         check_method(request.method())?;
         let target = Target::read(&request, self.plan.path_matters)?;
         let route = self.plan.find(request.method(), &target);
         let route = route.ok_or(Failure::NoRoute)?;
         record.route(route);
         let name = &route.config.name;
-        let admission = route.gate.admit(name, &target, request.headers(), conn)?;
+        let from = Site::of(&target, request.headers(), survey);
+        let admission = route
+            .gate
+            .admit(name, &target, request.headers(), from, conn)?;
         let permit = Permit::grant(route, admission);
         record.caller(permit.caller());
         let asked = Asked {
             method: request.method().clone(),
-            origin: origin(&target, conn),
-            wants: WantsPage::of(request.headers()),
+            https: if conn.security.is_tls() {
+                Https::Yes
+            } else {
+                Https::No
+            },
         };
-        let outgoing = Outgoing::prepare(request, &self.plan, conn, &permit)?;
+        let outgoing = Outgoing::prepare(request, &self.plan, conn, &permit, survey)?;
         if let Some(intake) = &outgoing.payload.intake {
             record.intake(intake);
         }
+        let place = outgoing.upgrade.is_some().then(|| Arc::clone(&conn.place));
         Ok(Prepared {
             permit,
             outgoing,
             asked,
-            place: Arc::clone(&conn.place),
+            place,
         })
     }
 
-    /// The steps that wait: token, upstream, answer.
+    /// The steps that wait: token, upstream, answer; or what is left of them after the `first`
+    /// sending.
     async fn carry(
         &self,
         prepared: &mut Prepared,
+        first: Option<First>,
         record: &mut Record,
-    ) -> Result<Response<Answer>, Failure> {
+    ) -> Result<(Parts, Content), Failure> {
         let Some(after) = prepared.permit.route().config.timeouts.total else {
-            return self.exchanged(prepared, record).await;
+            return self.exchanged(prepared, first, record).await;
         };
-        let answered = Box::pin(self.exchanged(prepared, record));
-        tokio::time::timeout(after, answered)
+        tokio::time::timeout(after, self.exchanged(prepared, first, record))
             .await
             .unwrap_or(Err(Failure::TotalTimeout { after }))
     }
@@ -200,38 +204,56 @@ impl Proxy {
     async fn exchanged(
         &self,
         prepared: &mut Prepared,
+        first: Option<First>,
         record: &mut Record,
-    ) -> Result<Response<Answer>, Failure> {
+    ) -> Result<(Parts, Content), Failure> {
+        let Prepared {
+            permit, outgoing, ..
+        } = prepared;
+        let exchanged = self.send(permit, outgoing, record, first).await?;
+        self.passed(exchanged, prepared, record)
+    }
+
+    /// The upstream's answer, made the caller's.
+    fn passed(
+        &self,
+        mut exchanged: Exchanged,
+        prepared: &mut Prepared,
+        record: &mut Record,
+    ) -> Result<(Parts, Content), Failure> {
         let Prepared {
             permit,
             outgoing,
             asked,
             place,
         } = prepared;
-        let mut exchanged = self.send(permit, outgoing, record).await?;
         let status = exchanged.response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let (Some(caller), Need::Upgrade) = (outgoing.upgrade.take(), outgoing.head.need)
-            else {
+            let (Some(caller), Some(place)) = (outgoing.upgrade.take(), place.take()) else {
                 return Err(Failure::UnwantedUpgrade {
                     origin: permit.route().origin(),
                 });
             };
             let upstream = hyper::upgrade::on(&mut exchanged.response);
-            let held = (self.connection(), Arc::clone(place));
-            let spares = Arc::clone(&self.spares);
-            upgrade::join(caller, upstream, held, spares, self.stop.clone());
+            upgrade::join(
+                caller,
+                upstream,
+                (self.connection(), place),
+                Arc::clone(&self.spares),
+                self.stop.clone(),
+            );
             record.passes(status.as_u16());
-            return Ok(exchanged.response.map(|_| Answer::own(bytes::Bytes::new())));
+            let (parts, _) = exchanged.response.into_parts();
+            return Ok((parts, Content::own(bytes::Bytes::new())));
         }
         let timeouts = permit.route().config.timeouts;
         let left = timeouts.total.map(|total| {
             let now = self.observer.clock.mono();
             total.saturating_sub(now.saturating_duration_since(record.begun().mono))
         });
-        let response = incoming::clean(exchanged, permit, asked, outgoing.injects, left)?;
+        let answer = incoming::clean(exchanged, permit, asked, outgoing, left)?;
         record.passes(status.as_u16());
-        Ok(response)
+        Ok(answer)
     }
 }
 
@@ -241,7 +263,8 @@ struct Prepared {
     permit: Permit,
     outgoing: Outgoing,
     asked: Asked,
-    place: Place,
+    /// Of the caller's connection, where it may become a tunnel.
+    place: Option<Place>,
 }
 
 /// What [`look`] finds.
@@ -264,7 +287,8 @@ pub fn look<'c, B>(config: &'c Config, request: &Request<B>) -> Looked<'c> {
     } else {
         PathMatters::No
     };
-    let found = check_size(request.headers(), request.uri(), &config.limits)
+    let survey = Survey::of(request.headers());
+    let found = check_size(survey, request.uri(), &config.limits)
         .and_then(|()| check_method(request.method()))
         .and_then(|()| Target::read(request, matters))
         .and_then(|target| {
@@ -291,14 +315,9 @@ impl Drop for Open {
     }
 }
 
-fn check_size(headers: &HeaderMap, uri: &http::Uri, limits: &Limits) -> Result<(), Failure> {
-    // name, colon, space, value, line end: what HTTP/1.1 would have sent
-    let fields: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
+fn check_size(survey: Survey, uri: &http::Uri, limits: &Limits) -> Result<(), Failure> {
     let line = uri.path().len() + uri.query().map_or(0, str::len);
-    if headers.len() > limits.header_count || fields + line > limits.header_bytes {
+    if survey.lines > limits.header_count || survey.bytes + line > limits.header_bytes {
         return Err(Failure::HeaderTooLarge);
     }
     Ok(())
@@ -306,7 +325,10 @@ fn check_size(headers: &HeaderMap, uri: &http::Uri, limits: &Limits) -> Result<(
 
 /// A length said in two ways is how requests are smuggled (RFC 9112 section 6.1); HTTP/1.0 has one
 /// way only.
-fn check_framing<B>(request: &Request<B>) -> Result<(), Failure> {
+fn check_framing<B>(request: &Request<B>, survey: Survey) -> Result<(), Failure> {
+    if !survey.has(Field::TransferEncoding) {
+        return Ok(());
+    }
     let headers = request.headers();
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else {
@@ -335,15 +357,4 @@ fn check_method(method: &Method) -> Result<(), Failure> {
         return Err(Failure::MethodRefused(method.clone()));
     }
     Ok(())
-}
-
-/// Where the caller reached us.
-fn origin(target: &Target<'_>, conn: &Conn) -> Option<Origin> {
-    let https = conn.security.is_tls();
-    let authority: http::uri::Authority = target.authority.parse().ok()?;
-    Some(Origin {
-        https,
-        host: target.host.clone().into_owned(),
-        port: authority.port_u16().unwrap_or(if https { 443 } else { 80 }),
-    })
 }

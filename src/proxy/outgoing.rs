@@ -8,21 +8,30 @@ use std::sync::Arc;
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, TE, UPGRADE},
+    header::{
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, TE, UPGRADE,
+    },
     request,
-    uri::{PathAndQuery, Scheme},
+    uri::{Authority, PathAndQuery, Scheme},
 };
 use http_body::Body;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
-use super::{failure::Failure, forwarded::Forwarding, permit::Permit, plan::Plan, upstream::Need};
+use super::{
+    failure::Failure,
+    forwarded::Forwarding,
+    permit::Permit,
+    plan::{Plan, Route},
+    upstream::Need,
+};
 use crate::{
-    config::{Inject, LinkRewriting, PresentedAuthorization},
+    config::{Forwarded, Inject, LinkRewriting, PresentedAuthorization},
     http::{
         body::{CallerBody, Intake, OutgoingBody},
         headers::{self, Presented, Trailers, Upgrade},
         links,
         replay::{self, Kept, ReplayBody},
+        survey::{Field, Survey},
     },
     net::Conn,
 };
@@ -35,6 +44,8 @@ pub(super) struct Outgoing {
     pub injects: Injects,
     /// The caller's connection, once it switches protocols.
     pub upgrade: Option<OnUpgrade>,
+    /// The host that the caller asked for, where the upstream is asked for another.
+    asked: Option<HeaderValue>,
 }
 
 /// All of it but the body and the token.
@@ -80,12 +91,21 @@ impl Outgoing {
         plan: &Plan,
         conn: &Conn,
         permit: &Permit,
+        survey: Survey,
     ) -> Result<Self, Failure> {
         let route = permit.route();
-        let inject = route.config.inject.as_ref();
-        let injects = inject.map_or(Ok(Injects::No), |inject| decide(request.headers(), inject))?;
-        let forwarded = Forwarding::read(&request, plan, conn);
-        let upgrade = upgrade_of(&mut request);
+        let told = route.config.upstream.forwarded;
+        let injects = match &route.config.inject {
+            Some(inject) if survey.has(Field::Authorization) => decide(request.headers(), inject)?,
+            Some(_) => Injects::Yes,
+            None => Injects::No,
+        };
+        let forwarded = (told != Forwarded::Silent).then(|| Forwarding::read(&request, plan, conn));
+        let upgrade = if survey.has(Field::Upgrade) {
+            upgrade_of(&mut request)
+        } else {
+            None
+        };
         let (
             request::Parts {
                 method,
@@ -96,26 +116,28 @@ impl Outgoing {
             body,
         ) = request.into_parts();
 
-        let hop = headers::strip_hop_by_hop(&mut headers);
-        headers::strip_aliases(&mut headers, &plan.key_headers);
-        forwarded.write(&mut headers, route.config.upstream.forwarded);
-        join_cookies(&mut headers);
-        if injects == Injects::Yes {
+        let hop = headers::strip_hop_by_hop(&mut headers, survey);
+        if !plan.key_headers.is_empty() {
+            headers::strip_aliases(&mut headers, &plan.key_headers);
+        }
+        match forwarded {
+            Some(forwarded) => forwarded.write(&mut headers, told),
+            None if survey.has(Field::Forwarded) => headers::strip_forwarded(&mut headers),
+            None => {}
+        }
+        if survey.has(Field::Cookie) {
+            join_cookies(&mut headers);
+        }
+        if injects == Injects::Yes && survey.has(Field::Authorization) {
             headers.remove(AUTHORIZATION);
         }
         if route.config.links != LinkRewriting::Off
+            && survey.has(Field::AcceptEncoding)
             && let Some(fewer) = links::acceptable(&headers)
         {
             headers.insert(ACCEPT_ENCODING, fewer);
         }
-        if !route.config.upstream.preserve_host {
-            headers.remove(HOST);
-        } else if !headers.contains_key(HOST)
-            && let Some(authority) = uri.authority()
-            && let Ok(host) = HeaderValue::from_str(authority.as_str())
-        {
-            headers.insert(HOST, host);
-        }
+        let asked = set_host(&mut headers, route, uri.authority());
         let need = match hop.upgrade {
             Upgrade::WebSocket if upgrade.is_some() => {
                 headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -124,7 +146,7 @@ impl Outgoing {
             }
             _ => Need::Any,
         };
-        let expects = match headers.get(EXPECT) {
+        let expects = match headers.get(EXPECT).filter(|_| survey.has(Field::Expect)) {
             Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
                 Expects::Continue
             }
@@ -150,8 +172,26 @@ impl Outgoing {
             payload,
             injects,
             upgrade,
+            asked,
         })
     }
+}
+
+/// Says which host the upstream is asked for; answers the one that the caller asked for, if it is
+/// another.
+fn set_host(
+    headers: &mut HeaderMap,
+    route: &Route,
+    authority: Option<&Authority>,
+) -> Option<HeaderValue> {
+    let named = || HeaderValue::from_str(authority?.as_str()).ok();
+    if !route.config.upstream.preserve_host {
+        return headers.insert(HOST, route.host.clone()).or_else(named);
+    }
+    if !headers.contains_key(HOST) {
+        headers.insert(HOST, named().unwrap_or_else(|| route.host.clone()));
+    }
+    None
 }
 
 fn decide(headers: &HeaderMap, inject: &Inject) -> Result<Injects, Failure> {
@@ -192,6 +232,19 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+impl Outgoing {
+    /// Host and port, as the caller asked for them.
+    pub(super) fn asked_host(&self) -> Option<&str> {
+        let host = self.asked.as_ref().or_else(|| self.head.headers.get(HOST));
+        host?.to_str().ok()
+    }
+
+    /// What the caller would take for an answer.
+    pub(super) fn accept(&self) -> Option<&HeaderValue> {
+        self.head.headers.get(ACCEPT)
+    }
+}
+
 impl Head {
     /// The request for a connection of `protocol`, with our token if there is one.
     pub(super) fn request(
@@ -211,9 +264,6 @@ impl Head {
         }
         match protocol {
             Protocol::Http1 => {
-                if !headers.contains_key(HOST) {
-                    headers.insert(HOST, route.host.clone());
-                }
                 if self.trailers == Trailers::Welcome && self.need == Need::Any {
                     headers.insert(TE, HeaderValue::from_static("trailers"));
                     headers.insert(CONNECTION, HeaderValue::from_static("te"));

@@ -9,6 +9,7 @@ use http::{HeaderValue, Method, Request, Uri, Version, header::HOST};
 use tokio::time::Instant;
 
 use super::{
+    attempt::Polled,
     failure::Failure,
     plan::Route,
     slots::{Full, Slots},
@@ -117,6 +118,16 @@ impl Record {
         self.observer.slots.take()?;
         self.slot = Slot::Held;
         Ok(())
+    }
+
+    /// How often this request is polled: HTTP/1.1 requests with their connection, HTTP/2 streams
+    /// have tasks of their own.
+    pub fn polled(&self) -> Polled {
+        if self.version == Version::HTTP_2 {
+            Polled::WhenWoken
+        } else {
+            Polled::EverySecond
+        }
     }
 
     pub fn begun(&self) -> Moment {

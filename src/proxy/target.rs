@@ -71,7 +71,8 @@ fn is_authority(host: &str) -> bool {
     (quick && host.bytes().all(plain)) || (!host.contains('@') && host.parse::<Authority>().is_ok())
 }
 
-fn host(authority: &str) -> Cow<'_, str> {
+/// The host of an authority, in canonical form.
+pub(super) fn host(authority: &str) -> Cow<'_, str> {
     let name = match authority
         .strip_prefix('[')
         .and_then(|rest| rest.split_once(']'))

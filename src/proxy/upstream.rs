@@ -158,31 +158,36 @@ impl Pool {
         }
     }
 
-    pub fn upstream(&self) -> &Upstream {
-        &self.target.upstream
-    }
-
     /// An idle connection, or a new one.
     ///
     /// # Errors
     /// When the upstream cannot be connected to within its connect timeout.
     pub async fn connection(&self, need: Need, age: Age) -> Result<Connection, ConnectError> {
-        if need == Need::Any && age == Age::Any {
-            if let Some(sender) = self.take_idle() {
-                return Ok(Connection::Http1 {
-                    sender,
-                    reused: true,
-                });
-            }
-            if let Some(sender) = self.shared_http2() {
-                return Ok(Connection::Http2(sender));
-            }
+        if need == Need::Any
+            && age == Age::Any
+            && let Some(connection) = self.at_hand()
+        {
+            return Ok(connection);
         }
         let limit = self.target.upstream.connect_timeout;
         // boxed: it is large, and few requests need it
         Box::pin(tokio::time::timeout(limit, self.connect(need)))
             .await
             .unwrap_or(Err(ConnectError::Timeout(limit)))
+    }
+
+    /// A connection for which nobody has to wait, if there is one.
+    pub fn at_hand(&self) -> Option<Connection> {
+        if let Some(sender) = self.take_idle() {
+            let reused = true;
+            return Some(Connection::Http1 { sender, reused });
+        }
+        self.shared_http2().map(Connection::Http2)
+    }
+
+    /// Seconds, counted while the thread lives.
+    pub fn tick(&self) -> u32 {
+        self.ticks.load(Ordering::Relaxed)
     }
 
     /// Gives a connection back whose answer has been read to its end.

@@ -12,10 +12,7 @@ mod json;
 mod origin;
 mod text;
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header,
-    response::{Parts, Response},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response::Parts};
 use http_body_util::Either;
 
 pub use accept::acceptable;
@@ -23,7 +20,10 @@ pub use body::{LinksBody, LinksError};
 pub use fields::rewrite_headers;
 pub use json::LinkRewriter;
 
-use super::decode::Decoder;
+use super::{
+    decode::Decoder,
+    survey::{Field, Survey},
+};
 use crate::config::Origin;
 
 /// What happens to the body of an answer.
@@ -35,39 +35,55 @@ pub enum Rewriting {
     Json(Decoder),
 }
 
-/// Rewrites an answer to a `method` request: links at `from` point at `to`.
+/// Rewrites an answer to a `method` request: links at `from` point at `to`, which is asked for only
+/// when there is something to rewrite. `survey` is of the answer's fields.
 pub fn rewrite<B>(
     method: &Method,
-    response: Response<B>,
+    parts: &mut Parts,
+    body: B,
+    survey: Survey,
     from: &Origin,
-    to: &Origin,
-) -> Response<Either<B, LinksBody<B>>> {
-    let (mut parts, body) = response.into_parts();
-    rewrite_headers(&mut parts.headers, from, to);
-    let body = match plan(method, &parts) {
+    to: impl FnOnce() -> Option<Origin>,
+) -> Either<B, LinksBody<B>> {
+    let plan = if survey.has(Field::ContentType) {
+        plan(method, parts)
+    } else {
+        Rewriting::None
+    };
+    if matches!(plan, Rewriting::None) && !survey.has(Field::Link) {
+        return Either::Left(body);
+    }
+    let Some(to) = to() else {
+        return Either::Left(body);
+    };
+    if survey.has(Field::Link) {
+        rewrite_headers(&mut parts.headers, from, &to);
+    }
+    match plan {
         Rewriting::None => Either::Left(body),
         Rewriting::Json(decoder) => {
             describe_rewritten(&mut parts.headers);
-            Either::Right(LinksBody::new(body, decoder, LinkRewriter::new(from, to)))
+            Either::Right(LinksBody::new(body, decoder, LinkRewriter::new(from, &to)))
         }
-    };
-    Response::from_parts(parts, body)
+    }
 }
 
 /// Whether the body of this answer to a `method` request is rewritten.
 pub fn plan(method: &Method, response: &Parts) -> Rewriting {
     let headers = &response.headers;
-    let whole = !response.status.is_informational()
-        && !matches!(
-            response.status,
-            StatusCode::NO_CONTENT
-                | StatusCode::RESET_CONTENT
-                | StatusCode::PARTIAL_CONTENT
-                | StatusCode::NOT_MODIFIED
-        )
-        && !headers.contains_key(header::CONTENT_RANGE)
-        && !matches!(*method, Method::HEAD | Method::CONNECT);
-    if !whole || !is_json(headers) || is_forbidden(headers) {
+    let whole = || {
+        !response.status.is_informational()
+            && !matches!(
+                response.status,
+                StatusCode::NO_CONTENT
+                    | StatusCode::RESET_CONTENT
+                    | StatusCode::PARTIAL_CONTENT
+                    | StatusCode::NOT_MODIFIED
+            )
+            && !headers.contains_key(header::CONTENT_RANGE)
+            && !matches!(*method, Method::HEAD | Method::CONNECT)
+    };
+    if !is_json(headers) || !whole() || is_forbidden(headers) {
         return Rewriting::None;
     }
     Decoder::for_headers(headers).map_or(Rewriting::None, Rewriting::Json)
@@ -78,17 +94,29 @@ fn is_json(headers: &HeaderMap) -> bool {
     let Some(Ok(content_type)) = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str) else {
         return false;
     };
-    let mut parts = content_type.split(';').map(str::trim);
-    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let charset = parts
-        .filter_map(|parameter| parameter.split_once('='))
+    let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let essence = essence.trim();
+    let ends = |end: &str| {
+        let start = essence.len().checked_sub(end.len());
+        start.is_some_and(|start| essence.as_bytes()[start..].eq_ignore_ascii_case(end.as_bytes()))
+    };
+    let json = [
+        "application/json",
+        "application/x-ndjson",
+        "application/jsonl",
+    ]
+    .iter()
+    .any(|ours| essence.eq_ignore_ascii_case(ours))
+        || (ends("+json") && essence.contains('/'));
+    if !json {
+        return false;
+    }
+    let charset = parameters
+        .split(';')
+        .filter_map(|parameter| parameter.trim().split_once('='))
         .find(|(name, _)| name.eq_ignore_ascii_case("charset"))
         .map(|(_, value)| value.trim_matches('"'));
-    let json = matches!(
-        essence.as_str(),
-        "application/json" | "application/x-ndjson" | "application/jsonl"
-    ) || (essence.contains('/') && essence.ends_with("+json"));
-    json && charset.is_none_or(|c| {
+    charset.is_none_or(|c| {
         ["utf-8", "utf8", "us-ascii"]
             .iter()
             .any(|ours| c.eq_ignore_ascii_case(ours))
@@ -129,6 +157,8 @@ fn describe_rewritten(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use http::Response;
+
     use super::*;
 
     fn is_rewritten(method: &Method, status: u16, fields: &[(&str, &str)]) -> bool {
@@ -219,9 +249,13 @@ mod tests {
             .header("location", "http://h:1/x")
             .body(http_body_util::Empty::<bytes::Bytes>::new())
             .unwrap();
-        let response = rewrite(&Method::POST, response, &origin(1), &origin(2));
-        let left: Vec<_> = response
-            .headers()
+        let (mut parts, body) = response.into_parts();
+        let survey = Survey::of(&parts.headers);
+        let (method, to) = (Method::POST, || Some(origin(2)));
+        let body = rewrite(&method, &mut parts, body, survey, &origin(1), to);
+        assert!(matches!(body, Either::Right(_)));
+        let left: Vec<_> = parts
+            .headers
             .iter()
             .map(|(n, v)| format!("{n}: {}", v.to_str().unwrap()))
             .collect();

@@ -1,0 +1,196 @@
+//! A request, as long as it is waited for.
+//!
+//! Written by hand and small: it is moved into every connection, and nearly all of the time it
+//! waits for one thing, the answer to what was sent before it existed. Whatever else there is to
+//! wait for (a token, a connection, a second sending, a body) is a boxed future.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Response, response::Parts};
+use pin_project_lite::pin_project;
+
+use super::{
+    Prepared, Proxy,
+    answer::{Answer, Content, Ending},
+    attempt::{Exchanged, First, Unanswered},
+    failure::Failure,
+    record::Record,
+};
+use crate::tokens::Ready;
+
+pin_project! {
+    /// See the module.
+    pub(super) struct Handling<F> {
+        proxy: Arc<Proxy>,
+        // Taken when the request is answered or goes on as a boxed future.
+        ending: Option<Box<Ending>>,
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        Sent {
+            #[pin]
+            flight: F,
+            token: Option<Ready>,
+            prepared: Option<Box<Prepared>>,
+        },
+        Waits { answer: Pin<Box<dyn Future<Output = Response<Answer>> + Send>> },
+        Refused { failure: Option<Box<Failure>> },
+    }
+}
+
+/// How far a request has come without waiting.
+pub(super) enum Begun<F> {
+    Sent {
+        flight: F,
+        token: Option<Ready>,
+        prepared: Box<Prepared>,
+    },
+    /// Something has to be waited for first.
+    Prepared(Box<Prepared>),
+}
+
+impl<F> Handling<F>
+where
+    F: Future<Output = Result<Exchanged, Unanswered>>,
+{
+    pub(super) fn new(
+        proxy: Arc<Proxy>,
+        ending: Box<Ending>,
+        begun: Result<Begun<F>, Failure>,
+    ) -> Self {
+        let (state, ending) = match begun {
+            Ok(Begun::Sent {
+                flight,
+                token,
+                prepared,
+            }) => {
+                let prepared = Some(prepared);
+                let state = State::Sent {
+                    flight,
+                    token,
+                    prepared,
+                };
+                (state, Some(ending))
+            }
+            Ok(Begun::Prepared(prepared)) => {
+                let answer = Box::pin(Arc::clone(&proxy).wait(prepared, None, ending));
+                (State::Waits { answer }, None)
+            }
+            Err(failure) => {
+                let failure = Some(Box::new(failure));
+                (State::Refused { failure }, Some(ending))
+            }
+        };
+        Self {
+            proxy,
+            ending,
+            state,
+        }
+    }
+}
+
+impl<F> Future for Handling<F>
+where
+    F: Future<Output = Result<Exchanged, Unanswered>>,
+{
+    type Output = Response<Answer>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Answer>> {
+        let mut this = self.project();
+        loop {
+            let next = match this.state.as_mut().project() {
+                StateProj::Waits { answer } => return answer.as_mut().poll(cx),
+                StateProj::Refused { failure } => {
+                    let (Some(failure), Some(ending)) = (failure.take(), this.ending.take()) else {
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(this.proxy.answer(ending, |_| Err(*failure)));
+                }
+                StateProj::Sent {
+                    flight,
+                    token,
+                    prepared,
+                } => {
+                    let polled = catch_unwind(AssertUnwindSafe(|| flight.poll(cx)));
+                    let outcome = match polled {
+                        Ok(Poll::Pending) => return Poll::Pending,
+                        Ok(Poll::Ready(outcome)) => Some(outcome),
+                        Err(_) => None,
+                    };
+                    let (Some(mut prepared), Some(ending)) = (prepared.take(), this.ending.take())
+                    else {
+                        return Poll::Pending;
+                    };
+                    let token = token.take();
+                    match outcome {
+                        None => return Poll::Ready(this.proxy.panicked(ending)),
+                        Some(Ok(exchanged)) if exchanged.is_good(token.as_ref()) => {
+                            let proxy = &*this.proxy;
+                            return Poll::Ready(proxy.answer(ending, |record| {
+                                let status = exchanged.response.status().as_u16();
+                                record.upstream_answered(status, record.begun().mono);
+                                proxy.passed(exchanged, &mut prepared, record)
+                            }));
+                        }
+                        Some(outcome) => {
+                            let first = Some(First { token, outcome });
+                            let proxy = Arc::clone(this.proxy);
+                            Box::pin(proxy.wait(prepared, first, ending))
+                        }
+                    }
+                }
+            };
+            this.state.set(State::Waits { answer: next });
+        }
+    }
+}
+
+impl Proxy {
+    /// All that waits, apart from the first sending.
+    async fn wait(
+        self: Arc<Self>,
+        mut prepared: Box<Prepared>,
+        first: Option<First>,
+        mut ending: Box<Ending>,
+    ) -> Response<Answer> {
+        let carried = self.carry(&mut prepared, first, &mut ending.record);
+        let carried = futures_util::FutureExt::catch_unwind(AssertUnwindSafe(carried));
+        match carried.await {
+            Ok(outcome) => self.answer(ending, |_| outcome),
+            Err(_) => self.panicked(ending),
+        }
+    }
+
+    /// The answer that `work` makes, or what is said of its failure.
+    fn answer(
+        &self,
+        mut ending: Box<Ending>,
+        work: impl FnOnce(&mut Record) -> Result<(Parts, Content), Failure>,
+    ) -> Response<Answer> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut ending.record)));
+        let failure = match outcome {
+            Ok(Ok((parts, content))) => return Answer::new(ending, parts, content),
+            Ok(Err(failure)) => failure,
+            Err(_) => return self.panicked(ending),
+        };
+        ending.record.fails(&failure);
+        let id = ending.record.id().to_string();
+        let (parts, body) = failure.response(&id).into_parts();
+        Answer::new(ending, parts, Content::own(body))
+    }
+
+    fn panicked(&self, ending: Box<Ending>) -> Response<Answer> {
+        self.observer.metrics.panics.inc();
+        self.answer(ending, |_| Err(Failure::Panicked))
+    }
+}
