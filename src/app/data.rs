@@ -4,6 +4,7 @@
 use std::{
     io,
     net::TcpListener,
+    num::NonZeroUsize,
     os::unix::net::UnixListener,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -16,8 +17,8 @@ use super::{Seams, StartError, shown};
 use crate::{
     config::{Bind, Config},
     http::serve::Server,
-    listen::{Service, Socket},
-    net::{Reach, bind},
+    listen::{Inbox, Service, Socket, Threads},
+    net::{Reach, bind, share::Spread},
     proxy::{Limit, Observer, Plan, Proxy},
     shutdown::Stage,
     tls::reload::{self, Current},
@@ -62,15 +63,8 @@ pub(super) fn bind(config: &Config, workers: usize) -> Result<Sockets, StartErro
                 let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
                 (sockets.into_iter().map(Raw::Tcp).collect(), bound)
             }
-            Bind::Unix { path, mode } => {
-                let socket = bind::unix(path, *mode)?;
-                let copies = (1..workers).map(|_| socket.try_clone());
-                let copies = copies
-                    .collect::<io::Result<Vec<_>>>()
-                    .map_err(StartError::Thread)?;
-                let sockets = copies.into_iter().chain([socket]).map(Raw::Unix);
-                (sockets.collect(), None)
-            }
+            // one thread accepts: each connection would wake all of them
+            Bind::Unix { path, mode } => (vec![Raw::Unix(bind::unix(path, *mode)?)], None),
         };
         all.push(Bound {
             name: shown(&listener.bind, bound),
@@ -106,23 +100,40 @@ pub(super) fn start(
     seams: &Seams,
     plan: &Arc<Plan>,
     sockets: Sockets,
-    workers: usize,
+    workers: NonZeroUsize,
 ) -> io::Result<Vec<JoinHandle<()>>> {
-    let limit = Limit::new(config.limits.requests, workers);
+    let limit = Limit::new(config.limits.requests, workers.get());
     let open = Arc::new(Semaphore::new(
         config.limits.connections.min(Semaphore::MAX_PERMITS),
     ));
     let server = Server::new(&config.limits);
-    let mut threads: Vec<Vec<(Raw, Option<Current>, Reach)>> =
-        (0..workers).map(|_| Vec::new()).collect();
-    for bound in sockets.0 {
+    let mut threads: Vec<Vec<Seat>> = (0..workers.get()).map(|_| Vec::new()).collect();
+    for (number, bound) in sockets.0.into_iter().enumerate() {
         let tls = bound.tls.map(|(current, _)| current);
-        for (thread, socket) in threads.iter_mut().zip(bound.sockets) {
-            thread.push((socket, tls.clone(), bound.reach));
+        let spread = match bound.sockets[..] {
+            [Raw::Unix(_), ..] => Spread::ByUs,
+            _ => Spread::ByKernel,
+        };
+        // a Unix socket has one thread that accepts: each has another
+        let mut sockets = bound.sockets.into_iter().map(Some).collect::<Vec<_>>();
+        sockets.resize_with(workers.get(), || None);
+        if spread == Spread::ByUs {
+            sockets.rotate_right(number % workers);
+        }
+        let others = Threads::new(workers, spread);
+        for (thread, (socket, (others, inbox))) in
+            threads.iter_mut().zip(sockets.into_iter().zip(others))
+        {
+            thread.push(Seat {
+                socket: socket.map(|socket| (socket, others)),
+                inbox,
+                tls: tls.clone(),
+                reach: bound.reach,
+            });
         }
     }
-    let mut started = Vec::with_capacity(workers);
-    for (number, sockets) in threads.into_iter().enumerate() {
+    let mut started = Vec::with_capacity(workers.get());
+    for (number, seats) in threads.into_iter().enumerate() {
         let proxy = Arc::new(Proxy::new(
             Arc::new(plan.for_thread(&seams.metrics)),
             Arc::new(Observer {
@@ -138,6 +149,7 @@ pub(super) fn start(
         ));
         let (server, open, stop) = (server.clone(), Arc::clone(&open), seams.shutdown.clone());
         let handshake_timeout = config.limits.header_timeout;
+        let handed_over = seams.metrics.connections_handed_over.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -145,18 +157,23 @@ pub(super) fn start(
             runtime.block_on(async move {
                 let tended = Arc::clone(&proxy);
                 stop.spawn(async move { tended.tend().await });
-                for (socket, tls, reach) in sockets {
+                for seat in seats {
                     let service = Service {
                         proxy: Arc::clone(&proxy),
                         server: server.clone(),
-                        tls,
-                        reach,
+                        tls: seat.tls,
+                        reach: seat.reach,
                         open: Arc::clone(&open),
                         handshake_timeout,
+                        handed_over: handed_over.clone(),
                         stop: stop.clone(),
                     };
+                    stop.spawn(service.clone().receive(seat.inbox));
+                    let Some((socket, others)) = seat.socket else {
+                        continue;
+                    };
                     match socket.listen() {
-                        Ok(socket) => drop(stop.spawn(service.accept(socket))),
+                        Ok(socket) => drop(stop.spawn(service.accept(socket, others))),
                         Err(error) => tracing::error!(%error, "a listener is lost"),
                     }
                 }
@@ -170,6 +187,15 @@ pub(super) fn start(
         );
     }
     Ok(started)
+}
+
+/// One thread's part in a listener.
+struct Seat {
+    /// `None`: other threads accept.
+    socket: Option<(Raw, Threads)>,
+    inbox: Inbox,
+    tls: Option<Current>,
+    reach: Reach,
 }
 
 #[expect(clippy::disallowed_methods, reason = "names requests, decides nothing")]

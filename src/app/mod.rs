@@ -90,8 +90,8 @@ pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
     let config = Arc::new(config);
     raise_open_files(config.limits.connections);
     let workers = Workers::new(config.workers);
-    let count = workers.count.get();
-    let mut sockets = data::bind(&config, count)?;
+    let count = workers.count;
+    let mut sockets = data::bind(&config, count.get())?;
     let admin = config
         .admin
         .map(|address| bind::tcp(address, 1))

@@ -3,17 +3,22 @@
 //! A listener hands each request and what it knows of the connection to the proxy. It cannot see a
 //! token, and decides nothing.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+mod handover;
 
-use futures_util::FutureExt;
+use std::{convert::Infallible, io, net::SocketAddr, os, sync::Arc, time::Duration};
+
 use hyper::service::service_fn;
+use prometheus_client::metrics::counter::Counter;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+use self::handover::{Accepted, Stream};
+pub use self::handover::{Inbox, Threads};
 use crate::{
     http::serve::{Activity, Protocol, Server},
     net::{Conn, Peer, Place, Reach, Security},
@@ -29,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// One failure in so many is logged: about one a second.
 const LOG_EVERY: u32 = 20;
 
-/// One socket that one thread accepts from.
+/// A socket that one thread accepts from.
 pub enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -47,27 +52,29 @@ pub struct Service {
     pub open: Arc<Semaphore>,
     /// A TLS handshake that takes longer is given up.
     pub handshake_timeout: Duration,
+    /// Counts the connections that another thread accepted.
+    pub handed_over: Counter,
     pub stop: Shutdown,
 }
 
 impl Service {
-    /// Accepts connections until the stop is soft.
-    pub async fn accept(self, socket: Socket) {
+    /// Accepts connections until the stop is soft, and keeps or hands over each as `threads` say.
+    pub async fn accept(self, socket: Socket, mut threads: Threads) {
         let stop = self.stop.clone();
         let mut soft = std::pin::pin!(stop.reached(Stage::Soft));
         let mut failures = 0_u32;
         loop {
             let stream = tokio::select! {
                 biased;
-                () = soft.as_mut() => return self.accept_waiting(&socket),
+                () = soft.as_mut() => return self.accept_waiting(socket, &mut threads),
                 stream = socket.accept() => stream,
             };
             // no further one is accepted until this one has its place: they wait in the kernel
-            let Ok(place) = Arc::clone(&self.open).acquire_owned().await else {
+            let Ok(permit) = Arc::clone(&self.open).acquire_owned().await else {
                 return;
             };
             match stream {
-                Ok((stream, peer)) => self.clone().spawn(stream, peer, place),
+                Ok((stream, peer)) => self.place(stream, peer, permit, &mut threads),
                 Err(error) => {
                     if failures.is_multiple_of(LOG_EVERY) {
                         tracing::warn!(%error, "cannot accept connections");
@@ -80,20 +87,72 @@ impl Service {
     }
 
     /// Accepts the connections that the kernel has already taken for us: their callers may have
-    /// sent a request, and would see it cut.
-    fn accept_waiting(self, socket: &Socket) {
-        while let Some(Ok((stream, peer))) = socket.accept().now_or_never() {
-            let Ok(place) = Arc::clone(&self.open).try_acquire_owned() else {
+    /// sent a request, and would see it cut. The runtime may not know of them yet.
+    fn accept_waiting(self, socket: Socket, threads: &mut Threads) {
+        let Ok(socket) = socket.without_runtime() else {
+            return;
+        };
+        while let Ok((stream, peer)) = socket.accept() {
+            let Ok(permit) = Arc::clone(&self.open).try_acquire_owned() else {
                 return;
             };
-            self.clone().spawn(stream, peer, place);
+            self.place(stream, peer, permit, threads);
         }
     }
 
-    fn spawn(self, stream: Stream, peer: Peer, place: OwnedSemaphorePermit) {
+    /// Serves what other threads hand over, until none of them accepts any more.
+    pub async fn receive(self, mut handed_over: Inbox) {
+        while let Some(Accepted {
+            stream,
+            peer,
+            place,
+            open,
+        }) = handed_over.recv().await
+        {
+            match stream.attach() {
+                Ok(stream) => self.clone().spawn(Accepted {
+                    stream,
+                    peer,
+                    place,
+                    open,
+                }),
+                Err(error) => tracing::warn!(%error, "a connection is lost between two threads"),
+            }
+        }
+    }
+
+    fn place(
+        &self,
+        stream: Stream,
+        peer: Peer,
+        permit: OwnedSemaphorePermit,
+        threads: &mut Threads,
+    ) {
+        let (thread, counted) = threads.share.take(now);
+        let (place, open) = (Arc::new((permit, counted)), self.proxy.connection());
+        let accepted = Accepted {
+            stream,
+            peer,
+            place,
+            open,
+        };
+        if thread == threads.own {
+            self.clone().spawn(accepted);
+        } else if let Err(error) = accepted.hand_over(&threads.inboxes[thread]) {
+            tracing::warn!(%error, "a connection is lost between two threads");
+        } else {
+            self.handed_over.inc();
+        }
+    }
+
+    fn spawn(self, accepted: Accepted<Stream>) {
         spawn_on_worker(async move {
-            let place = Arc::new(place);
-            let _open = self.proxy.connection();
+            let Accepted {
+                stream,
+                peer,
+                place,
+                open: _open,
+            } = accepted;
             match stream {
                 Stream::Unix(stream) => {
                     let protocol = Protocol::Unknown;
@@ -169,9 +228,9 @@ impl Service {
     }
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+#[expect(clippy::disallowed_methods, reason = "bounds work, decides nothing")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 impl Socket {
@@ -179,17 +238,55 @@ impl Socket {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                // answers are whole messages; waiting to join them only adds delay
-                let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+                Ok(accepted_tcp(stream, address))
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let uid = stream.peer_cred().map(|cred| cred.uid()).ok();
-                Ok((Stream::Unix(stream), Peer::Unix { uid }))
+                Ok(accepted_unix(stream))
             }
         }
     }
+
+    fn without_runtime(self) -> io::Result<Waiting> {
+        Ok(match self {
+            Self::Tcp(listener) => Waiting::Tcp(listener.into_std()?),
+            Self::Unix(listener) => Waiting::Unix(listener.into_std()?),
+        })
+    }
+}
+
+/// A socket that does not wait for what has not come yet.
+enum Waiting {
+    Tcp(std::net::TcpListener),
+    Unix(os::unix::net::UnixListener),
+}
+
+impl Waiting {
+    fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(accepted_tcp(TcpStream::from_std(stream)?, address))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(accepted_unix(UnixStream::from_std(stream)?))
+            }
+        }
+    }
+}
+
+fn accepted_tcp(stream: TcpStream, peer: SocketAddr) -> (Stream, Peer) {
+    // answers are whole messages; waiting to join them only adds delay
+    let _ = stream.set_nodelay(true);
+    (Stream::Tcp(stream), Peer::Tcp(peer))
+}
+
+fn accepted_unix(stream: UnixStream) -> (Stream, Peer) {
+    let uid = stream.peer_cred().map(|cred| cred.uid()).ok();
+    (Stream::Unix(stream), Peer::Unix { uid })
 }
 
 fn certificate_names(stream: &TlsStream<TcpStream>) -> Option<Arc<[String]>> {

@@ -73,6 +73,7 @@ pub struct Metrics {
     requests_in_flight: InFlight,
     /// Shared: a connection is opened more seldom than a request is made, and may be handed on.
     pub connections: Gauge,
+    pub connections_handed_over: Counter,
     pub panics: Counter,
     pub log_lines_dropped: Counter,
     pub token_fetches: Family<FetchLabels, Counter>,
@@ -97,6 +98,7 @@ impl Metrics {
             failures: Family::default(),
             requests_in_flight: InFlight::default(),
             connections: Gauge::default(),
+            connections_handed_over: Counter::default(),
             panics: Counter::default(),
             log_lines_dropped: Counter::default(),
             token_fetches: Family::default(),
@@ -135,6 +137,11 @@ impl Metrics {
             "connections",
             "Connections of callers",
             self.connections.clone(),
+        );
+        r.register(
+            "connections_handed_over",
+            "Connections that another thread serves than the one that accepted them",
+            self.connections_handed_over.clone(),
         );
         r.register(
             "panics",

@@ -3,11 +3,14 @@
 pub mod bind;
 pub mod dial;
 pub mod names;
+pub mod share;
 pub mod tunnel;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use tokio::sync::OwnedSemaphorePermit;
+
+use self::share::Counted;
 
 /// Who is on the other end of a connection, as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +33,8 @@ pub struct Conn {
     pub place: Place,
 }
 
-/// One of the connections that may be open at once.
-pub type Place = Arc<OwnedSemaphorePermit>;
+/// One of the connections that may be open at once, and one of those that its thread serves.
+pub type Place = Arc<(OwnedSemaphorePermit, Counted)>;
 
 /// Who can connect to a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

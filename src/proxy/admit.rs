@@ -267,20 +267,26 @@ fn is_cross_site(headers: &HeaderMap, target: &Target<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
+    use std::{borrow::Cow, num::NonZeroUsize};
 
     use http::HeaderValue;
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::config::SecretSource;
+    use crate::{
+        config::SecretSource,
+        net::share::{Share, Spread},
+    };
 
     fn conn(peer: &str, local: Reach) -> Conn {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let mut threads = Share::of_threads(NonZeroUsize::MIN, Spread::ByUs);
+        let (_, counted) = threads[0].take(|| unreachable!("there is one thread"));
         Conn {
             peer: Peer::Tcp(peer.parse().unwrap()),
             local,
             security: Security::Plain,
-            place: Arc::new(Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()),
+            place: Arc::new((permit, counted)),
         }
     }
 

@@ -124,6 +124,16 @@ impl Proxy {
         self.running().metrics().connections.get()
     }
 
+    /// How many connections were handed from one thread to another.
+    pub(crate) fn handed_over(&self) -> u64 {
+        self.running().metrics().connections_handed_over.get()
+    }
+
+    /// No new connection; what is under way is finished.
+    pub(crate) fn stop_softly(&self) {
+        self.running().shutdown().advance(Stage::Soft);
+    }
+
     fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
     }
