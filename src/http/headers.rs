@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{self, AUTHORIZATION, CONNECTION, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{self, AUTHORIZATION, CONNECTION, Entry, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
 use super::survey::{Field, Survey};
@@ -65,21 +65,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, survey: Survey) -> Hop {
         },
     };
     if survey.has(Field::Connection) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(tokens)
-            // no fields, and what nearly everybody says
-            .filter(|option| !matches!(*option, "keep-alive" | "close"))
-            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-            .collect();
-        for name in named {
-            // a caller must not use this to take away what frames or addresses the message
-            if name != header::HOST && name != header::CONTENT_LENGTH {
-                headers.remove(name);
-            }
-        }
-        headers.remove(CONNECTION);
+        strip_connection(headers);
     }
     if survey.has(Field::OtherHop) {
         for name in &OTHER_HOP {
@@ -97,6 +83,35 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, survey: Survey) -> Hop {
         }
     }
     hop
+}
+
+/// Removes `Connection` and what it names.
+fn strip_connection(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = match headers.entry(CONNECTION) {
+        Entry::Vacant(_) => return,
+        Entry::Occupied(entry) => {
+            // no fields, and what nearly everybody says
+            let plain = |value: &HeaderValue| {
+                let value = value.as_bytes();
+                value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+            };
+            if entry.iter().all(plain) {
+                entry.remove();
+                return;
+            }
+            let options = entry.iter().flat_map(tokens);
+            let named = options.filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+            let named = named.collect();
+            entry.remove();
+            named
+        }
+    };
+    for name in named {
+        // a caller must not use this to take away what frames or addresses the message
+        if name != header::HOST && name != header::CONTENT_LENGTH {
+            headers.remove(name);
+        }
+    }
 }
 
 fn trailers(headers: &HeaderMap) -> Trailers {

@@ -76,10 +76,12 @@ impl Proxy {
     /// that would have to carry it.
     pub(super) fn launch(
         &self,
-        prepared: Box<Prepared>,
+        mut prepared: Box<Prepared>,
         record: &mut Record,
     ) -> Begun<impl Future<Output = Result<Exchanged, Unanswered>> + Send + use<>> {
-        let (permit, outgoing) = (&prepared.permit, &prepared.outgoing);
+        let Prepared {
+            permit, outgoing, ..
+        } = &mut *prepared;
         let route = permit.route();
         if outgoing.head.need != Need::Any
             || !outgoing.payload.is_none()
@@ -284,13 +286,13 @@ struct Assembled {
 /// The request for this connection; its body waits for `100 Continue` where the caller's does.
 fn assemble(
     permit: &Permit,
-    outgoing: &Outgoing,
+    outgoing: &mut Outgoing,
     connection: &Connection,
     authorization: Option<&HeaderValue>,
     body: OutgoingBody,
 ) -> Assembled {
     let protocol = connection.protocol();
-    let head = &outgoing.head;
+    let head = &mut outgoing.head;
     if outgoing.payload.is_none() {
         return Assembled {
             request: head.request(permit, protocol, authorization, body),
@@ -452,5 +454,34 @@ fn say_why(response: &mut Response<Incoming>, reason: &'static str) {
     let status = format!("itwin-auth-proxy; details=\"{reason}\"");
     if let Ok(value) = HeaderValue::try_from(status) {
         response.headers_mut().append(PROXY_STATUS, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::proxy::upstream::tests::pool;
+
+    /// Whether the limit is reached after so many seconds of the pool.
+    fn over(after: Duration, polled: Polled, seconds: u32) -> bool {
+        let pool = pool();
+        let mut limit = Limit::new(&pool, after, None, polled);
+        for _ in 0..seconds {
+            pool.prune();
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        limit.poll(&pool, after, &mut cx).is_ready()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_response_timeout_is_kept_by_the_pools_seconds() {
+        let ten = Duration::from_secs(10);
+        assert!(!over(ten, Polled::EverySecond, 10), "not before its time");
+        assert!(over(ten, Polled::EverySecond, 11));
+        // a stream of HTTP/2 is polled by nobody, and a short time is kept to the millisecond
+        assert!(!over(ten, Polled::WhenWoken, 11));
+        assert!(!over(Duration::from_secs(4), Polled::EverySecond, 11));
     }
 }

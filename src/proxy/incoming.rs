@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::{
-    HeaderValue, Method, StatusCode, Uri,
+    HeaderValue, StatusCode, Uri,
     header::{CONTENT_TYPE, LOCATION},
     response::Parts,
     uri::Authority,
@@ -30,7 +30,6 @@ use crate::{
 /// What the answer's treatment depends on, read from the request before it left.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub method: Method,
     /// The caller's connection to us, for links.
     pub https: Https,
 }
@@ -106,7 +105,7 @@ pub(super) fn clean(
         public.clone().or_else(here)
     };
     let from = &config.upstream.origin;
-    let content = match links::rewrite(&asked.method, &mut parts, body, survey, from, to) {
+    let content = match links::rewrite(&outgoing.head.method, &mut parts, body, survey, from, to) {
         Either::Left(body) => Content::Relay(body),
         Either::Right(body) => Content::Links(Box::new(body)),
     };

@@ -165,7 +165,6 @@ impl Proxy {
         let permit = Permit::grant(route, admission);
         record.caller(permit.caller());
         let asked = Asked {
-            method: request.method().clone(),
             https: if conn.security.is_tls() {
                 Https::Yes
             } else {

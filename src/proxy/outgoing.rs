@@ -128,8 +128,9 @@ impl Outgoing {
         if survey.has(Field::Cookie) {
             join_cookies(&mut headers);
         }
-        if injects == Injects::Yes && survey.has(Field::Authorization) {
-            headers.remove(AUTHORIZATION);
+        if injects == Injects::Yes {
+            // takes the caller's away, and makes room for ours in every copy
+            headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
         }
         if route.config.links != LinkRewriting::Off
             && survey.has(Field::AcceptEncoding)
@@ -248,7 +249,7 @@ impl Outgoing {
 impl Head {
     /// The request for a connection of `protocol`, with our token if there is one.
     pub(super) fn request(
-        &self,
+        &mut self,
         permit: &Permit,
         protocol: Protocol,
         authorization: Option<&HeaderValue>,
@@ -257,8 +258,11 @@ impl Head {
         let route = permit.route();
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
+        // the copy is kept: the original has room to grow, also for hyper, which takes it for the
+        // fields of the answer
+        let copy = self.headers.clone();
         let headers = request.headers_mut();
-        headers.clone_from(&self.headers);
+        *headers = std::mem::replace(&mut self.headers, copy);
         if let Some(token) = authorization {
             headers.insert(AUTHORIZATION, token.clone());
         }

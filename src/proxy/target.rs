@@ -66,22 +66,21 @@ fn authority<B>(request: &Request<B>) -> Result<&str, Failure> {
 
 fn is_authority(host: &str) -> bool {
     // the common case without parsing: a name or address, perhaps with a port
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'_');
-    let quick = !host.is_empty() && host.bytes().filter(|b| *b == b':').count() <= 1;
-    (quick && host.bytes().all(plain)) || (!host.contains('@') && host.parse::<Authority>().is_ok())
+    let mut colons = 0;
+    let mut plain = !host.is_empty();
+    for byte in host.bytes() {
+        colons += u32::from(byte == b':');
+        plain &= byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_');
+    }
+    (plain && colons <= 1) || (!host.contains('@') && host.parse::<Authority>().is_ok())
 }
 
 /// The host of an authority, in canonical form.
 pub(super) fn host(authority: &str) -> Cow<'_, str> {
-    let name = match authority
-        .strip_prefix('[')
+    let bracketed = authority.strip_prefix('[');
+    let name = bracketed
         .and_then(|rest| rest.split_once(']'))
-    {
-        Some((address, _)) => address,
-        None => authority
-            .split_once(':')
-            .map_or(authority, |(name, _)| name),
-    };
+        .map_or_else(|| before_port(authority), |(address, _)| address);
     // a name with a final dot is the same name
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -89,6 +88,11 @@ pub(super) fn host(authority: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(name)
     }
+}
+
+fn before_port(authority: &str) -> &str {
+    let end = authority.bytes().position(|byte| byte == b':');
+    &authority[..end.unwrap_or(authority.len())]
 }
 
 /// The decoded path with empty segments left out, or `None` when servers read it differently:

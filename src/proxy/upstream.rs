@@ -341,3 +341,29 @@ where
         reused: false,
     })
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::{ClientTls, Forwarded, Origin};
+
+    /// A pool without a connection.
+    pub(in crate::proxy) fn pool() -> Arc<Pool> {
+        let upstream = Upstream {
+            origin: Origin {
+                https: false,
+                host: "127.0.0.1".into(),
+                port: 9,
+            },
+            protocol: UpstreamProtocol::Auto,
+            tls: ClientTls::default(),
+            connect_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(1),
+            idle_connections: 1,
+            preserve_host: false,
+            forwarded: Forwarded::Silent,
+        };
+        let target = Target::new(Arc::new(upstream)).unwrap();
+        Arc::new(Pool::new(Arc::new(target)))
+    }
+}
