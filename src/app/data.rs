@@ -18,14 +18,21 @@ use crate::{
     config::{Bind, Config},
     http::serve::Server,
     listen::{Inbox, Service, Socket, Threads},
-    net::{Reach, bind, share::Spread},
+    net::{
+        Reach,
+        bind::{self, SocketFile},
+        share::Spread,
+    },
     proxy::{Limit, Observer, Plan, Proxy},
     shutdown::Stage,
     tls::reload::{self, Current},
 };
 
 /// Every listener's sockets, one for each thread.
-pub(super) struct Sockets(Vec<Bound>);
+pub(super) struct Sockets {
+    all: Vec<Bound>,
+    files: Vec<SocketFile>,
+}
 
 struct Bound {
     name: String,
@@ -45,6 +52,7 @@ enum Raw {
 /// Binds all listeners for `workers` threads.
 pub(super) fn bind(config: &Config, workers: usize) -> Result<Sockets, StartError> {
     let mut all = Vec::with_capacity(config.listeners.len());
+    let mut files = Vec::new();
     for listener in &config.listeners {
         let tls = match &listener.tls {
             None => None,
@@ -64,7 +72,11 @@ pub(super) fn bind(config: &Config, workers: usize) -> Result<Sockets, StartErro
                 (sockets.into_iter().map(Raw::Tcp).collect(), bound)
             }
             // one thread accepts: each connection would wake all of them
-            Bind::Unix { path, mode } => (vec![Raw::Unix(bind::unix(path, *mode)?)], None),
+            Bind::Unix { path, mode } => {
+                let (socket, file) = bind::unix(path, *mode)?;
+                files.push(file);
+                (vec![Raw::Unix(socket)], None)
+            }
         };
         all.push(Bound {
             name: shown(&listener.bind, bound),
@@ -77,17 +89,22 @@ pub(super) fn bind(config: &Config, workers: usize) -> Result<Sockets, StartErro
             sockets,
         });
     }
-    Ok(Sockets(all))
+    Ok(Sockets { all, files })
 }
 
 impl Sockets {
     pub(super) fn names(&self) -> Vec<String> {
-        self.0.iter().map(|bound| bound.name.clone()).collect()
+        self.all.iter().map(|bound| bound.name.clone()).collect()
+    }
+
+    /// Takes out the files of Unix sockets: they are to be there as long as the program.
+    pub(super) fn files(&mut self) -> Vec<SocketFile> {
+        std::mem::take(&mut self.files)
     }
 
     /// Takes out the tasks that keep certificates current; the control plane runs them.
     pub(super) fn tls_tasks(&mut self) -> Vec<TlsTask> {
-        let tasks = self.0.iter_mut().filter_map(|bound| bound.tls.as_mut());
+        let tasks = self.all.iter_mut().filter_map(|bound| bound.tls.as_mut());
         tasks
             .map(|(_, task)| std::mem::replace(task, Box::pin(std::future::ready(()))))
             .collect()
@@ -108,7 +125,7 @@ pub(super) fn start(
     ));
     let server = Server::new(&config.limits);
     let mut threads: Vec<Vec<Seat>> = (0..workers.get()).map(|_| Vec::new()).collect();
-    for (number, bound) in sockets.0.into_iter().enumerate() {
+    for (number, bound) in sockets.all.into_iter().enumerate() {
         let tls = bound.tls.map(|(current, _)| current);
         let spread = match bound.sockets[..] {
             [Raw::Unix(_), ..] => Spread::ByUs,

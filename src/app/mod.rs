@@ -22,7 +22,7 @@ use crate::{
     config::{Bind, Config},
     health::Readiness,
     metrics::Metrics,
-    net::bind::{self, BindError},
+    net::bind::{self, BindError, SocketFile},
     proxy::PlanError,
     shutdown::{Shutdown, Stage},
     telemetry::RequestLog,
@@ -71,6 +71,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Running {
     listeners: Vec<String>,
+    /// Removed when the program has ended.
+    _files: Vec<SocketFile>,
     admin: Option<SocketAddr>,
     readiness: Readiness,
     shutdown: Shutdown,
@@ -107,6 +109,7 @@ pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
         admin,
     )?;
     let listeners = sockets.names();
+    let files = sockets.files();
     let threads = data::start(&config, &seams, &started.plan, sockets, count);
     let threads = match threads {
         Ok(threads) => threads,
@@ -125,6 +128,7 @@ pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
     }
     Ok(Running {
         listeners,
+        _files: files,
         admin: started.admin,
         readiness,
         shutdown: seams.shutdown,

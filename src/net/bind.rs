@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::{SocketAddr, TcpListener},
     os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
@@ -80,7 +80,7 @@ fn socket(address: SocketAddr, port: Port) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// When the path is in use, is something else than a socket, or cannot be created.
-pub fn unix(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
+pub fn unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), BindError> {
     let failed = |source| BindError::Unix {
         path: path.into(),
         source,
@@ -95,8 +95,42 @@ pub fn unix(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
         fs::remove_file(path).map_err(failed)?;
     }
     let listener = bind_private(path, mode).map_err(failed)?;
+    let file = SocketFile::new(path).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
-    Ok(listener)
+    Ok((listener, file))
+}
+
+/// The file of a Unix socket of ours. It is removed when this is dropped, unless another has taken
+/// its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        let identity = identity(path)?;
+        let path = path.into();
+        Ok(Self { path, identity })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|now| now == self.identity) {
+            // in a directory that is no longer ours to write in, it stays
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The file's device, inode and time: an inode is used again as soon as its file is removed.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(path: &Path) -> io::Result<Identity> {
+    let file = fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino(), file.mtime(), file.mtime_nsec()))
 }
 
 /// Binds under another name in the same directory and moves the socket into place with its mode
@@ -134,12 +168,18 @@ mod tests {
     fn a_unix_socket_has_its_mode_and_replaces_a_dead_one_only() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("proxy.sock");
-        let listener = unix(&path, 0o660).unwrap();
+        let (listener, socket) = unix(&path, 0o660).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
         assert!(matches!(unix(&path, 0o660), Err(BindError::InUse { .. })));
         drop(listener);
-        unix(&path, 0o600).unwrap();
+        // so that the next one has another inode for certain
+        fs::hard_link(&path, directory.path().join("kept")).unwrap();
+        let (_listener, replaced) = unix(&path, 0o600).unwrap();
+        drop(socket);
+        assert!(path.exists(), "it is another's now");
+        drop(replaced);
+        assert!(!path.exists());
 
         let file = directory.path().join("file");
         fs::write(&file, "precious").unwrap();

@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Response, response::Parts};
+use http::{HeaderValue, Response, StatusCode, Version, header::CONNECTION, response::Parts};
 use pin_project_lite::pin_project;
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     failure::Failure,
     record::Record,
 };
-use crate::tokens::Ready;
+use crate::{shutdown::Stage, tokens::Ready};
 
 pin_project! {
     /// See the module.
@@ -172,7 +172,24 @@ impl Proxy {
     }
 
     /// The answer that `work` makes, or what is said of its failure.
+    ///
+    /// While we stop it is the last one of its connection, and says so: a caller that only finds
+    /// the connection closed may have sent its next request already. HTTP/2 says it otherwise.
     fn answer(
+        &self,
+        ending: Box<Ending>,
+        work: impl FnOnce(&mut Record) -> Result<(Parts, Content), Failure>,
+    ) -> Response<Answer> {
+        let stops = self.stop.stage() > Stage::Running && ending.record.version() < Version::HTTP_2;
+        let mut answer = self.made(ending, work);
+        if stops && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
+        answer
+    }
+
+    fn made(
         &self,
         mut ending: Box<Ending>,
         work: impl FnOnce(&mut Record) -> Result<(Parts, Content), Failure>,

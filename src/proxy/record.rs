@@ -130,6 +130,10 @@ impl Record {
         }
     }
 
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     pub fn begun(&self) -> Moment {
         self.begun
     }

@@ -23,6 +23,7 @@ mod replay;
 mod retry;
 mod secrets;
 mod smuggling_http2;
+mod stop;
 mod threads;
 mod timeouts;
 mod tokens;

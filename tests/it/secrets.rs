@@ -1,16 +1,10 @@
 //! Secrets stay inside: planted ones must not show up in logs, answers or pages, at any log level,
 //! whatever fails.
 
-use std::{
-    fmt::Write as _,
-    io::{BufRead, BufReader, Read},
-    process::{Child, Command, Stdio},
-    thread,
-};
+use std::fmt::Write as _;
 
 use http::Request;
 use http_body_util::Full;
-use rustix::process::{Pid, Signal};
 use serde_json::json;
 
 use crate::support::{
@@ -18,8 +12,8 @@ use crate::support::{
     http2,
     idp::{self, Idp},
     origin::{self, Origin},
+    program,
     proxy::{self, with_body, with_fields},
-    wait::Watched,
 };
 
 /// Every one of them would be a find.
@@ -35,86 +29,6 @@ const PLANTED: [&str; 7] = [
 
 /// What the provider says of an error: for the log, not for callers.
 const PROVIDERS_WORDS: &str = "canary-provider-words";
-
-/// The program, with everything that it wrote.
-struct Program {
-    child: Child,
-    log: std::sync::Arc<Watched<String>>,
-    readers: Vec<thread::JoinHandle<()>>,
-    _directory: tempfile::TempDir,
-}
-
-fn run(config: &serde_json::Value) -> Program {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("config.yaml");
-    std::fs::write(&file, config.to_string()).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_itwin-auth-proxy"))
-        .args(["run", "--config"])
-        .arg(&file)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let log: std::sync::Arc<Watched<String>> = std::sync::Arc::default();
-    let readers = vec![
-        collect(child.stdout.take().unwrap(), &log),
-        collect(child.stderr.take().unwrap(), &log),
-    ];
-    Program {
-        child,
-        log,
-        readers,
-        _directory: directory,
-    }
-}
-
-fn collect(
-    from: impl Read + Send + 'static,
-    log: &std::sync::Arc<Watched<String>>,
-) -> thread::JoinHandle<()> {
-    let log = log.clone();
-    thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            log.update(|text| {
-                text.push_str(&line);
-                text.push('\n');
-            });
-        }
-    })
-}
-
-impl Program {
-    /// The address in the line that says `message`.
-    fn address(&self, message: &str) -> std::net::SocketAddr {
-        self.log.wait(message, |text| {
-            text.lines().find_map(|line| {
-                let line: serde_json::Value = serde_json::from_str(line).ok()?;
-                let said = line["message"] == message;
-                said.then(|| line["address"].as_str()?.parse().ok())
-                    .flatten()
-            })
-        })
-    }
-
-    /// Tells the program to end; all that it wrote.
-    fn end(&mut self) -> String {
-        let pid = Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, Signal::TERM).unwrap();
-        for reader in self.readers.drain(..) {
-            reader.join().unwrap();
-        }
-        self.log.read(Clone::clone)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Answers as the path says.
 fn moody() -> Origin {
@@ -173,7 +87,7 @@ fn no_log_answer_or_page_shows_a_secret_whatever_fails() {
     let without = json!({"credential": "beggar", "wait": "300ms"});
     let key = json!([{"key": {"secret": "canary-api-key-of-callers"}}]);
     let nobody = json!({"url": format!("http://{}", origin::nobody())});
-    let mut program = run(&json!({
+    let program = program::run(&json!({
         "providers": {"willing": provider(&idp), "unwilling": provider(&unwilling)},
         "credentials": {"agent": credential("willing"), "beggar": credential("unwilling")},
         "listeners": [{"bind": "127.0.0.1:0"}],
@@ -238,7 +152,7 @@ fn no_log_answer_or_page_shows_a_secret_whatever_fails() {
             .until_closed();
         answers += &String::from_utf8_lossy(&answer);
     }
-    let log = program.end();
+    let (_, log) = program.end();
     assert!(
         log.contains("trace") && log.lines().count() > 30,
         "too little was logged:\n{log}"

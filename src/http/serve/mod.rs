@@ -351,11 +351,18 @@ impl<F: Future<Output = ()>> Guard<'_, F> {
                     }
                 }
                 registered = false;
-                let verdict = if self.closing == Closing::Soon {
-                    Verdict::Idle
-                } else {
-                    watch.look(activity.look(), now())
-                };
+                let mut verdict = watch.look(activity.look(), now());
+                if self.closing == Closing::Soon && verdict != Verdict::TooSlow {
+                    // what is under way tells its caller that it is the last answer; hyper would
+                    // close between two, when the next request may be on its way
+                    let waits = connection.parking() == Parking::Possible
+                        && (!watch.has_seen(Doing::Nothing) || watch.quiet(now()) < LAST_REQUEST);
+                    verdict = if waits {
+                        Verdict::LookAgain(LAST_REQUEST)
+                    } else {
+                        Verdict::Idle
+                    };
+                }
                 match verdict {
                     Verdict::LookAgain(after) => self.set(after),
                     // the caller knows nothing of a request yet: no answer is owed

@@ -7,6 +7,7 @@ pub(crate) mod http2;
 pub(crate) mod idp;
 pub(crate) mod message;
 pub(crate) mod origin;
+pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod wait;
 pub(crate) mod wire;
