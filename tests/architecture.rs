@@ -87,7 +87,7 @@ const RESERVED: &[Reserved] = &[
     Reserved {
         what: "unsafe",
         rule: "no unsafe code outside these files",
-        files: &[],
+        files: &[("src/main.rs", "names the allocator's settings")],
     },
     Reserved {
         what: "env::var",
