@@ -16,7 +16,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use divan::{Bencher, black_box};
 use itwin_auth_proxy::{
     clock::{Clock, Moment},
-    config::{Algorithm, ClientTls, Endpoints, Provider, ProviderTimeouts, TokenRules},
+    config::{
+        Algorithm, ClientTls, Endpoints, Provider, ProviderKeys, ProviderTimeouts, TokenRules,
+    },
     verify::{Issuer, KeySet, Verifier},
 };
 use jsonwebtoken::{EncodingKey, Header, jwk::Jwk};
@@ -65,6 +67,7 @@ impl Case {
                     connect: Duration::from_secs(5),
                     total: Duration::from_secs(15),
                 },
+                keys: ProviderKeys::default(),
             },
         );
         issuer.replace(KeySet::read(keys.as_bytes(), &Algorithm::ALL).unwrap().0);

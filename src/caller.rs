@@ -11,10 +11,19 @@ pub enum Caller {
     Network(IpAddr),
     /// Known by a shared key; the name the configuration gives that key.
     Key(Arc<str>),
+    /// Known by an access token of its own.
+    Bearer(Arc<Holder>),
     /// Known by a TLS client certificate; its subject or a subject alternative name.
     Certificate(Arc<str>),
     /// Known by the user id of the process on the other end of a Unix socket.
     Uid(u32),
+}
+
+/// To whom an access token was issued, as its claims say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    pub subject: Option<Box<str>>,
+    pub client: Option<Box<str>>,
 }
 
 impl fmt::Display for Caller {
@@ -23,6 +32,11 @@ impl fmt::Display for Caller {
             Self::Local => f.write_str("local"),
             Self::Network(address) => write!(f, "net:{address}"),
             Self::Key(name) => write!(f, "key:{name}"),
+            Self::Bearer(holder) => {
+                let client = holder.client.as_deref().unwrap_or("-");
+                let subject = holder.subject.as_deref().unwrap_or("-");
+                write!(f, "bearer:{client}/{subject}")
+            }
             Self::Certificate(name) => write!(f, "cert:{name}"),
             Self::Uid(uid) => write!(f, "uid:{uid}"),
         }

@@ -18,6 +18,7 @@ use crate::{
     proxy::Plan,
     shutdown::Stage,
     tokens::TokenService,
+    verify::KeyService,
 };
 
 /// How often the files of shared keys are read again.
@@ -78,24 +79,25 @@ fn run(
         config.token_store.as_ref(),
         rng(),
     );
-    let plan = Arc::new(Plan::new(config, &tokens, &seams.metrics)?);
+    let keys = KeyService::start(config, &seams.clock, stop, readiness, &mut rng());
+    let plan = Arc::new(Plan::new(config, &tokens, &keys, &seams.metrics)?);
     let handles: Vec<_> = plan.tokens().collect();
     tokens.first_tokens(readiness, handles);
     for task in tls {
         stop.spawn(task);
     }
-    let keys = plan.keys();
-    if !keys.is_empty() {
+    let shared_keys = plan.keys();
+    if !shared_keys.is_empty() {
         stop.spawn(async move {
             loop {
                 tokio::time::sleep(KEYS_EVERY).await;
-                for key in &keys {
+                for key in &shared_keys {
                     key.refresh();
                 }
             }
         });
     }
-    let reports: Vec<Arc<dyn Report>> = vec![Arc::new(tokens)];
+    let reports: Vec<Arc<dyn Report>> = vec![Arc::new(tokens), Arc::new(keys)];
     let state = AdminState {
         readiness: readiness.clone(),
         metrics: Arc::clone(&seams.metrics),

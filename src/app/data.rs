@@ -26,6 +26,7 @@ use crate::{
     proxy::{Limit, Observer, Plan, Proxy},
     shutdown::Stage,
     tls::reload::{self, Current},
+    verify::Verifier,
 };
 
 /// Every listener's sockets, one for each thread.
@@ -161,6 +162,7 @@ pub(super) fn start(
                 in_flight: seams.metrics.requests_in_flight(),
                 slots: limit.slots(),
             }),
+            verifier()?,
             seed(),
             seams.shutdown.clone(),
         ));
@@ -213,6 +215,14 @@ struct Seat {
     inbox: Inbox,
     tls: Option<Current>,
     reach: Reach,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what remembered tokens are found by must be nobody's to guess"
+)]
+fn verifier() -> io::Result<Verifier> {
+    Verifier::new(&rand::rng().random()).map_err(io::Error::other)
 }
 
 #[expect(clippy::disallowed_methods, reason = "names requests, decides nothing")]

@@ -1,5 +1,7 @@
 //! What would happen to a request, without sending it.
 
+use std::collections::BTreeSet;
+
 use http::{Method, Request, Uri};
 
 use crate::{
@@ -136,6 +138,28 @@ fn rule(rule: &AdmitRule) -> String {
             format!("callers from {}", all.join(", "))
         }
         AdmitRule::Key(key) => format!("callers with the key {} in {}", key.name, key.header),
+        AdmitRule::Bearer { provider, rules } => {
+            let all = |words: &BTreeSet<String>| {
+                words
+                    .iter()
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join(" or ")
+            };
+            let mut text = format!(
+                "callers with an access token of {} for {}",
+                provider.issuer,
+                all(&rules.audiences)
+            );
+            if !rules.clients.is_empty() {
+                text = format!("{text}, of client {}", all(&rules.clients));
+            }
+            if !rules.scopes.is_empty() {
+                let scopes: Vec<&str> = rules.scopes.iter().map(String::as_str).collect();
+                text = format!("{text}, with the scopes {}", scopes.join(" "));
+            }
+            text
+        }
         AdmitRule::Certificate { names } if names.is_empty() => {
             "callers with a client certificate".to_owned()
         }

@@ -34,7 +34,9 @@ pub use self::{
     limits::Limits,
     listener::{Bind, ClientCertificates, Listener, ServerTls},
     problem::{Place, Problem, Problems, Rendering, Severity},
-    provider::{ClientTls, Endpoints, Identity, Provider, ProviderTimeouts},
+    provider::{
+        ClientTls, Endpoints, Identity, KeysLocation, Provider, ProviderKeys, ProviderTimeouts,
+    },
     route::{
         Admit, AdmitRule, Forwarded, Glob, Inject, LinkRewriting, Match, Origin,
         PresentedAuthorization, Replay, Route, RouteTimeouts, SharedKey, Upstream,

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::{
     Admit, AdmitRule, Assertion, Bind, ClientAuth, ClientCertificates, ClientTls, Config,
-    Credential, Endpoints, Forwarded, Grant, Identity, Inject, Limits, LinkRewriting, Listener,
-    LogFormat, PresentedAuthorization, Provider, Route, ScopeSet, SecretSource, SharedKey,
-    Upstream, UpstreamProtocol,
+    Credential, Endpoints, Forwarded, Grant, Identity, Inject, KeysLocation, Limits, LinkRewriting,
+    Listener, LogFormat, PresentedAuthorization, Provider, Route, ScopeSet, SecretSource,
+    SharedKey, TokenRules, Upstream, UpstreamProtocol,
     raw::{self, SecretText, Texts, Words},
     valid::format_size,
 };
@@ -86,6 +86,12 @@ fn provider(provider: &Provider) -> raw::Provider {
         issuer: Some(issuer(&provider.issuer)),
         also,
         token_endpoint,
+        jwks_uri: match &provider.keys.location {
+            KeysLocation::Discover => None,
+            KeysLocation::Given(url) => Some(url.to_string()),
+        },
+        algorithms: list(provider.keys.algorithms.iter()),
+        max_stale: Some(duration(provider.keys.max_stale)),
         connect_timeout: Some(duration(provider.timeouts.connect)),
         timeout: Some(duration(provider.timeouts.total)),
         tls: client_tls(&provider.tls),
@@ -225,6 +231,9 @@ fn admit(admit: &Admit) -> raw::Admit {
         match rule {
             AdmitRule::Networks(networks) => raw.networks = list(networks.iter()),
             AdmitRule::Key(key) => raw.key = Some(shared_key(key)),
+            AdmitRule::Bearer { provider, rules } => {
+                raw.bearer = Some(bearer(&provider.name, rules));
+            }
             AdmitRule::Certificate { names } => {
                 raw.certificate = Some(raw::CertificateRule {
                     names: list(names.iter()),
@@ -235,6 +244,18 @@ fn admit(admit: &Admit) -> raw::Admit {
         raw
     };
     raw::Admit::Rules(rules.iter().map(rule).collect())
+}
+
+fn bearer(provider: &str, rules: &TokenRules) -> raw::BearerRule {
+    let limit = rules.max_lifetime;
+    raw::BearerRule {
+        provider: Some(provider.to_owned()),
+        audiences: list(rules.audiences.iter()),
+        scopes: list(rules.scopes.iter()),
+        clients: list(rules.clients.iter()),
+        clock_skew: Some(duration(rules.clock_skew)),
+        max_lifetime: Some(limit.map_or_else(|| "none".into(), duration)),
+    }
 }
 
 fn shared_key(key: &SharedKey) -> raw::KeyRule {

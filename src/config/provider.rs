@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use super::Name;
+use super::{Algorithm, Name};
 
 /// An authorization server.
 #[derive(Debug, Clone)]
@@ -16,16 +16,49 @@ pub struct Provider {
     pub endpoints: Endpoints,
     pub tls: ClientTls,
     pub timeouts: ProviderTimeouts,
+    pub keys: ProviderKeys,
+}
+
+/// The keys that callers' tokens are checked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderKeys {
+    pub location: KeysLocation,
+    /// In order: a key that does not say its own is for the first that fits it.
+    pub algorithms: Vec<Algorithm>,
+    /// How long the last good set is used while no other can be had.
+    pub max_stale: Duration,
+}
+
+/// Where a provider's key set is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeysLocation {
+    /// Where its metadata says.
+    Discover,
+    Given(Url),
+}
+
+impl Default for ProviderKeys {
+    fn default() -> Self {
+        Self {
+            location: KeysLocation::Discover,
+            algorithms: Algorithm::ALL.to_vec(),
+            max_stale: Duration::from_secs(24 * 3600),
+        }
+    }
 }
 
 impl Provider {
+    /// Other names that its metadata may give.
+    pub fn also(&self) -> &[Url] {
+        match &self.endpoints {
+            Endpoints::Discover { also } => also,
+            Endpoints::Given { .. } => &[],
+        }
+    }
+
     /// Every name that its tokens and documents may give.
     pub fn issuers(&self) -> impl Iterator<Item = &Url> {
-        let also = match &self.endpoints {
-            Endpoints::Discover { also } => also.as_slice(),
-            Endpoints::Given { .. } => &[],
-        };
-        std::iter::once(&self.issuer).chain(also)
+        std::iter::once(&self.issuer).chain(self.also())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
-use super::{ClientTls, Credential, Name, ScopeSet, SecretPair};
+use super::{ClientTls, Credential, Name, Provider, ScopeSet, SecretPair, TokenRules};
 
 /// One route.
 #[derive(Debug, Clone)]
@@ -109,6 +109,11 @@ pub enum AdmitRule {
     Networks(Vec<ipnet::IpNet>),
     /// The request carries this key in this header.
     Key(SharedKey),
+    /// The request carries an access token of this provider that the rules take.
+    Bearer {
+        provider: Arc<Provider>,
+        rules: Arc<TokenRules>,
+    },
     /// The caller's TLS certificate has one of these names (subject CN, DNS, URI or email SAN).
     /// Empty: any certificate that the listener's CA signed.
     Certificate { names: BTreeSet<String> },

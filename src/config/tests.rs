@@ -100,7 +100,54 @@ const FAULTS: &[(&str, &[&str])] = &[
     ),
     (
         "routes: [{inject: agent, admit: {bearer: {}}}]",
-        &["admit.bearer", "not available in this version"],
+        &["routes[0].admit.bearer.audiences", "is missing"],
+    ),
+    (
+        "routes: [{inject: agent, admit: {bearer: {audiences: a, issuer: b}}}]",
+        &["admit.bearer.issuer", "is not a known key"],
+    ),
+    (
+        "routes: [{inject: agent, admit: {bearer: {audiences: []}}}]",
+        &["admit.bearer.audiences", "the list is empty"],
+    ),
+    (
+        "routes: [{inject: agent, admit: {bearer: {audiences: a, provider: idq}}}]",
+        &["admit.bearer.provider", "no provider is called 'idq'"],
+    ),
+    (
+        "routes: [{inject: agent, admit: {bearer: {audiences: a, scopes: ['a\"']}}}]",
+        &["admit.bearer.scopes", "is not a scope"],
+    ),
+    (
+        "routes: [{inject: agent, admit: {bearer: {audiences: a, clock_skew: 6m}}}]",
+        &["admit.bearer.clock_skew", "out of range: 0s to 5m"],
+    ),
+    (
+        "routes: [{inject: {credential: agent, presented_bearer: refuse}, admit: {bearer: {audiences: a}}}]",
+        &[
+            "inject.presented_bearer",
+            "refuses the token that admit asks for",
+        ],
+    ),
+    (
+        "providers: {idp: {issuer: 'https://ims.bentley.com', algorithms: [RS256, HS256]}}",
+        &["providers.idp.algorithms[1]", "could also make one"],
+    ),
+    (
+        "providers: {idp: {issuer: 'https://ims.bentley.com', algorithms: none}}",
+        &["providers.idp.algorithms", "'none' is not an algorithm"],
+    ),
+    (
+        "providers: {idp: {issuer: 'https://ims.bentley.com', jwks_uri: 'http://idp.example/keys'}}",
+        &["providers.idp.jwks_uri", "must be https"],
+    ),
+    (
+        "providers: {idp: {issuer: 'https://ims.bentley.com', token_endpoint: 'https://idp.example/t'}}\nroutes: [{inject: agent, admit: {bearer: {audiences: a, provider: idp}}}]",
+        &[
+            "admit.bearer.provider",
+            "nothing says where the keys of idp are",
+            "jwks_uri",
+        ],
     ),
     (
         "routes: [{inject: agent, admit: [{session: {}}]}]",
@@ -873,13 +920,28 @@ routes:
       - key: {{secret_file: '@secret'}}
       - certificate: {{names: [a.example]}}
       - uids: [1000]
+      - bearer: {{audiences: api, scopes: a b, clients: [c], max_lifetime: 2h}}
 "
     ));
     let loaded = load_yaml(&text).unwrap_or_else(|problems| panic!("{problems}"));
     let Admit::Rules(rules) = &loaded.config.routes[0].admit else {
         panic!()
     };
-    assert_eq!(rules.len(), 4);
+    assert_eq!(rules.len(), 5);
+    let AdmitRule::Bearer {
+        provider,
+        rules: token,
+    } = &rules[4]
+    else {
+        panic!()
+    };
+    assert_eq!(&*provider.name, "bentley");
+    assert_eq!(token.scopes.len(), 2);
+    assert_eq!(token.clock_skew, std::time::Duration::from_secs(60));
+    assert_eq!(
+        token.max_lifetime,
+        Some(std::time::Duration::from_secs(7200))
+    );
     assert!(matches!(&rules[0], AdmitRule::Networks(networks) if networks.len() == 2));
     assert!(matches!(&rules[1], AdmitRule::Key(key) if key.header == "x-api-key"));
     assert!(

@@ -39,6 +39,8 @@ pub enum DiscoveryError {
     ForeignIssuer { host: String, found: String },
     #[error("the metadata of {host} names no token endpoint that can be used: {why}")]
     Endpoint { host: String, why: EndpointError },
+    #[error("the metadata of {host} names no key set that can be used: {why}")]
+    Keys { host: String, why: EndpointError },
 }
 
 /// A URL that no credentials are sent to.
@@ -59,6 +61,7 @@ pub enum EndpointError {
 struct Document {
     issuer: String,
     token_endpoint: Option<String>,
+    jwks_uri: Option<String>,
     #[serde(default)]
     mtls_endpoint_aliases: Aliases,
     #[serde(default)]
@@ -83,6 +86,29 @@ pub async fn discover(
     issuer: &Url,
     also: &[Url],
 ) -> Result<CheckedMetadata, DiscoveryError> {
+    let document = fetch(http, issuer).await?;
+    check(document, issuer, also)
+}
+
+/// Where the metadata says that the issuer's public keys are. A provider that only signs needs no
+/// token endpoint.
+///
+/// # Errors
+/// When there is no document, or none that can be believed, or it names no key set.
+pub async fn discover_keys(
+    http: &HttpClient,
+    issuer: &Url,
+    also: &[Url],
+) -> Result<Url, DiscoveryError> {
+    let document = fetch(http, issuer).await?;
+    check_issuer(&document, issuer, also)?;
+    endpoint(document.jwks_uri.as_deref(), issuer).map_err(|why| DiscoveryError::Keys {
+        host: issuer.host_str().unwrap_or_default().to_owned(),
+        why,
+    })
+}
+
+async fn fetch(http: &HttpClient, issuer: &Url) -> Result<Document, DiscoveryError> {
     let host = issuer.host_str().unwrap_or_default().to_owned();
     let mut answered = None;
     for url in locations(issuer) {
@@ -93,9 +119,8 @@ pub async fn discover(
         let response = http.send(request).await?;
         match response.status() {
             StatusCode::OK => {
-                let document = serde_json::from_slice(response.body())
-                    .map_err(|_| DiscoveryError::Unreadable { host: host.clone() })?;
-                return check(document, issuer, also);
+                return serde_json::from_slice(response.body())
+                    .map_err(|_| DiscoveryError::Unreadable { host });
             }
             status => answered = answered.or(Some(status)),
         }
@@ -123,19 +148,12 @@ fn check(
     issuer: &Url,
     also: &[Url],
 ) -> Result<CheckedMetadata, DiscoveryError> {
-    let host = || issuer.host_str().unwrap_or_default().to_owned();
-    let known = std::iter::once(issuer).chain(also);
-    if !known.into_iter().any(|known| same(known, &document.issuer)) {
-        return Err(DiscoveryError::ForeignIssuer {
-            host: host(),
-            found: clean(&document.issuer),
-        });
-    }
+    check_issuer(&document, issuer, also)?;
     let endpoint = |text: Option<&str>| {
-        let url = text.and_then(|text| Url::parse(text).ok());
-        let url = url.ok_or(EndpointError::Missing);
-        url.and_then(|url| usable(&url, issuer).map(|()| url))
-            .map_err(|why| DiscoveryError::Endpoint { host: host(), why })
+        endpoint(text, issuer).map_err(|why| DiscoveryError::Endpoint {
+            host: issuer.host_str().unwrap_or_default().to_owned(),
+            why,
+        })
     };
     let mtls = document.mtls_endpoint_aliases.token_endpoint.as_deref();
     Ok(CheckedMetadata {
@@ -146,6 +164,23 @@ fn check(
         auth_methods: document.token_endpoint_auth_methods_supported,
         scopes: document.scopes_supported,
     })
+}
+
+fn check_issuer(document: &Document, issuer: &Url, also: &[Url]) -> Result<(), DiscoveryError> {
+    let mut known = std::iter::once(issuer).chain(also);
+    if known.any(|known| same(known, &document.issuer)) {
+        return Ok(());
+    }
+    Err(DiscoveryError::ForeignIssuer {
+        host: issuer.host_str().unwrap_or_default().to_owned(),
+        found: clean(&document.issuer),
+    })
+}
+
+fn endpoint(written: Option<&str>, issuer: &Url) -> Result<Url, EndpointError> {
+    let url = written.and_then(|text| Url::parse(text).ok());
+    let url = url.ok_or(EndpointError::Missing)?;
+    usable(&url, issuer).map(|()| url)
 }
 
 /// Character by character (RFC 8414 section 3.3), but for one `/` at the end: a URL without a path

@@ -6,6 +6,7 @@
 pub mod client_auth;
 pub mod discovery;
 pub mod grant;
+pub mod jwks;
 mod sent;
 pub mod token_endpoint;
 pub mod types;
@@ -15,7 +16,8 @@ pub use crate::http::client::{ClientError, HttpClient, chain};
 
 pub use self::{
     client_auth::{AssertionError, Proof},
-    discovery::{CheckedMetadata, DiscoveryError, discover},
+    discovery::{CheckedMetadata, DiscoveryError, discover, discover_keys},
     grant::TokenRequest,
+    jwks::{JwksError, fetch_jwks},
     types::{Class, ExchangeError, Issued, Note},
 };

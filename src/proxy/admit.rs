@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, header::ORIGIN};
 
 use super::{
+    bearer::{self, Bearer, Denied, Tokens},
     failure::{Failure, Wants},
     target::Target,
 };
@@ -19,6 +20,7 @@ use crate::{
     http::survey::{Field, Survey},
     net::{Conn, Peer, Reach, Security},
     secret::Secret,
+    verify::KeyService,
 };
 
 /// A route's `admit`, prepared.
@@ -29,8 +31,8 @@ pub enum Gate {
         hosts: Vec<String>,
     },
     Anyone,
-    /// A browser has its machine's address, user and certificate; only a key is not its own to
-    /// show, so nothing else admits a page of another site.
+    /// A browser has its machine's address, user and certificate; only a key or a token must have
+    /// been given to a page, so nothing else admits one of another site.
     Rules {
         rules: Vec<Rule>,
         hosts: Vec<String>,
@@ -43,6 +45,7 @@ pub enum Rule {
     Key(Arc<Key>),
     Certificate(Vec<String>),
     Uids(Vec<u32>),
+    Bearer(Bearer),
 }
 
 /// A shared key and what its files held when they were last read.
@@ -113,7 +116,8 @@ impl Gate {
         headers: &HeaderMap,
         from: Site,
         conn: &Conn,
-    ) -> Result<Admission, Failure> {
+        tokens: &Tokens<'_>,
+    ) -> Result<Admission, Denied> {
         let caller = match self {
             Self::Anyone => Some(local_or_network(conn)),
             Self::Local { hosts } => {
@@ -126,13 +130,31 @@ impl Gate {
                 let page = from == Site::Another || is_rebound(conn, target, hosts);
                 let mut open = rules
                     .iter()
-                    .filter(|rule| !page || matches!(rule, Rule::Key(_)));
+                    .filter(|rule| !page || rule.is_its_own_to_show());
                 open.find_map(|rule| rule.admits(headers, conn))
             }
         };
-        caller.map(Admission).ok_or_else(|| Failure::NotAdmitted {
+        if let Some(caller) = caller {
+            return Ok(Admission(caller));
+        }
+        let mut bearers = self.bearers().peekable();
+        if bearers.peek().is_some() {
+            return bearer::admit(bearers, route, headers, tokens).map(Admission);
+        }
+        Err(Denied::For(Failure::NotAdmitted {
             route: route.to_owned(),
             wants: self.wants(),
+        }))
+    }
+
+    fn bearers(&self) -> impl Iterator<Item = &Bearer> {
+        let rules = match self {
+            Self::Rules { rules, .. } => rules.as_slice(),
+            Self::Local { .. } | Self::Anyone => &[],
+        };
+        rules.iter().filter_map(|rule| match rule {
+            Rule::Bearer(bearer) => Some(bearer),
+            _ => None,
         })
     }
 
@@ -159,7 +181,7 @@ impl Gate {
 }
 
 impl Rule {
-    pub fn new(rule: &AdmitRule) -> Option<Self> {
+    pub fn new(rule: &AdmitRule, keys: &KeyService) -> Option<Self> {
         Some(match rule {
             AdmitRule::Networks(networks) => Self::Networks(networks.clone()),
             AdmitRule::Key(key) => {
@@ -171,6 +193,10 @@ impl Rule {
                     key.secret.clone(),
                 )))
             }
+            AdmitRule::Bearer { provider, rules } => Self::Bearer(Bearer {
+                issuer: keys.issuer(provider),
+                rules: Arc::clone(rules),
+            }),
             AdmitRule::Certificate { names } => Self::Certificate(names.iter().cloned().collect()),
             AdmitRule::Uids(uids) => Self::Uids(uids.iter().copied().collect()),
         })
@@ -201,8 +227,14 @@ impl Rule {
             (Self::Uids(uids), Peer::Unix { uid: Some(uid) }) => {
                 uids.contains(&uid).then_some(Caller::Uid(uid))
             }
-            (Self::Networks(_) | Self::Uids(_), _) => None,
+            // tokens are asked for when nothing else admits
+            (Self::Networks(_) | Self::Uids(_) | Self::Bearer(_), _) => None,
         }
+    }
+
+    /// A page must have been given it; the browser does not add it by itself.
+    fn is_its_own_to_show(&self) -> bool {
+        matches!(self, Self::Key(_) | Self::Bearer(_))
     }
 }
 
@@ -272,10 +304,13 @@ mod tests {
     use http::HeaderValue;
     use tokio::sync::Semaphore;
 
+    use super::super::bearer::Patience;
     use super::*;
     use crate::{
+        clock::Clock,
         config::SecretSource,
         net::share::{Share, Spread},
+        verify::Verifier,
     };
 
     fn conn(peer: &str, local: Reach) -> Conn {
@@ -305,6 +340,20 @@ mod tests {
             .collect()
     }
 
+    /// For gates that ask for no token.
+    fn none() -> Verifier {
+        Verifier::new(&[7; 32]).unwrap()
+    }
+
+    fn tokens(verifier: &Verifier) -> Tokens<'_> {
+        Tokens {
+            verifier,
+            now: Clock::system().now(),
+            query: None,
+            patience: Patience::MayWait,
+        }
+    }
+
     #[test]
     fn a_web_page_cannot_use_a_local_route() {
         let gate = Gate::Local {
@@ -314,7 +363,8 @@ mod tests {
         let admits = |target: &Target<'_>, fields: &[(&'static str, &'static str)]| {
             let headers = headers(fields);
             let from = Site::of(target, &headers, Survey::of(&headers));
-            gate.admit("r", target, &headers, from, &here).is_ok()
+            gate.admit("r", target, &headers, from, &here, &tokens(&none()))
+                .is_ok()
         };
         let local = target("127.0.0.1:8080", "127.0.0.1");
         assert!(admits(&local, &[]));
@@ -330,8 +380,15 @@ mod tests {
         assert!(!admits(&local, &[("sec-fetch-site", "cross-site")]));
         let elsewhere = conn("10.0.0.9:5", Reach::Others);
         assert!(
-            gate.admit("r", &local, &HeaderMap::new(), Site::Same, &elsewhere)
-                .is_err()
+            gate.admit(
+                "r",
+                &local,
+                &HeaderMap::new(),
+                Site::Same,
+                &elsewhere,
+                &tokens(&none())
+            )
+            .is_err()
         );
     }
 
@@ -357,9 +414,12 @@ mod tests {
             let conn = conn(peer, Reach::Others);
             let (target, headers) = (target("x", "x"), headers(fields));
             let from = Site::of(&target, &headers, Survey::of(&headers));
-            gate.admit("r", &target, &headers, from, &conn)
+            gate.admit("r", &target, &headers, from, &conn, &tokens(&none()))
                 .map(Admission::into_caller)
-                .map_err(|failure| failure.status().as_u16())
+                .map_err(|denied| match denied {
+                    Denied::For(failure) => failure.status().as_u16(),
+                    Denied::UntilKeysCome(_) => 0,
+                })
         };
         let inside: IpAddr = "10.1.2.3".parse().unwrap();
         assert_eq!(admit("10.1.2.3:9", &[]), Ok(Caller::Network(inside)));

@@ -13,7 +13,8 @@ use http::{
 };
 use serde_json::json;
 
-use crate::{net::dial::DialError, tokens::TokenError};
+use super::bearer::Denial;
+use crate::{net::dial::DialError, tokens::TokenError, verify::Refusal};
 
 /// RFC 9209.
 pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -47,6 +48,12 @@ pub enum Failure {
     NoRoute,
     #[error("no rule of route {route} admits the caller")]
     NotAdmitted { route: String, wants: Wants },
+    #[error("route {route} takes access tokens only")]
+    Bearer {
+        route: String,
+        #[source]
+        denial: Denial,
+    },
     #[error("the limit of requests at once is reached")]
     Overloaded,
     #[error("no token of credential {credential}")]
@@ -127,6 +134,10 @@ impl Failure {
                 // the next second, so that nobody comes back too early
                 Some(wait.as_secs().saturating_add(1))
             }
+            Self::Bearer {
+                denial: Denial::NoKeys(_),
+                ..
+            } => Some(5),
             Self::Overloaded | Self::Connect { .. } => Some(1),
             _ => None,
         }
@@ -142,7 +153,9 @@ impl Failure {
             Self::Broken { origin, .. }
             | Self::LoginPage { origin }
             | Self::ResponseTimeout { origin, .. } => Some(origin.clone()),
-            Self::NotAdmitted { route, .. } => Some(format!("route {route}")),
+            Self::NotAdmitted { route, .. } | Self::Bearer { route, .. } => {
+                Some(format!("route {route}"))
+            }
             _ => None,
         }
     }
@@ -239,6 +252,20 @@ impl Failure {
                 "http_request_denied",
                 "No rule of this route admits the caller.",
             ),
+            Self::Bearer { denial, .. } => {
+                let (status, code, proxy_error) = match denial {
+                    Denial::Missing => (401, "TokenMissing", "http_request_denied"),
+                    Denial::OtherScheme => (401, "TokenSchemeUnknown", "http_request_denied"),
+                    Denial::InQuery => (400, "TokenInQuery", "http_request_denied"),
+                    Denial::Invalid(Refusal::Expired { .. }) => {
+                        (401, "TokenExpired", "http_request_denied")
+                    }
+                    Denial::Invalid(_) => (401, "TokenInvalid", "http_request_denied"),
+                    Denial::Scopes { .. } => (403, "InsufficientScope", "http_request_denied"),
+                    Denial::NoKeys(_) => (503, "KeysUnavailable", "proxy_internal_response"),
+                };
+                (status, code, proxy_error, denial.description())
+            }
             Self::Overloaded => (
                 503,
                 "Overloaded",
@@ -297,6 +324,19 @@ impl Failure {
         }
     }
 
+    /// What the caller must show (RFC 9110 section 11.6.1).
+    fn challenge(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Bearer { denial, .. } => denial.challenge(),
+            Self::NotAdmitted {
+                wants: Wants::Key, ..
+            } => Some(HeaderValue::from_static(
+                "SharedKey realm=\"itwin-auth-proxy\"",
+            )),
+            _ => None,
+        }
+    }
+
     /// Whether the caller's connection can carry another request after this answer: a body that
     /// was not read to its end would be taken for one.
     fn ends_connection(&self) -> bool {
@@ -333,8 +373,7 @@ impl Failure {
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if told.status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("SharedKey realm=\"itwin-auth-proxy\"");
+        if let Some(challenge) = self.challenge() {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
         if told.status == StatusCode::METHOD_NOT_ALLOWED {

@@ -15,9 +15,10 @@ use http::{HeaderValue, Response, StatusCode, Version, header::CONNECTION, respo
 use pin_project_lite::pin_project;
 
 use super::{
-    Prepared, Proxy,
+    Held, Prepared, Proxy, Step,
     answer::{Answer, Content, Ending},
     attempt::{Exchanged, First, Unanswered},
+    bearer::Patience,
     failure::Failure,
     record::Record,
 };
@@ -57,6 +58,8 @@ pub(super) enum Begun<F> {
     },
     /// Something has to be waited for first.
     Prepared(Box<Prepared>),
+    /// Keys, before it is known whether the caller is admitted.
+    ForKeys(Box<Held>),
 }
 
 impl<F> Handling<F>
@@ -84,6 +87,10 @@ where
             }
             Ok(Begun::Prepared(prepared)) => {
                 let answer = Box::pin(Arc::clone(&proxy).wait(prepared, None, ending));
+                (State::Waits { answer }, None)
+            }
+            Ok(Begun::ForKeys(held)) => {
+                let answer = Box::pin(Arc::clone(&proxy).wait_for_keys(held, ending));
                 (State::Waits { answer }, None)
             }
             Err(failure) => {
@@ -168,6 +175,33 @@ impl Proxy {
         match carried.await {
             Ok(outcome) => self.answer(ending, |_| outcome),
             Err(_) => self.panicked(ending),
+        }
+    }
+
+    /// Admission once more, when the keys are there that the caller's token may be signed with.
+    async fn wait_for_keys(
+        self: Arc<Self>,
+        mut held: Box<Held>,
+        mut ending: Box<Ending>,
+    ) -> Response<Answer> {
+        loop {
+            let Held {
+                request,
+                survey,
+                conn,
+                coming,
+            } = *held;
+            coming.ended().await;
+            let admitted = catch_unwind(AssertUnwindSafe(|| {
+                let patience = Patience::HasWaited;
+                self.admit(request, survey, &conn, &mut ending.record, patience)
+            }));
+            match admitted {
+                Ok(Ok(Step::On(prepared))) => return self.wait(prepared, None, ending).await,
+                Ok(Ok(Step::ForKeys(again))) => held = again,
+                Ok(Err(failure)) => return self.answer(ending, |_| Err(failure)),
+                Err(_) => return self.panicked(ending),
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod admit;
 mod answer;
 mod attempt;
+mod bearer;
 mod failure;
 mod forwarded;
 mod handling;
@@ -41,8 +42,9 @@ use self::{
     admit::Site,
     answer::{Content, Ending},
     attempt::{Exchanged, First},
+    bearer::{Denied, Patience, Tokens},
     failure::Failure,
-    handling::Handling,
+    handling::{Begun, Handling},
     incoming::{Asked, Https},
     outgoing::Outgoing,
     permit::Permit,
@@ -67,6 +69,7 @@ use crate::{
     net::{Conn, Place, tunnel::Spares},
     shutdown::Shutdown,
     telemetry::RequestId,
+    verify::{Coming, Verifier},
 };
 
 /// How often idle upstream connections are looked at.
@@ -79,6 +82,7 @@ pub struct Proxy {
     observer: Arc<Observer>,
     pools: Vec<Arc<Pool>>,
     spares: Arc<Spares>,
+    verifier: Verifier,
     /// Random, one a thread; with `next` it names a request.
     seed: u64,
     next: AtomicU64,
@@ -87,7 +91,13 @@ pub struct Proxy {
 
 impl Proxy {
     /// None of these is another thread's.
-    pub fn new(plan: Arc<Plan>, observer: Arc<Observer>, seed: u64, stop: Shutdown) -> Self {
+    pub fn new(
+        plan: Arc<Plan>,
+        observer: Arc<Observer>,
+        verifier: Verifier,
+        seed: u64,
+        stop: Shutdown,
+    ) -> Self {
         let pools = plan
             .upstreams
             .iter()
@@ -97,6 +107,7 @@ impl Proxy {
             spares: Arc::default(),
             plan,
             observer,
+            verifier,
             seed,
             next: AtomicU64::new(0),
             stop,
@@ -131,8 +142,10 @@ impl Proxy {
         let id = RequestId(self.seed, self.next.fetch_add(1, Ordering::Relaxed));
         let mut ending = Ending::new(Record::begin(&self.observer, id, &request), busy);
         let begun = catch_unwind(AssertUnwindSafe(|| {
-            let prepared = self.prepare(request, conn, &mut ending.record)?;
-            Ok(self.launch(Box::new(prepared), &mut ending.record))
+            Ok(match self.prepare(request, conn, &mut ending.record)? {
+                Step::On(prepared) => self.launch(prepared, &mut ending.record),
+                Step::ForKeys(held) => Begun::ForKeys(held),
+            })
         }));
         let begun = begun.unwrap_or_else(|_| {
             self.observer.metrics.panics.inc();
@@ -147,21 +160,51 @@ impl Proxy {
         request: Request<Incoming>,
         conn: &Conn,
         record: &mut Record,
-    ) -> Result<Prepared, Failure> {
+    ) -> Result<Step, Failure> {
         record.slot().map_err(|Full| Failure::Overloaded)?;
         let survey = Survey::of(request.headers());
         check_size(survey, request.uri(), &self.plan.limits)?;
         check_framing(&request, survey)?;
         check_method(request.method())?;
+        self.admit(request, survey, conn, record, Patience::MayWait)
+    }
+
+    fn admit(
+        &self,
+        request: Request<Incoming>,
+        survey: Survey,
+        conn: &Conn,
+        record: &mut Record,
+        patience: Patience,
+    ) -> Result<Step, Failure> {
         let target = Target::read(&request, self.plan.path_matters)?;
         let route = self.plan.find(request.method(), &target);
         let route = route.ok_or(Failure::NoRoute)?;
         record.route(route);
         let name = &route.config.name;
         let from = Site::of(&target, request.headers(), survey);
-        let admission = route
+        let tokens = Tokens {
+            verifier: &self.verifier,
+            now: record.begun(),
+            query: request.uri().query(),
+            patience,
+        };
+        let admitted = route
             .gate
-            .admit(name, &target, request.headers(), from, conn)?;
+            .admit(name, &target, request.headers(), from, conn, &tokens);
+        let admission = match admitted {
+            Ok(admission) => admission,
+            Err(Denied::For(failure)) => return Err(failure),
+            Err(Denied::UntilKeysCome(coming)) => {
+                let conn = conn.clone();
+                return Ok(Step::ForKeys(Box::new(Held {
+                    request,
+                    survey,
+                    conn,
+                    coming,
+                })));
+            }
+        };
         let permit = Permit::grant(route, admission);
         record.caller(permit.caller());
         let asked = Asked {
@@ -176,12 +219,12 @@ impl Proxy {
             record.intake(intake);
         }
         let place = outgoing.upgrade.is_some().then(|| Arc::clone(&conn.place));
-        Ok(Prepared {
+        Ok(Step::On(Box::new(Prepared {
             permit,
             outgoing,
             asked,
             place,
-        })
+        })))
     }
 
     /// The steps that wait: token, upstream, answer; or what is left of them after the `first`
@@ -254,6 +297,22 @@ impl Proxy {
         record.passes(status.as_u16());
         Ok(answer)
     }
+}
+
+/// What comes after the steps that need no waiting.
+#[derive(Debug)]
+enum Step {
+    On(Box<Prepared>),
+    ForKeys(Box<Held>),
+}
+
+/// A request whose caller may be admitted once newer keys are there.
+#[derive(Debug)]
+struct Held {
+    request: Request<Incoming>,
+    survey: Survey,
+    conn: Conn,
+    coming: Coming,
 }
 
 /// A request that may go on.

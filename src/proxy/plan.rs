@@ -17,6 +17,7 @@ use crate::{
     config::{self, Admit, Config, Limits, Upstream},
     metrics::{Metrics, RouteMetrics},
     tokens::{TokenHandle, TokenService},
+    verify::KeyService,
 };
 
 /// What all threads serve by.
@@ -97,6 +98,7 @@ impl Plan {
     pub fn new(
         config: &Config,
         tokens: &TokenService,
+        keys: &KeyService,
         metrics: &Metrics,
     ) -> Result<Self, PlanError> {
         let mut upstreams: Vec<Arc<upstream::Target>> = Vec::new();
@@ -106,7 +108,7 @@ impl Plan {
                 let route = route.name.to_string();
                 PlanError::Upstream { route, source }
             })?;
-            routes.push(Arc::new(prepare(route, upstream, tokens, metrics)?));
+            routes.push(Arc::new(prepare(route, upstream, tokens, keys, metrics)?));
         }
         let matters = routes.iter().any(|route| route.matcher.depends_on_path());
         let keys = routes.iter().flat_map(|route| route.gate.keys());
@@ -179,6 +181,7 @@ fn prepare(
     route: &Arc<config::Route>,
     upstream: usize,
     tokens: &TokenService,
+    keys: &KeyService,
     metrics: &Metrics,
 ) -> Result<Route, PlanError> {
     let origin = &route.upstream.origin;
@@ -194,7 +197,10 @@ fn prepare(
         Admit::Anyone => Gate::Anyone,
         Admit::Local => Gate::Local { hosts },
         Admit::Rules(rules) => Gate::Rules {
-            rules: rules.iter().filter_map(Rule::new).collect(),
+            rules: rules
+                .iter()
+                .filter_map(|rule| Rule::new(rule, keys))
+                .collect(),
             hosts,
         },
     };

@@ -289,6 +289,12 @@ fn write_caller(out: &mut Vec<u8>, caller: &Caller, escape: impl Fn(&mut Vec<u8>
             put(out, "cert:");
             escape(out, name);
         }
+        Caller::Bearer(holder) => {
+            put(out, "bearer:");
+            escape(out, holder.client.as_deref().unwrap_or("-"));
+            put(out, "/");
+            escape(out, holder.subject.as_deref().unwrap_or("-"));
+        }
         Caller::Uid(uid) => {
             put(out, "uid:");
             number(out, (*uid).into());

@@ -92,11 +92,7 @@ impl Endpoints {
         provider: &Provider,
         http: &HttpClient,
     ) -> Result<CheckedMetadata, DiscoveryError> {
-        let also: &[Url] = match &provider.endpoints {
-            config::Endpoints::Discover { also } => also,
-            config::Endpoints::Given { .. } => &[],
-        };
-        let metadata = discover(http, &provider.issuer, also).await?;
+        let metadata = discover(http, &provider.issuer, provider.also()).await?;
         let known = Known {
             metadata: metadata.clone(),
             fresh_until: self.clock.now().plus(GOOD_FOR),

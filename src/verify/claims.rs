@@ -4,7 +4,7 @@
 //! each time that a token is used: what is remembered of a token is what it says, never that it was
 //! let through.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     json::{Json, Object},
@@ -12,6 +12,7 @@ use super::{
     refusal::{Refusal, shown},
 };
 use crate::{
+    caller::Holder,
     clock::{Deadline, Moment},
     config::{LONGEST_SKEW, TokenRules},
 };
@@ -20,8 +21,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
     pub issuer: Box<str>,
-    pub subject: Option<Box<str>>,
-    pub client: Option<Box<str>>,
+    pub holder: Arc<Holder>,
     pub audiences: Box<[Box<str>]>,
     pub scopes: Box<[Box<str>]>,
     /// `exp` and [`LONGEST_SKEW`], on both clocks.
@@ -48,8 +48,10 @@ impl Claims {
         let gone = expires.saturating_add(LONGEST_SKEW);
         Ok(Self {
             issuer,
-            subject: text(claims, "sub")?,
-            client,
+            holder: Arc::new(Holder {
+                subject: text(claims, "sub")?,
+                client,
+            }),
             audiences: texts(claims, "aud")?,
             scopes: scopes(claims)?,
             gone: now.plus(gone.saturating_sub(now.wall)),
@@ -68,9 +70,9 @@ impl Claims {
     pub(super) fn size(&self) -> usize {
         let one = |text: &str| text.len() + size_of::<Box<str>>();
         let lists = self.audiences.iter().chain(&self.scopes);
-        let single = self.subject.iter().chain(&self.client);
+        let single = self.holder.subject.iter().chain(&self.holder.client);
         let texts = lists.chain(single).chain([&self.issuer]);
-        size_of::<Self>() + texts.map(|text| one(text)).sum::<usize>()
+        size_of::<Self>() + size_of::<Holder>() + texts.map(|text| one(text)).sum::<usize>()
     }
 
     /// Whether a route with these rules takes the token now.
@@ -88,7 +90,7 @@ impl Claims {
             return Err(Refusal::Audience { found });
         }
         if !rules.clients.is_empty() {
-            let client = self.client.as_deref();
+            let client = self.holder.client.as_deref();
             let client = client.ok_or(Refusal::Missing { claim: "client_id" })?;
             if !rules.clients.contains(client) {
                 let found = shown(client);

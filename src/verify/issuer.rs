@@ -1,24 +1,98 @@
 //! An issuer whose tokens are taken: its names and its keys as they are now.
+//!
+//! One task replaces the keys ([`super::follow`]); every thread reads them. Who meets a token whose
+//! key is not known may ask that task for newer keys, once in [`ASK_AGAIN`] for all callers
+//! together; whoever asks in between is told no. So no caller can make us ask the provider often,
+//! and nobody waits longer than [`LONGEST_WAIT`].
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
 use super::{
+    Unverified,
     claims::Claims,
     jwt::Jws,
     keys::KeySet,
     refusal::{Refusal, shown},
 };
-use crate::{clock::Moment, config::Provider};
+use crate::{
+    clock::{Deadline, Moment},
+    config::{Name, Provider},
+};
 
-/// One writer replaces the keys; every thread reads them.
+/// Between fetches that callers cause.
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// How long a request waits for newer keys.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Requests that wait for them at once; more are refused.
+const MOST_WAITING: usize = 256;
+/// A key id that was not in the newest set is not asked for again for so long.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+/// Of so many ids.
+const MOST_UNKNOWN: usize = 128;
+
 #[derive(Debug)]
 pub struct Issuer {
     number: u32,
+    pub name: Name,
     /// Without a slash at the end.
     names: Box<[Box<str>]>,
     keys: ArcSwap<KeySet>,
+    /// Wakes the task that follows the keys.
+    pub(super) asked: Notify,
+    pub(super) progress: watch::Sender<Progress>,
+    unknown: Mutex<VecDeque<(Box<str>, Deadline)>>,
+}
+
+/// How far the task that follows the keys has come.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    /// Fetches that have ended.
+    pub(super) rounds: u64,
+    pub(super) fetch: Fetch,
+    pub(super) last_success: Option<Moment>,
+    /// Since the last success.
+    pub(super) last_error: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Fetch {
+    #[default]
+    UnderWay,
+    /// And callers cause none before this.
+    NotBefore(Deadline),
+}
+
+/// Newer keys that are being fetched.
+#[derive(Debug)]
+pub struct Coming {
+    progress: watch::Receiver<Progress>,
+    rounds: u64,
+}
+
+/// Whether a token may be verified by newer keys.
+#[derive(Debug)]
+pub enum Newer {
+    No,
+    /// They are there already.
+    Here,
+    Coming(Coming),
+}
+
+impl Coming {
+    /// Waits for the end of the fetch, whatever comes of it; not for ever.
+    pub async fn ended(mut self) {
+        let rounds = self.rounds;
+        let newer = self.progress.wait_for(|now| now.rounds > rounds);
+        // who waits too long finds the keys as they were
+        let _ = timeout(LONGEST_WAIT, newer).await;
+    }
 }
 
 impl Issuer {
@@ -27,10 +101,14 @@ impl Issuer {
         let names = provider.issuers();
         Self {
             number,
+            name: provider.name.clone(),
             names: names
                 .map(|name| without_slash(name.as_str()).into())
                 .collect(),
             keys: ArcSwap::from_pointee(KeySet::none()),
+            asked: Notify::new(),
+            progress: watch::Sender::default(),
+            unknown: Mutex::default(),
         }
     }
 
@@ -46,6 +124,66 @@ impl Issuer {
     pub fn replace(&self, keys: KeySet) {
         let keys = keys.after(&self.keys.load());
         self.keys.store(Arc::new(keys));
+        self.unknown.lock().clear();
+    }
+
+    /// Asks for newer keys on behalf of a token that was not verified.
+    pub fn newer(&self, token: &str, unverified: &Unverified, now: Moment) -> Newer {
+        if !matches!(unverified.refusal, Refusal::UnknownKey | Refusal::Signature) {
+            return Newer::No;
+        }
+        match self.ask(token, now) {
+            Some(coming) => Newer::Coming(coming),
+            // the fetch may have ended after the token was looked at
+            None if self.keys().generation() != unverified.generation => Newer::Here,
+            None => Newer::No,
+        }
+    }
+
+    fn ask(&self, token: &str, now: Moment) -> Option<Coming> {
+        if let Some(id) = key_id(token)
+            && self.is_unknown(&id, now)
+        {
+            return None;
+        }
+        if self.progress.receiver_count() >= MOST_WAITING {
+            return None;
+        }
+        let progress = self.progress.subscribe();
+        let seen = progress.borrow().clone();
+        match seen.fetch {
+            Fetch::NotBefore(then) if !then.passed(now) => return None,
+            Fetch::NotBefore(_) => self.asked.notify_one(),
+            Fetch::UnderWay => {}
+        }
+        Some(Coming {
+            rounds: seen.rounds,
+            progress,
+        })
+    }
+
+    /// The newest keys do not have the token's key id either.
+    pub fn stays_unknown(&self, token: &str, now: Moment) {
+        let Some(id) = key_id(token) else {
+            return;
+        };
+        let mut unknown = self.unknown.lock();
+        unknown.retain(|(known, until)| **known != *id && !until.passed(now));
+        if unknown.len() >= MOST_UNKNOWN {
+            unknown.pop_front();
+        }
+        unknown.push_back((id.into(), now.plus(UNKNOWN_FOR)));
+    }
+
+    #[cfg(test)]
+    pub(super) fn unknown_ids(&self) -> usize {
+        self.unknown.lock().len()
+    }
+
+    fn is_unknown(&self, id: &str, now: Moment) -> bool {
+        let unknown = self.unknown.lock();
+        let mut known = unknown.iter().filter(|(known, _)| **known == *id);
+        known.any(|(_, until)| !until.passed(now))
     }
 
     /// Reads the claims of a token that one of its keys signed, or of one that no rule would take
@@ -60,6 +198,10 @@ impl Issuer {
         let found = shown(&claims.issuer);
         Err(Refusal::Issuer { found })
     }
+}
+
+fn key_id(token: &str) -> Option<String> {
+    Jws::parse(token).ok()?.key_id
 }
 
 fn without_slash(name: &str) -> &str {

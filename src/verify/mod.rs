@@ -8,11 +8,13 @@
 mod algorithm;
 mod cache;
 mod claims;
+mod follow;
 mod issuer;
 mod json;
 mod jwt;
 mod keys;
 mod refusal;
+mod service;
 
 use std::sync::Arc;
 
@@ -23,12 +25,26 @@ use self::cache::Cache;
 pub use self::{
     cache::Verified,
     claims::Claims,
-    issuer::Issuer,
+    issuer::{Coming, Issuer, Newer},
     jwt::{Jws, LONGEST},
     keys::{Key, KeyIdentity, KeySet, KeySetError, Unusable},
     refusal::{Part, Refusal},
+    service::KeyService,
 };
 use crate::clock::Moment;
+
+/// A token that is not taken, and by which keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unverified {
+    pub refusal: Refusal,
+    generation: u64,
+}
+
+impl From<Unverified> for Refusal {
+    fn from(unverified: Unverified) -> Self {
+        unverified.refusal
+    }
+}
 
 /// What one data-plane thread checks tokens with.
 #[derive(Debug)]
@@ -51,18 +67,22 @@ impl Verifier {
     /// The token, if `issuer` signed it; the caller's rules are still to be asked.
     ///
     /// # Errors
-    /// Why the token is not taken. With [`Refusal::UnknownKey`] or [`Refusal::Signature`] it may be
-    /// taken once the issuer's newest keys are known.
+    /// Why the token is not taken. [`Issuer::newer`] says whether newer keys may set that right.
     pub fn verify(
         &self,
         issuer: &Issuer,
         token: &str,
         now: Moment,
-    ) -> Result<Arc<Verified>, Refusal> {
-        if token.len() > LONGEST {
-            return Err(Refusal::TooLarge { limit: LONGEST });
-        }
+    ) -> Result<Arc<Verified>, Unverified> {
         let keys = issuer.keys();
+        let generation = keys.generation();
+        let unverified = |refusal| Unverified {
+            refusal,
+            generation,
+        };
+        if token.len() > LONGEST {
+            return Err(unverified(Refusal::TooLarge { limit: LONGEST }));
+        }
         let mut cache = self.cache.lock();
         let digest = cache.digest(issuer.number(), token);
         if let Some(digest) = digest
@@ -70,7 +90,8 @@ impl Verifier {
         {
             return Ok(known);
         }
-        let verified = Arc::new(verify(issuer, &keys, token, now)?);
+        let verified = verify(issuer, &keys, token, now).map_err(unverified)?;
+        let verified = Arc::new(verified);
         if let Some(digest) = digest
             && !verified.claims.gone().passed(now)
         {

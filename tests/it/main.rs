@@ -8,6 +8,7 @@
 mod support;
 
 mod authorization;
+mod bearer;
 mod fields;
 mod framing;
 mod hosts;

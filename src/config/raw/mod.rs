@@ -26,8 +26,8 @@ pub(super) use self::{
     listener::{ClientsMode, Listener, ServerTls},
     provider::{ClientTls, Identity, Provider},
     route::{
-        Admit, AdmitRule, AdmitWord, CertificateRule, Inject, KeyRule, Links, Presented, Protocol,
-        Replay, Route, Timeouts, Upstream,
+        Admit, AdmitRule, AdmitWord, BearerRule, CertificateRule, Inject, KeyRule, Links,
+        Presented, Protocol, Replay, Route, Timeouts, Upstream,
     },
     settings::{Admin, Limits, Log, LogFormat, TokenStore},
 };

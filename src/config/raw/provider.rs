@@ -21,6 +21,19 @@ pub(in crate::config) struct Provider {
     /// The token endpoint's URL, for a provider without discovery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) token_endpoint: Option<String>,
+    /// The URL of the key set (JWKS) that callers' tokens are checked with. Default: what the
+    /// discovery document says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) jwks_uri: Option<String>,
+    /// Signature algorithms that callers' tokens may have; a key that does not say its own is for
+    /// the first that fits it. Default: all that need no shared secret.
+    #[schemars(extend("default" = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) algorithms: Option<Words>,
+    /// How long the last good key set is used while no other can be had.
+    #[schemars(extend("default" = "24h"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) max_stale: Option<String>,
     /// Time for name, TCP and TLS together: a server that takes longer will not be faster for
     /// being waited for, and calls wait behind it.
     #[schemars(extend("default" = "5s"))]

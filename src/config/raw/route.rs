@@ -80,7 +80,7 @@ pub(in crate::config) enum AdmitWord {
 /// One way to be admitted: exactly one of its keys.
 #[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-later" = ["bearer", "session"]))]
+#[schemars(extend("x-later" = ["session"]))]
 pub(in crate::config) struct AdmitRule {
     /// The caller's address lies in one of these networks, such as `10.0.0.0/8`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +88,9 @@ pub(in crate::config) struct AdmitRule {
     /// The request carries this key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) key: Option<KeyRule>,
+    /// The request carries an access token that this provider signed, in `Authorization: Bearer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) bearer: Option<BearerRule>,
     /// The caller's TLS certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) certificate: Option<CertificateRule>,
@@ -131,6 +134,35 @@ pub(in crate::config) struct KeyRule {
     #[schemars(extend("x-secret" = "secret_previous"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) secret_previous_env: Option<String>,
+}
+
+/// A caller's own access token: a JWT, signed by its provider.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct BearerRule {
+    /// Who signed it. Default: the only provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) provider: Option<String>,
+    /// Whom it must be for: its `aud` has one of these. A token for somebody else's service must
+    /// not open this one.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) audiences: Option<Words>,
+    /// What it must allow: its `scope` has all of these. Default: anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) scopes: Option<Words>,
+    /// Client ids of which it must have one (`client_id`, else `azp`). Default: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) clients: Option<Words>,
+    /// How far the provider's clock and ours may be apart; at most `5m`.
+    #[schemars(extend("default" = "60s"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) clock_skew: Option<String>,
+    /// The longest time from its issue to its end, or `none`. A token that does not say when it was
+    /// issued (those of Bentley IMS) is measured from now.
+    #[schemars(extend("default" = "none"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) max_lifetime: Option<String>,
 }
 
 /// A certificate that a listener's `client_ca` signed.

@@ -11,6 +11,7 @@ use super::{
     },
     Check,
     files::Forms,
+    provider::Providers,
 };
 
 /// Headers that carry something else, so that no key can be taken from them.
@@ -39,6 +40,7 @@ impl Check<'_> {
         path: &Path,
         raw: Option<&raw::Admit>,
         otherwise: Admit,
+        providers: &Providers,
     ) -> Option<Admit> {
         let rules = match raw {
             None => return Some(otherwise),
@@ -57,15 +59,21 @@ impl Check<'_> {
         let rules: Vec<Option<AdmitRule>> = rules
             .iter()
             .enumerate()
-            .map(|(n, rule)| self.rule(&path.index(n), rule))
+            .map(|(n, rule)| self.rule(&path.index(n), rule, providers))
             .collect();
         Some(Admit::Rules(rules.into_iter().collect::<Option<_>>()?))
     }
 
-    fn rule(&mut self, path: &Path, raw: &raw::AdmitRule) -> Option<AdmitRule> {
+    fn rule(
+        &mut self,
+        path: &Path,
+        raw: &raw::AdmitRule,
+        providers: &Providers,
+    ) -> Option<AdmitRule> {
         let given: Vec<&str> = [
             ("networks", raw.networks.is_some()),
             ("key", raw.key.is_some()),
+            ("bearer", raw.bearer.is_some()),
             ("certificate", raw.certificate.is_some()),
             ("uids", raw.uids.is_some()),
         ]
@@ -73,7 +81,7 @@ impl Check<'_> {
         .filter_map(|(name, given)| given.then_some(name))
         .collect();
         if given.len() != 1 {
-            let hint = "write one of networks, key, certificate, uids in each; of several rules one must hold";
+            let hint = "write one of networks, key, bearer, certificate, uids in each; of several rules one must hold";
             match given.len() {
                 0 => self.missing(path, "the rule says nothing", hint),
                 _ => self.error(
@@ -89,6 +97,9 @@ impl Check<'_> {
         }
         if let Some(key) = &raw.key {
             return self.shared_key(&path.key("key"), key).map(AdmitRule::Key);
+        }
+        if let Some(bearer) = &raw.bearer {
+            return self.bearer(&path.key("bearer"), bearer, providers);
         }
         if let Some(certificate) = &raw.certificate {
             let names = certificate

@@ -62,7 +62,8 @@ impl Check<'_> {
         raw: &raw::Credential,
         providers: &Providers,
     ) -> Option<Credential> {
-        let provider = self.provider_of(path, raw, providers);
+        let provider =
+            self.provider_called(&path.key("provider"), raw.provider.as_deref(), providers);
         let client_id = raw.client_id.clone().filter(|id| {
             let good = !id.is_empty() && id.chars().all(|c| matches!(c, ' '..='~'));
             if !good {
@@ -99,16 +100,15 @@ impl Check<'_> {
         })
     }
 
-    fn provider_of(
+    pub(super) fn provider_called(
         &mut self,
         path: &Path,
-        raw: &raw::Credential,
+        written: Option<&str>,
         providers: &Providers,
     ) -> Option<Arc<Provider>> {
-        let path = path.key("provider");
-        let Some(name) = raw.provider.as_deref().or(providers.default_name()) else {
+        let Some(name) = written.or(providers.default_name()) else {
             self.missing(
-                &path,
+                path,
                 "must be given, because several providers are declared",
                 "",
             );
@@ -123,7 +123,7 @@ impl Check<'_> {
                 )
             });
             self.error(
-                &path,
+                path,
                 format!("no provider is called '{}'", name.escape_debug()),
                 hint,
             );

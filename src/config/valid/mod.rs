@@ -6,6 +6,7 @@
 
 mod across;
 mod admit;
+mod bearer;
 mod client_auth;
 mod credential;
 mod files;
@@ -51,7 +52,7 @@ pub(super) fn check(
     let providers = check.providers(&raw.providers);
     let credentials = check.credentials(&raw.credentials, &providers);
     let listeners = check.listeners(&raw.listeners);
-    let routes = check.routes(&raw.routes, &credentials);
+    let routes = check.routes(&raw.routes, &credentials, &providers);
     let admin = check.admin(raw.admin.as_ref());
     check.listeners_apart(&listeners, admin);
     check.nobody_else_injects(raw, &listeners, &routes);
@@ -75,7 +76,7 @@ pub(super) fn check(
         return None;
     }
     Some(Config {
-        providers: provider::used(providers, &credentials),
+        providers: provider::used(providers, &credentials, &routes),
         credentials,
         listeners: listeners.into_iter().map(Arc::new).collect(),
         routes: routes.into_iter().map(|numbered| numbered.route).collect(),

@@ -6,9 +6,11 @@ use url::Url;
 
 use super::{
     super::{
-        ClientTls, Credential, Endpoints, Name, Origin, Provider, ProviderTimeouts, path::Path, raw,
+        Admit, AdmitRule, ClientTls, Credential, Endpoints, Name, Origin, Provider, ProviderKeys,
+        ProviderTimeouts, Route, path::Path, raw,
     },
     Check,
+    route::Numbered,
     scalar::{MILLISECOND, MINUTE, SECOND},
 };
 
@@ -82,6 +84,7 @@ impl Providers {
 pub(super) fn used(
     providers: Providers,
     credentials: &BTreeMap<Name, Arc<Credential>>,
+    routes: &[Numbered],
 ) -> BTreeMap<Name, Arc<Provider>> {
     let mut all = providers.all;
     all.retain(|name, _| {
@@ -90,8 +93,18 @@ pub(super) fn used(
             .iter()
             .any(|declared| **declared == **name)
             || credentials.values().any(|c| c.provider.name == *name)
+            || routes.iter().any(|one| asks_for_tokens(&one.route, name))
     });
     all
+}
+
+fn asks_for_tokens(route: &Route, of: &Name) -> bool {
+    match &route.admit {
+        Admit::Rules(rules) => rules
+            .iter()
+            .any(|rule| matches!(rule, AdmitRule::Bearer { provider, .. } if provider.name == *of)),
+        Admit::Local | Admit::Anyone => false,
+    }
 }
 
 impl Check<'_> {
@@ -126,6 +139,7 @@ impl Check<'_> {
             endpoints,
             tls: ClientTls::default(),
             timeouts: self.provider_timeouts(&Path::root(), &raw::Provider::default()),
+            keys: ProviderKeys::default(),
         }
     }
 
@@ -156,6 +170,7 @@ impl Check<'_> {
             .map(without_trailing_slash)
             .collect();
         let timeouts = self.provider_timeouts(path, raw);
+        let keys = self.provider_keys(path, raw);
         let port = issuer.as_ref().and_then(Url::port_or_known_default);
         let tls = self.client_tls(&path.key("tls"), raw.tls.as_ref(), port.unwrap_or(443));
         let issuer = issuer?;
@@ -172,6 +187,7 @@ impl Check<'_> {
             endpoints,
             tls,
             timeouts,
+            keys,
         })
     }
 

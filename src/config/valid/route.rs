@@ -8,14 +8,15 @@ use std::{
 
 use super::{
     super::{
-        Admit, Credential, Glob, Grant, Inject, Match, Name, PresentedAuthorization, Route,
-        Upstream,
+        Admit, AdmitRule, Credential, Glob, Grant, Inject, Match, Name, PresentedAuthorization,
+        Route, Upstream,
         path::Path,
         problem::{did_you_mean, nearest, shown},
         raw::{self, Presented, Words},
         tree::Node,
     },
     Check,
+    provider::Providers,
     scalar::{MINUTE, SECOND},
 };
 
@@ -55,12 +56,13 @@ impl Check<'_> {
         &mut self,
         written: &[raw::Route],
         credentials: &Credentials,
+        providers: &Providers,
     ) -> Vec<Numbered> {
         let path = Path::root().key("routes");
         let mut upstreams = Vec::new();
         if written.is_empty() {
             return self
-                .default_route(&path, credentials, &mut upstreams)
+                .default_route(&path, credentials, providers, &mut upstreams)
                 .into_iter()
                 .collect();
         }
@@ -80,7 +82,7 @@ impl Check<'_> {
                     "",
                 );
             }
-            let route = self.route(&path, &name, raw, credentials, &mut upstreams);
+            let route = self.route(&path, &name, raw, credentials, providers, &mut upstreams);
             routes.extend(route.map(|route| Numbered {
                 index: n,
                 route: Arc::new(route),
@@ -94,6 +96,7 @@ impl Check<'_> {
         &mut self,
         path: &Path,
         credentials: &Credentials,
+        providers: &Providers,
         upstreams: &mut Vec<Arc<Upstream>>,
     ) -> Option<Numbered> {
         if self.tree.get("routes").is_some_and(Node::is_empty_list) {
@@ -113,7 +116,7 @@ impl Check<'_> {
             ..raw::Route::default()
         };
         let path = path.index(0);
-        let route = self.route(&path, "route-1", &raw, credentials, upstreams)?;
+        let route = self.route(&path, "route-1", &raw, credentials, providers, upstreams)?;
         Some(Numbered {
             index: 0,
             route: Arc::new(route),
@@ -139,6 +142,7 @@ impl Check<'_> {
         name: &str,
         raw: &raw::Route,
         credentials: &Credentials,
+        providers: &Providers,
         upstreams: &mut Vec<Arc<Upstream>>,
     ) -> Option<Route> {
         let matches = self.matches(path, raw);
@@ -158,7 +162,10 @@ impl Check<'_> {
         } else {
             Admit::Anyone
         };
-        let admit = self.admit(&path.key("admit"), raw.admit.as_ref(), otherwise);
+        let admit = self.admit(&path.key("admit"), raw.admit.as_ref(), otherwise, providers);
+        if let (Some(inject), Some(Admit::Rules(rules))) = (&inject, &admit) {
+            self.takes_what_it_asks_for(path, inject, rules);
+        }
         let links = self.links(&path.key("links"), raw.links.as_ref());
         let timeouts = self.route_timeouts(&path.key("timeouts"), raw.timeouts.as_ref());
         let replay = self.replay(&path.key("replay"), raw.replay.as_ref());
@@ -352,6 +359,17 @@ impl Check<'_> {
             placeholders,
             wait,
         })
+    }
+
+    fn takes_what_it_asks_for(&mut self, path: &Path, inject: &Inject, rules: &[AdmitRule]) {
+        let bearer = |rule: &AdmitRule| matches!(rule, AdmitRule::Bearer { .. });
+        if inject.presented_bearer == PresentedAuthorization::Refuse && rules.iter().any(bearer) {
+            self.error(
+                &path.key("inject").key("presented_bearer"),
+                "refuses the token that admit asks for",
+                "write replace: ours takes the caller's place once that was checked",
+            );
+        }
     }
 
     fn credential_called(

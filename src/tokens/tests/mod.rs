@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     config::{
-        ClientAuth, ClientTls, Endpoints, Grant, Provider, ProviderTimeouts, SecretPair,
-        SecretSource,
+        ClientAuth, ClientTls, Endpoints, Grant, Provider, ProviderKeys, ProviderTimeouts,
+        SecretPair, SecretSource,
     },
     secret::Secret,
 };
@@ -51,6 +51,7 @@ pub(super) fn credential() -> Credential {
                 connect: Duration::from_secs(5),
                 total: Duration::from_secs(10),
             },
+            keys: ProviderKeys::default(),
         }),
         client_id: "service-1".into(),
         auth: ClientAuth::Basic(SecretPair {

@@ -67,7 +67,7 @@ async fn real_shapes_of_tokens_are_taken() {
     for (shape, header, claims) in shapes {
         let taken = admit(&issuer, &rules(), &RSA.sign(&header, &claims));
         let taken = taken.unwrap_or_else(|refusal| panic!("{shape}: {refusal}"));
-        assert_eq!(taken.client.as_deref(), Some("webapp-1"), "{shape}");
+        assert_eq!(taken.holder.client.as_deref(), Some("webapp-1"), "{shape}");
         assert!(taken.scopes.iter().any(|s| **s == *"itwin-platform"));
     }
 }

@@ -1,6 +1,7 @@
 //! Tokens and key sets made with another implementation of JOSE (`jsonwebtoken`).
 
 mod accepted;
+mod followed;
 mod forged;
 mod key_sets;
 mod properties;
@@ -27,7 +28,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     clock::Clock,
-    config::{Algorithm, ClientTls, Endpoints, Provider, ProviderTimeouts, TokenRules},
+    config::{
+        Algorithm, ClientTls, Endpoints, Provider, ProviderKeys, ProviderTimeouts, TokenRules,
+    },
 };
 
 /// When tests begin.
@@ -174,6 +177,7 @@ fn provider() -> Provider {
             connect: Duration::from_secs(5),
             total: Duration::from_secs(15),
         },
+        keys: ProviderKeys::default(),
     }
 }
 

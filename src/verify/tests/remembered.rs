@@ -108,7 +108,7 @@ async fn what_one_issuer_signed_is_not_anothers() {
     assert!(verifier.verify(&ours, &token, clock.now()).is_ok());
     let theirs = Issuer::new(2, &provider());
     let refused = verifier.verify(&theirs, &token, clock.now()).unwrap_err();
-    assert_eq!(refused, Refusal::UnknownKey);
+    assert_eq!(refused.refusal, Refusal::UnknownKey);
 }
 
 #[tokio::test(start_paused = true)]

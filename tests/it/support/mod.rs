@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod http2;
 pub(crate) mod idp;
+pub(crate) mod issuer;
 pub(crate) mod message;
 pub(crate) mod origin;
 pub(crate) mod program;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use itwin_auth_proxy::{
     app::{self, Running, Seams},
+    clock::Clock,
     config::{self, Sources},
     shutdown::Stage,
     telemetry::RequestLog,
@@ -95,11 +96,23 @@ impl Builder {
     }
 
     pub(crate) fn start(self) -> Proxy {
+        self.start_by(Clock::system())
+    }
+
+    /// With a clock that the test may move.
+    pub(crate) fn start_by(self, clock: Clock) -> Proxy {
         // JSON is YAML
         let text = self.config.to_string();
         let loaded = config::load(Sources::yaml(&text))
             .unwrap_or_else(|problems| panic!("{text}\n{problems}"));
-        let running = app::start(loaded.config, Seams::system(RequestLog::off())).unwrap();
+        let running = app::start(
+            loaded.config,
+            Seams {
+                clock,
+                ..Seams::system(RequestLog::off())
+            },
+        )
+        .unwrap();
         // a Unix socket has none
         let address = running.listeners()[0].parse().unwrap_or(([0; 4], 0).into());
         Proxy {

@@ -1,0 +1,249 @@
+//! Callers that are known by an access token of their own (RFC 6750).
+//!
+//! A token is looked for in `Authorization` only. What is wrong with one is told to the caller as
+//! far as that helps an honest one; the rest is for the log.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+
+use super::failure::Failure;
+use crate::{
+    caller::Caller,
+    clock::Moment,
+    config::{Name, TokenRules},
+    verify::{Coming, Issuer, Newer, Refusal, Verified, Verifier},
+};
+
+/// Tokens of one issuer that a route takes.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    pub issuer: Arc<Issuer>,
+    pub rules: Arc<TokenRules>,
+}
+
+/// What tokens are checked with.
+#[derive(Debug, Clone, Copy)]
+pub struct Tokens<'p> {
+    pub verifier: &'p Verifier,
+    pub now: Moment,
+    /// The request's query: a token there is refused, but with a word about it.
+    pub query: Option<&'p str>,
+    pub patience: Patience,
+}
+
+/// Whether newer keys may be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    MayWait,
+    HasWaited,
+}
+
+/// A caller who is not admitted, now.
+#[derive(Debug)]
+pub enum Denied {
+    For(Failure),
+    /// Perhaps, with the keys that are being fetched.
+    UntilKeysCome(Coming),
+}
+
+impl From<Failure> for Denied {
+    fn from(failure: Failure) -> Self {
+        Self::For(failure)
+    }
+}
+
+/// What is wrong with a caller's token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    #[error("the request carries no access token")]
+    Missing,
+    #[error("the request's Authorization is of another scheme than Bearer")]
+    OtherScheme,
+    #[error("the request carries an access token in its query")]
+    InQuery,
+    #[error("the access token is refused")]
+    Invalid(#[source] Refusal),
+    #[error("the access token lacks scopes")]
+    Scopes {
+        needed: String,
+        #[source]
+        source: Refusal,
+    },
+    #[error("there are no keys of provider {0} to check the access token with")]
+    NoKeys(Name),
+}
+
+/// The caller, if one of `all` takes the token that it shows.
+///
+/// # Errors
+/// What is wrong with the token, or that newer keys may set it right.
+pub(super) fn admit<'g>(
+    all: impl Iterator<Item = &'g Bearer>,
+    route: &str,
+    headers: &HeaderMap,
+    tokens: &Tokens<'_>,
+) -> Result<Caller, Denied> {
+    let deny = |denial| {
+        Denied::For(Failure::Bearer {
+            route: route.to_owned(),
+            denial,
+        })
+    };
+    let token = match presented(headers, tokens.query) {
+        Ok(token) => token,
+        Err(Shown::Twice) => return Err(Failure::SeveralAuthorizations.into()),
+        Err(Shown::Wrong(denial)) => return Err(deny(denial)),
+    };
+    let mut coming = None;
+    let mut nearest: Option<Denial> = None;
+    for bearer in all {
+        let seen = match bearer.verify(token, tokens) {
+            Ok(seen) => seen,
+            Err((denial, newer)) => {
+                coming = coming.or(newer);
+                // of several, the one of the issuer that the token is from says most
+                let foreign = matches!(denial, Denial::Invalid(Refusal::Issuer { .. }));
+                if nearest.is_none() || !foreign {
+                    nearest = Some(denial);
+                }
+                continue;
+            }
+        };
+        match seen.claims.check(&bearer.rules, tokens.now) {
+            Ok(()) => return Ok(Caller::Bearer(Arc::clone(&seen.claims.holder))),
+            Err(refusal) => nearest = Some(bearer.denial(refusal)),
+        }
+    }
+    Err(match (coming, nearest) {
+        (Some(coming), _) => Denied::UntilKeysCome(coming),
+        (None, nearest) => deny(nearest.unwrap_or(Denial::Missing)),
+    })
+}
+
+impl Bearer {
+    /// The token, if the issuer signed it; otherwise why not, and the keys that may set it right.
+    fn verify(
+        &self,
+        token: &str,
+        tokens: &Tokens<'_>,
+    ) -> Result<Arc<Verified>, (Denial, Option<Coming>)> {
+        let verify = || tokens.verifier.verify(&self.issuer, token, tokens.now);
+        let mut unverified = match verify() {
+            Ok(seen) => return Ok(seen),
+            Err(unverified) => unverified,
+        };
+        let coming = match self.issuer.newer(token, &unverified, tokens.now) {
+            Newer::Coming(coming) if tokens.patience == Patience::MayWait => Some(coming),
+            Newer::Coming(_) | Newer::No => None,
+            Newer::Here => match verify() {
+                Ok(seen) => return Ok(seen),
+                Err(again) => {
+                    unverified = again;
+                    None
+                }
+            },
+        };
+        let has_waited = tokens.patience == Patience::HasWaited;
+        if has_waited && unverified.refusal == Refusal::UnknownKey {
+            self.issuer.stays_unknown(token, tokens.now);
+        }
+        Err((self.denial(unverified.refusal), coming))
+    }
+
+    fn denial(&self, refusal: Refusal) -> Denial {
+        match refusal {
+            Refusal::UnknownKey if self.issuer.keys().is_empty() => {
+                Denial::NoKeys(Arc::clone(&self.issuer.name))
+            }
+            source @ Refusal::Scopes { .. } => {
+                let needed: Vec<&str> = self.rules.scopes.iter().map(String::as_str).collect();
+                Denial::Scopes {
+                    needed: needed.join(" "),
+                    source,
+                }
+            }
+            refusal => Denial::Invalid(refusal),
+        }
+    }
+}
+
+impl Denial {
+    /// For the caller, in fixed words.
+    pub fn description(&self) -> &'static str {
+        match self {
+            Self::Missing => "Send an access token in the Authorization header.",
+            Self::OtherScheme => "The Authorization header must be of the scheme Bearer.",
+            Self::InQuery => "Send the access token in the Authorization header, not in the URL.",
+            Self::Scopes { .. } => "The access token lacks a scope that this route needs.",
+            Self::NoKeys(_) => "The keys to check access tokens with are not available.",
+            Self::Invalid(refusal) => match refusal {
+                Refusal::Expired { .. } => "The access token expired.",
+                Refusal::TooEarly { .. } | Refusal::FromTheFuture { .. } => {
+                    "The access token is not valid yet: a clock may be wrong."
+                }
+                Refusal::Issuer { .. } => "The access token is from another issuer.",
+                Refusal::Audience { .. } => "The access token is for another audience.",
+                Refusal::Client { .. } => "The access token is of a client that is not admitted.",
+                Refusal::LivesTooLong { .. } => "The access token lives longer than is allowed.",
+                Refusal::Kind { .. } | Refusal::Type => "The token is no access token.",
+                Refusal::NotJwt | Refusal::Encrypted => "The access token is no signed JWT.",
+                _ => "The access token is not valid.",
+            },
+        }
+    }
+
+    /// `WWW-Authenticate` (RFC 6750 section 3): without a code where no token was shown.
+    pub fn challenge(&self) -> Option<HeaderValue> {
+        const REALM: &str = "Bearer realm=\"itwin-auth-proxy\"";
+        let described = |error: &str| {
+            let description = self.description();
+            format!("{REALM}, error=\"{error}\", error_description=\"{description}\"")
+        };
+        let challenge = match self {
+            Self::Missing | Self::OtherScheme => REALM.to_owned(),
+            Self::InQuery => described("invalid_request"),
+            Self::Invalid(_) => described("invalid_token"),
+            Self::Scopes { needed, .. } => {
+                format!("{}, scope=\"{needed}\"", described("insufficient_scope"))
+            }
+            Self::NoKeys(_) => return None,
+        };
+        HeaderValue::try_from(challenge).ok()
+    }
+}
+
+/// Why there is no token to check.
+enum Shown {
+    Twice,
+    Wrong(Denial),
+}
+
+/// The token that the request carries.
+fn presented<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<&'h str, Shown> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = match (values.next(), values.next()) {
+        (None, _) if has_token(query) => return Err(Shown::Wrong(Denial::InQuery)),
+        (None, _) => return Err(Shown::Wrong(Denial::Missing)),
+        (Some(_), Some(_)) => return Err(Shown::Twice),
+        (Some(value), None) => value.as_bytes().trim_ascii(),
+    };
+    // a token is printable ASCII (RFC 6750 section 2.1)
+    let Ok(value) = std::str::from_utf8(value) else {
+        return Err(Shown::Wrong(Denial::Invalid(Refusal::NotJwt)));
+    };
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    let token = token.trim_start_matches(' ');
+    match (scheme.eq_ignore_ascii_case("bearer"), token) {
+        (true, "") => Err(Shown::Wrong(Denial::Missing)),
+        (false, _) if value.is_empty() => Err(Shown::Wrong(Denial::Missing)),
+        (false, _) => Err(Shown::Wrong(Denial::OtherScheme)),
+        (true, token) => Ok(token),
+    }
+}
+
+/// RFC 6750 section 2.3.
+fn has_token(query: Option<&str>) -> bool {
+    let mut pairs = query.into_iter().flat_map(|query| query.split('&'));
+    pairs.any(|pair| pair.split('=').next() == Some("access_token"))
+}

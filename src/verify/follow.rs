@@ -1,0 +1,232 @@
+//! The task that keeps one issuer's keys: one a provider, so that no provider's trouble is
+//! another's.
+//!
+//! Keys are fetched ahead of need. A fetch that fails, and a document without a usable key, change
+//! nothing: the last good set serves until it is too old to be believed, and is then taken away,
+//! with everything that was remembered by its word. A request only ever waits for a fetch; one that
+//! goes away cancels none.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use rand::{Rng, rngs::StdRng};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+use url::Url;
+
+use super::{
+    issuer::{ASK_AGAIN, Fetch, Issuer},
+    keys::{KeySet, KeySetError},
+};
+use crate::{
+    backoff::Backoff,
+    clock::{Clock, Deadline, Moment},
+    config::{Algorithm, KeysLocation, Provider},
+    health::Waiting,
+    oauth::{ClientError, DiscoveryError, HttpClient, JwksError, chain, discover_keys, fetch_jwks},
+};
+
+const TARGET: &str = "itwin_auth_proxy::verify";
+/// A key that the provider withdrew is believed for so long at most.
+const EVERY: Duration = Duration::from_secs(600);
+/// Timers stand still while the machine sleeps.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Where key sets come from.
+pub(super) trait Source: Send + 'static {
+    fn fetch(&mut self) -> BoxFuture<'_, Result<Bytes, KeysError>>;
+}
+
+/// Keys that could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeysError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    #[error(transparent)]
+    Jwks(#[from] JwksError),
+    #[error(transparent)]
+    Set(#[from] KeySetError),
+    #[error("the provider did not answer in {0:?}")]
+    Late(Duration),
+    #[error("a file could not be read to its end")]
+    Broken,
+}
+
+/// Follows one issuer's keys.
+pub(super) struct Follower<S> {
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) source: S,
+    pub(super) clock: Clock,
+    pub(super) rng: StdRng,
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) max_stale: Duration,
+    /// Until the first keys are there.
+    pub(super) waiting: Option<Waiting>,
+}
+
+impl<S: Source> Follower<S> {
+    /// Without end.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        // when the keys are too old; there are none yet
+        let mut stale: Option<Deadline> = None;
+        loop {
+            let begun = self.clock.now();
+            let fetched = self.fetch().await;
+            let now = self.clock.now();
+            let pause = match &fetched {
+                Ok(()) => {
+                    backoff.reset();
+                    stale = Some(now.plus(self.max_stale));
+                    self.waiting = None;
+                    EVERY.mul_f64(self.rng.random_range(0.9..=1.1))
+                }
+                Err(error) => {
+                    let pause = backoff.next(&mut self.rng);
+                    self.failed(error, pause);
+                    pause
+                }
+            };
+            self.ended(begun, now, fetched.err());
+            self.pause(now.plus(pause), &mut stale).await;
+            self.issuer
+                .progress
+                .send_modify(|progress| progress.fetch = Fetch::UnderWay);
+        }
+    }
+
+    async fn fetch(&mut self) -> Result<(), KeysError> {
+        let document = self.source.fetch().await?;
+        let (keys, unusable) = KeySet::read(&document, &self.algorithms)?;
+        let known = self.issuer.keys();
+        if keys.same(&known) {
+            return Ok(());
+        }
+        drop(known);
+        let ids: Vec<&str> = keys.ids().collect();
+        info!(target: TARGET, provider = %self.issuer.name, keys = ids.join(" "), "keys fetched");
+        for key in unusable {
+            let (provider, why) = (&self.issuer.name, key.why);
+            warn!(target: TARGET, %provider, key = key.id, why, "a key is left out");
+        }
+        self.issuer.replace(keys);
+        Ok(())
+    }
+
+    fn failed(&self, error: &KeysError, pause: Duration) {
+        let last = if self.issuer.keys().is_empty() {
+            "there are none yet"
+        } else {
+            "the last good ones stay in use"
+        };
+        warn!(
+            target: TARGET,
+            provider = %self.issuer.name,
+            error = chain(error),
+            again_in_s = pause.as_secs_f32(),
+            "no keys could be fetched; {last}"
+        );
+    }
+
+    fn ended(&self, begun: Moment, now: Moment, error: Option<KeysError>) {
+        self.issuer.progress.send_modify(|progress| {
+            progress.rounds += 1;
+            progress.fetch = Fetch::NotBefore(begun.plus(ASK_AGAIN));
+            match error {
+                None => {
+                    progress.last_success = Some(now);
+                    progress.last_error = None;
+                }
+                Some(error) => progress.last_error = Some(chain(&error).into()),
+            }
+        });
+    }
+
+    /// Until `next`, or until somebody asks who may.
+    async fn pause(&self, next: Deadline, stale: &mut Option<Deadline>) {
+        loop {
+            let now = self.clock.now();
+            if stale.is_some_and(|stale| stale.passed(now)) {
+                *stale = None;
+                warn!(
+                    target: TARGET,
+                    provider = %self.issuer.name,
+                    max_stale_s = self.max_stale.as_secs(),
+                    "the keys are too old to be believed; no token is taken any more"
+                );
+                self.issuer.replace(KeySet::none());
+            }
+            if next.passed(now) {
+                return;
+            }
+            let left = stale.map_or(LOOK_AGAIN, |stale| stale.remaining(now));
+            let left = left.min(next.remaining(now)).min(LOOK_AGAIN);
+            tokio::select! {
+                () = sleep(left) => {}
+                () = self.issuer.asked.notified() => {
+                    let now = self.clock.now();
+                    match self.issuer.progress.borrow().fetch {
+                        Fetch::NotBefore(then) if !then.passed(now) => {}
+                        _ => return,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A provider, asked over the network.
+pub(super) struct Remote {
+    provider: Arc<Provider>,
+    /// Where the keys were last, should the metadata be out of reach.
+    known: Option<Url>,
+}
+
+impl Remote {
+    pub(super) fn new(provider: Arc<Provider>) -> Self {
+        Self {
+            provider,
+            known: None,
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Bytes, KeysError> {
+        let provider = Arc::clone(&self.provider);
+        let timeouts = provider.timeouts;
+        let (connect, total) = (timeouts.connect, timeouts.total);
+        // it reads files
+        let http = spawn_blocking(move || HttpClient::new(&provider.tls, connect, total));
+        let http = http.await.map_err(|_| KeysError::Broken)??;
+        let url = match &self.provider.keys.location {
+            KeysLocation::Given(url) => url.clone(),
+            KeysLocation::Discover => {
+                let issuer = &self.provider.issuer;
+                let found = discover_keys(&http, issuer, self.provider.also()).await;
+                match (found, self.known.take()) {
+                    (Ok(url), _) | (Err(DiscoveryError::Client(_)), Some(url)) => url,
+                    (Err(error), _) => return Err(error.into()),
+                }
+            }
+        };
+        let document = fetch_jwks(&http, &url).await?;
+        self.known = Some(url);
+        Ok(document)
+    }
+}
+
+impl Source for Remote {
+    fn fetch(&mut self) -> BoxFuture<'_, Result<Bytes, KeysError>> {
+        let limit = self.provider.timeouts.total;
+        async move {
+            let asked = timeout(limit, self.ask()).await;
+            asked.unwrap_or(Err(KeysError::Late(limit)))
+        }
+        .boxed()
+    }
+}

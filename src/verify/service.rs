@@ -1,0 +1,98 @@
+//! All issuers whose tokens some route takes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+
+use super::{
+    follow::{Follower, Remote},
+    issuer::Issuer,
+};
+use crate::{
+    clock::Clock,
+    config::{Admit, AdmitRule, Config, Name, Provider},
+    health::{Readiness, Report},
+    shutdown::Shutdown,
+};
+
+/// Gives out issuers. Cheap to clone; clones share.
+#[derive(Debug, Clone)]
+pub struct KeyService {
+    issuers: Arc<BTreeMap<Name, Arc<Issuer>>>,
+    clock: Clock,
+}
+
+impl KeyService {
+    /// Follows the keys of every provider that a route asks tokens of, on the current runtime until
+    /// the stop is hard. Not ready until each has been had once. `rng` spreads the fetches.
+    pub fn start(
+        config: &Config,
+        clock: &Clock,
+        shutdown: &Shutdown,
+        readiness: &Readiness,
+        rng: &mut impl Rng,
+    ) -> Self {
+        let mut issuers = BTreeMap::new();
+        for (number, provider) in (0..).zip(asked_for(config).into_values()) {
+            let issuer = Arc::new(Issuer::new(number, &provider));
+            issuers.insert(provider.name.clone(), Arc::clone(&issuer));
+            let follower = Follower {
+                issuer,
+                clock: clock.clone(),
+                rng: StdRng::from_rng(rng),
+                algorithms: provider.keys.algorithms.clone(),
+                max_stale: provider.keys.max_stale,
+                waiting: Some(readiness.wait_for(format!("keys of provider {}", provider.name))),
+                source: Remote::new(provider),
+            };
+            shutdown.spawn(follower.run());
+        }
+        Self {
+            issuers: Arc::new(issuers),
+            clock: clock.clone(),
+        }
+    }
+
+    /// The issuer that this provider is; one that no route asks tokens of has no keys.
+    pub fn issuer(&self, provider: &Provider) -> Arc<Issuer> {
+        let known = self.issuers.get(&provider.name).cloned();
+        known.unwrap_or_else(|| Arc::new(Issuer::new(u32::MAX, provider)))
+    }
+}
+
+fn asked_for(config: &Config) -> BTreeMap<Name, Arc<Provider>> {
+    let rules = config.routes.iter().flat_map(|route| match &route.admit {
+        Admit::Rules(rules) => rules.as_slice(),
+        Admit::Local | Admit::Anyone => &[],
+    });
+    rules
+        .filter_map(|rule| match rule {
+            AdmitRule::Bearer { provider, .. } => {
+                Some((provider.name.clone(), Arc::clone(provider)))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+impl Report for KeyService {
+    fn name(&self) -> &'static str {
+        "keys"
+    }
+
+    fn report(&self) -> Value {
+        let now = self.clock.now();
+        let describe = |issuer: &Arc<Issuer>| {
+            let progress = issuer.progress.borrow().clone();
+            let ago = |then: crate::clock::Moment| now.wall.saturating_sub(then.wall).as_secs();
+            json!({
+                "provider": &*issuer.name,
+                "keys": issuer.keys().ids().collect::<Vec<_>>(),
+                "last_success_seconds_ago": progress.last_success.map(ago),
+                "last_error": progress.last_error.as_deref(),
+            })
+        };
+        self.issuers.values().map(describe).collect()
+    }
+}

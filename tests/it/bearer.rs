@@ -1,0 +1,265 @@
+//! Callers that show an access token of their own, in front of a service that must only see good
+//! ones.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use itwin_auth_proxy::clock::Clock;
+use jsonwebtoken::EncodingKey;
+use serde_json::{Value, json};
+
+use crate::support::{
+    idp,
+    issuer::{self, Down, Issuer, Pair},
+    origin::{self, Origin},
+    proxy,
+};
+
+fn guarding(origin: &Origin, issuer: &Issuer) -> proxy::Builder {
+    let rule = json!({"provider": "idp", "audiences": ["api"], "scopes": ["itwin-platform"]});
+    proxy::to(origin)
+        .with("providers.idp", json!({"issuer": issuer.url()}))
+        .route("admit", json!([{"bearer": rule}]))
+}
+
+fn with_token(token: &str) -> String {
+    proxy::with_fields("GET", "/", &format!("Authorization: Bearer {token}\r\n"))
+}
+
+#[test]
+fn a_good_token_passes_and_goes_on() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = guarding(&origin, &issuer).start();
+    let token = key.token(&issuer.claims(&json!({})));
+    for _ in 0..3 {
+        proxy.send(with_token(&token)).is_the_upstreams(200);
+    }
+    let bearer = format!("Bearer {token}");
+    for request in origin.requests() {
+        assert_eq!(request.field("authorization"), Some(bearer.as_str()));
+    }
+    assert_eq!(issuer.fetches(), 1);
+    let lower = proxy::with_fields("GET", "/", &format!("authorization: bearer {token}\r\n"));
+    proxy.send(lower).is_the_upstreams(200);
+}
+
+#[test]
+fn a_token_that_is_not_good_is_refused_with_the_reason() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = guarding(&origin, &issuer).start();
+    let signed = |changes: Value| key.token(&issuer.claims(&changes));
+    let good = issuer.claims(&json!({}));
+    let public = URL_SAFE_NO_PAD.decode(key.jwk["x"].as_str().unwrap());
+    let hmac = issuer::unsigned(&json!({"alg": "HS256", "kid": "k"}), &good);
+    let hmac = {
+        let key = EncodingKey::from_secret(&public.unwrap());
+        let algorithm = jsonwebtoken::Algorithm::HS256;
+        let signature = jsonwebtoken::crypto::sign(hmac.as_bytes(), &key, algorithm).unwrap();
+        format!("{hmac}.{signature}")
+    };
+    let none = issuer::unsigned(&json!({"alg": "none", "kid": "k"}), &good);
+    let cases = [
+        (
+            signed(json!({"exp": issuer::now() - 61})),
+            "TokenExpired",
+            "The access token expired.",
+        ),
+        (
+            signed(json!({"exp": null})),
+            "TokenInvalid",
+            "The access token is not valid.",
+        ),
+        (
+            signed(json!({"exp": "9999999999"})),
+            "TokenInvalid",
+            "The access token is not valid.",
+        ),
+        (
+            signed(json!({"aud": "other"})),
+            "TokenInvalid",
+            "The access token is for another audience.",
+        ),
+        (
+            signed(json!({"iss": "https://evil.example"})),
+            "TokenInvalid",
+            "The access token is from another issuer.",
+        ),
+        (
+            signed(json!({"nbf": issuer::now() + 120})),
+            "TokenInvalid",
+            "The access token is not valid yet: a clock may be wrong.",
+        ),
+        (
+            Pair::new("k").token(&good),
+            "TokenInvalid",
+            "The access token is not valid.",
+        ),
+        (
+            Pair::new("other").token(&good),
+            "TokenInvalid",
+            "The access token is not valid.",
+        ),
+        (
+            key.sign(&json!({"alg": "ES256", "typ": "logout+jwt"}), &good),
+            "TokenInvalid",
+            "The token is no access token.",
+        ),
+        (
+            key.sign(&json!({"alg": "ES256", "crit": ["exp"]}), &good),
+            "TokenInvalid",
+            "The access token is not valid.",
+        ),
+        (
+            format!("{none}."),
+            "TokenInvalid",
+            "The access token is not valid.",
+        ),
+        (
+            format!("{none}.AAAA"),
+            "TokenInvalid",
+            "The access token is not valid.",
+        ),
+        (hmac, "TokenInvalid", "The access token is not valid."),
+        (
+            "opaque".into(),
+            "TokenInvalid",
+            "The access token is no signed JWT.",
+        ),
+    ];
+    for (token, code, description) in cases {
+        let answer = proxy.send(with_token(&token));
+        answer.is_refused(401, code);
+        let challenge = format!(
+            "Bearer realm=\"itwin-auth-proxy\", error=\"invalid_token\", error_description=\"{description}\""
+        );
+        assert_eq!(answer.field("www-authenticate"), Some(challenge.as_str()));
+        assert!(!answer.head.contains(&token) && !answer.text().contains(&token));
+    }
+    assert!(origin.requests().is_empty());
+    assert!(
+        issuer.fetches() < 3,
+        "no caller makes us ask the provider often"
+    );
+}
+
+#[test]
+fn a_missing_scope_is_named() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = guarding(&origin, &issuer).start();
+    let token = key.token(&issuer.claims(&json!({"scope": "email"})));
+    let answer = proxy.send(with_token(&token));
+    answer.is_refused(403, "InsufficientScope");
+    let challenge = answer.field("www-authenticate").unwrap();
+    assert!(challenge.contains("error=\"insufficient_scope\""));
+    assert!(challenge.ends_with("scope=\"itwin-platform\""));
+}
+
+#[test]
+fn each_way_to_show_no_token_has_an_answer_of_its_own() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = guarding(&origin, &issuer).start();
+    let token = key.token(&issuer.claims(&json!({})));
+    let asked = Some("Bearer realm=\"itwin-auth-proxy\"");
+    for (fields, code) in [
+        ("", "TokenMissing"),
+        ("Authorization:\r\n", "TokenMissing"),
+        ("Authorization: Bearer\r\n", "TokenMissing"),
+        ("Authorization: Basic YTpi\r\n", "TokenSchemeUnknown"),
+    ] {
+        let answer = proxy.send(proxy::with_fields("GET", "/", fields));
+        answer.is_refused(401, code);
+        assert_eq!(answer.field("www-authenticate"), asked, "{fields}");
+    }
+    let answer = proxy.get(&format!("/?a=b&access_token={token}"));
+    answer.is_refused(400, "TokenInQuery");
+    let challenge = answer.field("www-authenticate").unwrap();
+    assert!(challenge.contains("error=\"invalid_request\""));
+    let twice = format!("Authorization: Bearer {token}\r\n").repeat(2);
+    let answer = proxy.send(proxy::with_fields("GET", "/", &twice));
+    answer.is_refused(400, "SeveralAuthorizations");
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn rotated_keys_are_found_and_old_ones_forgotten() {
+    let (origin, old, new) = (
+        origin::answering([origin::ok("hello")]),
+        Pair::new("2024"),
+        Pair::new("2025"),
+    );
+    let issuer = issuer::serving(&[&old]);
+    let clock = Clock::for_tests(issuer::wall());
+    let proxy = guarding(&origin, &issuer).start_by(clock.clone());
+    let [was, is] = [&old, &new].map(|key| key.token(&issuer.claims(&json!({}))));
+    proxy.send(with_token(&was)).is_the_upstreams(200);
+    issuer.rotate_to(&[&new]);
+    proxy.send(with_token(&is)).is_refused(401, "TokenInvalid");
+    assert_eq!(issuer.fetches(), 1, "asked just now");
+    clock.jump(11_000);
+    proxy.send(with_token(&is)).is_the_upstreams(200);
+    assert_eq!(issuer.fetches(), 2);
+    proxy.send(with_token(&was)).is_refused(401, "TokenInvalid");
+}
+
+#[test]
+fn the_last_good_keys_serve_while_the_provider_is_down() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    issuer.is_down(Down::Yes);
+    let clock = Clock::for_tests(issuer::wall());
+    let proxy = guarding(&origin, &issuer).start_by(clock.clone());
+    let token = |sub: &str| key.token(&issuer.claims(&json!({"sub": sub})));
+    let answer = proxy.send(with_token(&token("a")));
+    answer.is_refused(503, "KeysUnavailable");
+    assert!(answer.field("retry-after").is_some());
+    issuer.is_down(Down::No);
+    // a fetch that had begun before may still fail
+    let mut answers = (0..20).map(|_| {
+        clock.jump(11_000);
+        proxy.send(with_token(&token("a")))
+    });
+    let good = answers.find(|answer| answer.status() != 503);
+    good.unwrap().is_the_upstreams(200);
+    issuer.is_down(Down::Yes);
+    clock.jump(11_000);
+    let strange = Pair::new("other").token(&issuer.claims(&json!({})));
+    proxy
+        .send(with_token(&strange))
+        .is_refused(401, "TokenInvalid");
+    for sub in ["a", "b"] {
+        proxy.send(with_token(&token(sub))).is_the_upstreams(200);
+    }
+}
+
+#[test]
+fn ours_takes_the_place_of_a_callers_token_once_that_was_checked() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let (issuer, idp) = (issuer::serving(&[&key]), idp::issuing());
+    let proxy = guarding(&origin, &issuer).injecting(&idp).start();
+    let token = key.token(&issuer.claims(&json!({})));
+    proxy.send(with_token(&token)).is_the_upstreams(200);
+    let requests = origin.requests();
+    assert_eq!(requests[0].field("authorization"), Some("Bearer token-1"));
+    proxy.get("/").is_refused(401, "TokenMissing");
+    proxy
+        .send(with_token("dummy"))
+        .is_refused(401, "TokenInvalid");
+}
+
+#[test]
+fn a_token_is_one_way_in_among_others() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let rules = json!([
+        {"key": {"secret": "0123456789abcdef"}},
+        {"bearer": {"provider": "idp", "audiences": "api"}},
+    ]);
+    let proxy = guarding(&origin, &issuer).route("admit", rules).start();
+    let keyed = proxy::with_fields("GET", "/", "X-Api-Key: 0123456789abcdef\r\n");
+    proxy.send(keyed).is_the_upstreams(200);
+    let token = key.token(&issuer.claims(&json!({"scope": null})));
+    proxy.send(with_token(&token)).is_the_upstreams(200);
+    proxy.get("/").is_refused(401, "TokenMissing");
+}
