@@ -79,7 +79,14 @@ fn run(
         config.token_store.as_ref(),
         rng(),
     );
-    let keys = KeyService::start(config, &seams.clock, stop, readiness, &mut rng());
+    let keys = KeyService::start(
+        config,
+        &seams.clock,
+        &seams.metrics,
+        stop,
+        readiness,
+        &mut rng(),
+    );
     let plan = Arc::new(Plan::new(config, &tokens, &keys, &seams.metrics)?);
     let handles: Vec<_> = plan.tokens().collect();
     tokens.first_tokens(readiness, handles);

@@ -25,6 +25,14 @@ use self::{count::Shards, route::Routes};
 
 use crate::clock::{Deadline, Moment};
 
+/// Labels of a fetch of a provider's keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeyFetchLabels {
+    pub provider: String,
+    /// `ok` or `failed`.
+    pub result: &'static str,
+}
+
 /// Labels of a token metric.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CredentialLabels {
@@ -77,6 +85,7 @@ pub struct Metrics {
     pub panics: Counter,
     pub log_lines_dropped: Counter,
     pub token_fetches: Family<FetchLabels, Counter>,
+    pub key_fetches: Family<KeyFetchLabels, Counter>,
     pub token_expiries: TokenExpiries,
     /// 1 while the previous of two secrets is the one that works.
     pub previous_secret_in_use: Family<CredentialLabels, Gauge>,
@@ -102,6 +111,7 @@ impl Metrics {
             panics: Counter::default(),
             log_lines_dropped: Counter::default(),
             token_fetches: Family::default(),
+            key_fetches: Family::default(),
             token_expiries: TokenExpiries::default(),
             previous_secret_in_use: Family::default(),
         };
@@ -161,6 +171,11 @@ impl Metrics {
             "token_fetches",
             "Token requests, by result",
             self.token_fetches.clone(),
+        );
+        r.register(
+            "key_fetches",
+            "Fetches of providers' key sets, by result",
+            self.key_fetches.clone(),
         );
         r.register(
             "previous_secret_in_use",
@@ -361,6 +376,11 @@ mod tests {
             result: "ok",
         };
         metrics.token_fetches.get_or_create(&fetch).inc();
+        let keys = KeyFetchLabels {
+            provider: "p".into(),
+            result: "ok",
+        };
+        metrics.key_fetches.get_or_create(&keys).inc();
         metrics.previous_secret_in_use.get_or_create(&labels).set(0);
         let expires = now.plus(Duration::ZERO);
         metrics.token_expiries.set(labels, expires);
@@ -377,6 +397,6 @@ mod tests {
             assert!(named, "docs/metrics.md does not name `{name}`");
             count += 1;
         }
-        assert_eq!(count, 18, "a new metric is to be shown here, too");
+        assert_eq!(count, 19, "a new metric is to be shown here, too");
     }
 }

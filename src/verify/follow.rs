@@ -27,6 +27,7 @@ use crate::{
     clock::{Clock, Deadline, Moment},
     config::{Algorithm, KeysLocation, Provider},
     health::Waiting,
+    metrics::{KeyFetchLabels, Metrics},
     oauth::{ClientError, DiscoveryError, HttpClient, JwksError, chain, discover_keys, fetch_jwks},
 };
 
@@ -66,6 +67,7 @@ pub(super) struct Follower<S> {
     pub(super) rng: StdRng,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) max_stale: Duration,
+    pub(super) metrics: Arc<Metrics>,
     /// Until the first keys are there.
     pub(super) waiting: Option<Waiting>,
 }
@@ -135,6 +137,11 @@ impl<S: Source> Follower<S> {
     }
 
     fn ended(&self, begun: Moment, now: Moment, error: Option<KeysError>) {
+        let labels = KeyFetchLabels {
+            provider: self.issuer.name.to_string(),
+            result: if error.is_none() { "ok" } else { "failed" },
+        };
+        self.metrics.key_fetches.get_or_create(&labels).inc();
         self.issuer.progress.send_modify(|progress| {
             progress.rounds += 1;
             progress.fetch = Fetch::NotBefore(begun.plus(ASK_AGAIN));

@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     config::{Admit, AdmitRule, Config, Name, Provider},
     health::{Readiness, Report},
+    metrics::Metrics,
     shutdown::Shutdown,
 };
 
@@ -29,6 +30,7 @@ impl KeyService {
     pub fn start(
         config: &Config,
         clock: &Clock,
+        metrics: &Arc<Metrics>,
         shutdown: &Shutdown,
         readiness: &Readiness,
         rng: &mut impl Rng,
@@ -40,6 +42,7 @@ impl KeyService {
             let follower = Follower {
                 issuer,
                 clock: clock.clone(),
+                metrics: Arc::clone(metrics),
                 rng: StdRng::from_rng(rng),
                 algorithms: provider.keys.algorithms.clone(),
                 max_stale: provider.keys.max_stale,

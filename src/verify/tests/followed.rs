@@ -53,6 +53,7 @@ impl Followed {
                 fetches: fetched,
             },
             clock: clock.clone(),
+            metrics: Arc::default(),
             rng: StdRng::seed_from_u64(1),
             algorithms: Algorithm::ALL.to_vec(),
             max_stale: Duration::from_secs(24 * 3600),
