@@ -9,7 +9,7 @@ import measure
 import peers
 import singular
 import table
-from cases import CASES
+from cases import ALL, CASES
 from rounds import Patience, complain, entry, in_turns, plain
 from stage import Stage
 
@@ -34,7 +34,8 @@ def builders(options):
         return {name: peers.ours(program, name) for name, program in (("old", options.old), ("new", options.new))}
     return {
         peers.OURS: peers.ours(options.program), "nginx": peers.nginx, "haproxy": peers.haproxy,
-        "envoy": peers.envoy, "direct": peers.direct,
+        "envoy": peers.envoy, "envoy-cached": peers.envoy_cached, "injection": peers.injection(options.program),
+        "bare": peers.bare, "direct": peers.direct,
     }
 
 
@@ -52,19 +53,21 @@ def wanted(case, options, logs):
 def under_load(stage, options, known, subjects):
     """All cases, those of the same settings on the same processes."""
     lines = []
-    for settings in (peers.Settings(w, logs) for w in (1, 2) for logs in (True, False)):
-        cases = [(case, wanted(case, options, settings.logs)) for case in CASES if case.workers == settings.workers]
+    everything = [peers.Settings(workers, logs) for workers in (1, 2) for logs in (True, False)]
+    for settings in (*everything, peers.Settings(work="bearer")):
+        cases = [case for case in CASES if (case.workers, case.does) == (settings.workers, settings.work)]
+        cases = [(case, wanted(case, options, settings.logs)) for case in cases]
         cases = [(case, others) for case, others in cases if others is not None]
         names = [name for name in known if any(name in (*subjects, *others) for _, others in cases)]
         running = {}
+        if cases and settings.work == "bearer":
+            stage.tokens()
         for name in names:
             try:
                 running[name] = known[name](stage, settings)
             except (RuntimeError, OSError) as error:
-                if name in subjects:
-                    raise
                 complain(f"{name} is left out: {error}")
-        for case, others in cases:
+        for case, others in cases if running.keys() >= set(subjects) else ():
             lines += one_case(stage, options, case, {n: p for n, p in running.items() if n in (*subjects, *others)}, subjects, settings)
         for proxy in running.values():
             if proxy.process is not stage.backend:
@@ -92,10 +95,10 @@ def one_case(stage, options, case, running, subjects, settings):
     return lines
 
 
-def alone(stage, options, known):
+def alone(stage, options, known, subjects):
     """The cases that are no matter of load."""
     lines = []
-    without = {name: build for name, build in known.items() if name != "direct"}
+    without = {name: build for name, build in known.items() if name in (*subjects, *ALL)}
     few = {name: build for name, build in without.items() if name not in ("envoy", "haproxy")} if options.quick else without
 
     def chosen(name):
@@ -158,7 +161,7 @@ def main():
     subjects = (peers.OURS,) if run else ("old", "new")
     stage = Stage(os.path.join(options.out, "stage"), options.tool)
     try:
-        lines = under_load(stage, options, known, subjects) + alone(stage, options, known)
+        lines = under_load(stage, options, known, subjects) + alone(stage, options, known, subjects)
     finally:
         stage.stop()
     titles = {case.name: case.title for case in CASES} | SINGULAR

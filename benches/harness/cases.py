@@ -22,6 +22,8 @@ class Case:
     # At most this many times a peer's figure.
     aims: dict = field(default_factory=dict)
     workers: int = 1
+    # What the proxies do, see peers.Settings.
+    does: str = "inject"
     # Measured with the request log off as well.
     quiet_too: bool = False
     # Other loads on our own process, measured in turns with the first.
@@ -32,7 +34,7 @@ class Case:
 
 CASES = [
     Case("h1", "1 KB, HTTP/1.1 keep-alive, 64 connections", load.keep_alive(),
-         peers=(*ALL, "direct"), quick=ALL, aims={"nginx": 0.95, "haproxy": 0.95}, quiet_too=True),
+         peers=(*ALL, "bare", "direct"), quick=(*ALL, "bare"), aims={"nginx": 0.95, "haproxy": 0.95}, quiet_too=True),
     Case("tls", "1 KB, TLS 1.3, HTTP/1.1 keep-alive, 64 connections", load.keep_alive(tls=True),
          quick=("nginx", "haproxy"), aims={"nginx": 0.75}, quiet_too=True),
     Case("h2", "1 KB, HTTP/2 over TLS, 8 × 16 streams", load.http2(),
@@ -61,4 +63,9 @@ CASES = [
     # The same bytes once as JSON, which is searched for links, once as what it does not look into.
     Case("page", "a page of JSON without links, searched", load.keep_alive("/page"),
          peers=("nginx",), quick=(), variants={"passed-on": load.keep_alive("/bytes")}, aims={"passed-on": 1.05}),
+    # Ten thousand tokens in turn are more than ours keeps, and Envoy is told to keep none.
+    Case("jwt-first", "a caller's token (RS256), first sight", load.keep_alive(tokens=10_000),
+         peers=("haproxy", "envoy"), aims={"envoy": 0.35}, does="bearer"),
+    Case("jwt-repeated", "a caller's token (RS256), repeated", load.keep_alive(tokens=1),
+         peers=("haproxy", "envoy", "envoy-cached", "injection"), aims={"injection": 1.05}, does="bearer"),
 ]

@@ -1,6 +1,7 @@
 """Loads. Each takes the stage, a proxy and seconds, and answers with what was done."""
 
 import json
+import os
 import re
 import subprocess
 
@@ -18,13 +19,17 @@ def run(command, cpu):
     return done.stdout
 
 
-def keep_alive(path="/1k", connections=64, tls=False, bulk=False):
-    """HTTP/1.1 as fast as it goes (wrk); for bulk it is the bytes that count."""
+def keep_alive(path="/1k", connections=64, tls=False, bulk=False, tokens=0):
+    """HTTP/1.1 as fast as it goes (wrk); for bulk it is the bytes that count; with so many callers' tokens."""
 
     def load(stage, proxy, seconds):
         port = proxy.tls if tls else proxy.bulk if bulk else proxy.http
         url = f"http{'s' * tls}://127.0.0.1:{port}{path}"
-        text = run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url], stage.loads_on)
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
+        if tokens:
+            script = os.path.join(os.path.dirname(__file__), "../load/tokens.lua")
+            command = ["env", f"TOKENS={stage.path('tokens')}", f"COUNT={tokens}", *command, "-s", script]
+        text = run(command, stage.loads_on)
         if "Non-2xx" in text or "Socket errors" in text:
             raise RuntimeError(f"failed requests:\n{text}")
         percentile = {
@@ -36,7 +41,7 @@ def keep_alive(path="/1k", connections=64, tls=False, bulk=False):
         result = {"requests": int(requests), "seconds": float(time) * UNITS[unit] / 1e6}
         if bulk:
             return result | {"bytes": float(amount) * 1024 ** " KMGT".index(prefix or " ")}
-        return result | {"p50_us": percentile[50], "p99_us": percentile[99]}
+        return result | {"p50_us": percentile.get(50), "p99_us": percentile.get(99)}
 
     return load
 

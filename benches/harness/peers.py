@@ -10,7 +10,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stage import TOKEN, Process, free_port, wait_for_port
 
@@ -23,6 +23,8 @@ class Settings:
 
     workers: int = 1
     logs: bool = True
+    # `inject` puts our token in, `bearer` checks the caller's and passes it on.
+    work: str = "inject"
 
 
 @dataclass
@@ -48,6 +50,17 @@ def direct(stage, _settings):
     """No proxy: what the backend alone costs."""
     proxy = Proxy("direct", http=stage.backend_port, tls=0)
     proxy.process = stage.backend
+    return proxy
+
+
+def bare(stage, settings):
+    """A proxy on hyper that does nothing else, see benches/load/bare.rs: what a product adds is ours beside it."""
+    proxy = Proxy("bare", tls=0)
+    proxy.process = stage.start(
+        "bare", [stage.tool, "bare", f"127.0.0.1:{stage.backend_port}", TOKEN], stage.place(settings.workers)
+    )
+    proxy.http = stage.port_of(proxy.process)
+    check(stage, proxy, settings)
     return proxy
 
 
@@ -110,6 +123,16 @@ ring requests
     log = "log ring@requests local0" if settings.logs else ""
     http_log = "option httplog\n  log global" if settings.logs else ""
     rules = f'http-request set-header Authorization "Bearer {TOKEN}"'
+    if settings.work == "bearer":
+        rules = f"""http-request set-var(txn.bearer) http_auth_bearer
+  http-request set-var(txn.alg) var(txn.bearer),jwt_header_query('$.alg')
+  http-request deny deny_status 401 unless {{ var(txn.alg) -m str RS256 }}
+  http-request deny deny_status 401 unless {{ var(txn.bearer),jwt_payload_query('$.iss') -m str {stage.issuer} }}
+  http-request deny deny_status 401 unless {{ var(txn.bearer),jwt_payload_query('$.aud') -m str api://bench }}
+  http-request set-var(txn.exp) var(txn.bearer),jwt_payload_query('$.exp','int')
+  http-request set-var(txn.now) date()
+  http-request deny deny_status 401 if {{ var(txn.exp),sub(txn.now) -m int lt 0 }}
+  http-request deny deny_status 401 unless {{ var(txn.bearer),jwt_verify(txn.alg,"{stage.path('jwt.pem')}") -m int 1 }}"""
     config = stage.write(f"haproxy-{proxy.http}.cfg", f"""
 global
   nbthread {settings.workers}
@@ -153,11 +176,16 @@ backend bulk
     return launched(stage, proxy, [program, "-db", "-q", "-f", config], settings)
 
 
-def envoy(stage, settings):
+def envoy_cached(stage, settings):
+    """With its cache of tokens."""
+    return envoy(stage, settings, name="envoy-cached", cache={"jwt_cache_size": 20000, "jwt_max_token_size": 8192})
+
+
+def envoy(stage, settings, name="envoy", cache=None):
     found = glob.glob(os.path.join(os.path.dirname(stage.home), "venv/lib/python3*/site-packages/envoy/_bin/envoy"))
     if not found:
         raise RuntimeError("Envoy is not installed")
-    proxy = Proxy("envoy")
+    proxy = Proxy(name)
     kinds = "type.googleapis.com/envoy."
 
     def typed(name, kind, **values):
@@ -170,7 +198,7 @@ def envoy(stage, settings):
         "@type": kinds + "extensions.transport_sockets.tls.v3.Secret", "name": "token",
         "generic_secret": {"secret": {"inline_string": f"Bearer {TOKEN}"}},
     }]}))
-    injector = typed(
+    first = typed(
         "envoy.filters.http.credential_injector", "extensions.filters.http.credential_injector.v3.CredentialInjector",
         overwrite=True,
         credential=typed(
@@ -179,6 +207,15 @@ def envoy(stage, settings):
             credential={"name": "token", "sds_config": {"path_config_source": {"path": secret}, "resource_api_version": "V3"}},
         ),
     )
+    if settings.work == "bearer":
+        provider = {"issuer": stage.issuer, "audiences": ["api://bench"], "forward": True,
+                    "local_jwks": {"filename": stage.path("jwks.json")}}
+        if cache:
+            provider["jwt_cache_config"] = cache
+        first = typed(
+            "envoy.filters.http.jwt_authn", "extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+            providers={"idp": provider}, rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": "idp"}}],
+        )
     log = [typed("envoy.access_loggers.file", "extensions.access_loggers.file.v3.FileAccessLog",
                  path=stage.path("envoy-requests.log"))] if settings.logs else []
     manager = typed(
@@ -188,7 +225,7 @@ def envoy(stage, settings):
         http2_protocol_options={"max_concurrent_streams": 1000}, upgrade_configs=[{"upgrade_type": "websocket"}],
         route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
             {"match": {"prefix": "/"}, "route": {"cluster": "backend", "timeout": "0s"}}]}]},
-        http_filters=[injector, typed("envoy.filters.http.router", "extensions.filters.http.router.v3.Router")],
+        http_filters=[first, typed("envoy.filters.http.router", "extensions.filters.http.router.v3.Router")],
     )
     tls = typed(
         "tls", "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
@@ -221,20 +258,24 @@ def ours(program, name=OURS, restless=False):
         endpoint = stage.token_endpoint.url
         # Short tokens are renewed when they age, not for every call.
         remaining = {"min_remaining": "1s"} if restless else {}
+        route = {"inject": {"credential": "agent", **remaining}}
+        if settings.work == "bearer":
+            route = {"admit": [{"bearer": {"provider": "idp", "audiences": ["api://bench"]}}]}
         certificate, key = stage.certificate, stage.key
         if restless:
             certificate, key = (shutil.copy(file, stage.path(f"own-{os.path.basename(file)}")) for file in (certificate, key))
         config = stage.write(f"{name}-{proxy.http}.yaml", json.dumps({
             "workers": settings.workers,
-            "providers": {"idp": {"issuer": endpoint, "token_endpoint": endpoint + ("/short" if restless else "/token")}},
+            "providers": {"idp": {
+                "issuer": stage.issuer, "token_endpoint": endpoint + ("/short" if restless else "/token"),
+                **({"jwks_uri": endpoint + "/jwks"} if settings.work == "bearer" else {}),
+            }},
             "credentials": {"agent": {"provider": "idp", "client_id": "bench", "client_secret": "bench"}},
             "listeners": [
                 {"bind": f"127.0.0.1:{proxy.http}"},
                 {"bind": f"127.0.0.1:{proxy.tls}", "tls": {"certificate": certificate, "key": key}},
             ],
-            "routes": [{
-                "inject": {"credential": "agent", **remaining}, "upstream": f"http://127.0.0.1:{stage.backend_port}",
-            }],
+            "routes": [{**route, "upstream": f"http://127.0.0.1:{stage.backend_port}"}],
             # Room for the 10,000 connections of a case, and those of the load before it.
             "limits": {"connections": 11000},
             "admin": f"127.0.0.1:{proxy.admin}",
@@ -246,8 +287,17 @@ def ours(program, name=OURS, restless=False):
         )
         wait_until_ready(proxy)
         proxy.ready_seconds = time.monotonic() - started
-        check(proxy)
+        check(stage, proxy, settings)
         return proxy
+
+    return build
+
+
+def injection(program):
+    """Ours once more, putting its token in, beside a case in which others are checked."""
+
+    def build(stage, settings):
+        return ours(program, "injection")(stage, replace(settings, work="inject"))
 
     return build
 
@@ -255,7 +305,7 @@ def ours(program, name=OURS, restless=False):
 def launched(stage, proxy, command, settings):
     proxy.process = stage.start(f"{proxy.name}-{proxy.http}", command, stage.place(settings.workers))
     wait_for_port(proxy.http, proxy.process)
-    check(proxy)
+    check(stage, proxy, settings)
     return proxy
 
 
@@ -270,21 +320,37 @@ def wait_until_ready(proxy):
     raise RuntimeError(f"{proxy.name} did not become ready, see {proxy.process.log}")
 
 
-def check(proxy):
-    """It does the work: exactly its token arrives, though the caller sent another."""
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{proxy.http}/authorization", headers={"Authorization": "Bearer dummy"}
-    )
+def check(stage, proxy, settings):
+    """It does the work. Envoy listens before it is ready to."""
     end = time.monotonic() + 5
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                got = answer.read().decode().strip()
-            break
-        except urllib.error.HTTPError as error:
-            # Envoy listens before it has read its token.
-            if time.monotonic() > end:
-                raise RuntimeError(f"{proxy.name} answers {error.code}") from None
+            return at_work(stage, proxy, settings)
+        except RuntimeError:
+            if time.monotonic() > end or not proxy.process.running():
+                raise
             time.sleep(0.05)
-    if got != f"Bearer {TOKEN}":
-        raise RuntimeError(f"{proxy.name} did not put the token in: {got[:80]!r}")
+
+
+def at_work(stage, proxy, settings):
+    """Exactly its token arrives, though the caller sent another; or good tokens pass and others do not."""
+    if settings.work == "inject":
+        expect(proxy, "Bearer dummy", 200, f"Bearer {TOKEN}")
+        return
+    good = stage.tokens()[0]
+    flipped = good[:-20] + ("A" if good[-20] != "A" else "B") + good[-19:]
+    expect(proxy, f"Bearer {good}", 200, f"Bearer {good}")
+    expect(proxy, f"Bearer {flipped}", 401)
+    expect(proxy, None, 401)
+
+
+def expect(proxy, authorization, status, arrives=None):
+    headers = {"Authorization": authorization} if authorization else {}
+    request = urllib.request.Request(f"http://127.0.0.1:{proxy.http}/authorization", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            found, text = answer.status, answer.read().decode().strip()
+    except urllib.error.HTTPError as error:
+        found, text = error.code, ""
+    if found != status or (arrives and text != arrives):
+        raise RuntimeError(f"{proxy.name} does not do the work: {found}, {text[:80]!r} where {status} was due")

@@ -64,7 +64,7 @@ def system_calls(stage, builders, seconds):
     """System calls a request, counted by strace; the load is steady, what else the proxy does counts."""
 
     def work(proxy):
-        drive = load.keep_alive(connections=16)
+        drive = load.keep_alive()
         drive(stage, proxy, 1)
         report = stage.path(f"strace-{proxy.name}")
         attach = [argument for pid in measure.family(proxy.pid) for argument in ("-p", str(pid))]

@@ -20,18 +20,27 @@ def free_port():
 
 
 class TokenEndpoint:
-    """Answers every token request with the same token, and counts them; `/short` lives six seconds."""
+    """Answers every token request with the same token, and counts them; that of `/short` lives six seconds. Keys
+    that callers' tokens are checked with are under `/jwks`."""
 
-    def __init__(self):
+    def __init__(self, jwks):
         endpoint = self
         self.requests = 0
+        self.keys = 0
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 endpoint.requests += 1
                 self.rfile.read(int(self.headers.get("content-length", 0)))
                 life = 6 if self.path == "/short" else 86400
-                body = json.dumps({"access_token": TOKEN, "token_type": "Bearer", "expires_in": life}).encode()
+                self.answer(json.dumps({"access_token": TOKEN, "token_type": "Bearer", "expires_in": life}).encode())
+
+            def do_GET(self):
+                endpoint.keys += 1
+                with open(jwks, "rb") as file:
+                    self.answer(file.read())
+
+            def answer(self, body):
                 self.send_response(200)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(body)))
@@ -99,9 +108,10 @@ class Stage:
         shutil.rmtree(self.home, ignore_errors=True)
         os.makedirs(self.home)
         self.certificate, self.key = self._certificate()
-        self.token_endpoint = TokenEndpoint()
+        self.token_endpoint = TokenEndpoint(self.path("jwks.json"))
+        self.issuer = self.token_endpoint.url
         self.backend = self.start("backend", [self.tool, "backend"], self.load_cpu)
-        self.backend_port = self._port_of(self.backend)
+        self.backend_port = self.port_of(self.backend)
         # Whatever this program does itself happens beside the load.
         os.sched_setaffinity(0, {self.load_cpu})
 
@@ -125,6 +135,13 @@ class Stage:
         os.sched_setaffinity(self.backend.pid, {self.load_cpu} if workers == 1 else everywhere)
         return self.proxy_cpu if workers == 1 else None
 
+    def tokens(self, count=10_000):
+        """So many tokens of callers, all of the same key; made when they are first asked for."""
+        if not os.path.exists(self.path("tokens")):
+            subprocess.run([self.tool, "keys", self.home, self.issuer, str(count)], check=True, stdout=subprocess.DEVNULL)
+        with open(self.path("tokens")) as file:
+            return file.read().split()
+
     def stop(self, process=None):
         for one in [process] if process else reversed(self.processes):
             one.stop()
@@ -141,7 +158,8 @@ class Stage:
         return certificate, key
 
     @staticmethod
-    def _port_of(process):
+    def port_of(process):
+        """The first line of what it prints."""
         end = time.monotonic() + 10
         while time.monotonic() < end and process.running():
             with open(process.log) as file:
@@ -149,4 +167,4 @@ class Stage:
             if line.endswith("\n"):
                 return int(line)
             time.sleep(0.01)
-        raise RuntimeError(f"the backend did not start, see {process.log}")
+        raise RuntimeError(f"{process.name} did not start, see {process.log}")

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::Error;
 
-pub(crate) fn write(folder: &Path, count: usize) -> Result<String, Error> {
+pub(crate) fn write(folder: &Path, issuer: &str, count: usize) -> Result<String, Error> {
     let key = KeyPair::generate(KeySize::Rsa2048)?;
     let public = key.public_key();
     let code = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
@@ -40,7 +40,7 @@ pub(crate) fn write(folder: &Path, count: usize) -> Result<String, Error> {
     let mut tokens = String::new();
     for n in 0..count {
         let claims = json!({
-            "iss": "https://idp.test/", "aud": "api://bench", "sub": format!("user-{n}"), "iat": 1_700_000_000,
+            "iss": issuer, "aud": "api://bench", "sub": format!("user-{n}"), "iat": 1_700_000_000,
             "exp": 4_000_000_000_u32, "scope": ["itwin-platform"], "email": format!("user-{n}@example.com"),
         });
         let signed = format!("{head}.{}", code(claims.to_string().as_bytes()));

@@ -1,5 +1,5 @@
 //! What the benchmarks need beside wrk and h2load, as one program: a cheap backend, and the loads
-//! that those two cannot make. `benches/harness` starts it; every command but `backend` and `idle`
+//! that those two cannot make. `benches/harness` starts it; every command but `backend`, `bare` and `idle`
 //! prints one line of JSON when it is done.
 //!
 //! One thread, no HTTP library: it must cost less than what is measured, and differently.
@@ -11,6 +11,7 @@
 )]
 
 mod backend;
+mod bare;
 mod bulk;
 mod connections;
 mod idle;
@@ -20,14 +21,19 @@ mod wire;
 
 use std::time::Duration;
 
-pub(crate) type Error = Box<dyn std::error::Error>;
+/// As the program itself, so that what is compared is not the allocator.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const USAGE: &str = "bench-load backend
+           bare ADDRESS TOKEN
            paced ADDRESS PATH RATE CONNECTIONS SECONDS
            connections ADDRESS PATH tcp|full|resumed CERTIFICATE CONCURRENCY SECONDS
            bulk ADDRESS up|tunnel SIZE CONNECTIONS SECONDS
            idle ADDRESS PATH COUNT
-           keys FOLDER COUNT";
+           keys FOLDER ISSUER COUNT";
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +43,7 @@ fn main() -> Result<(), Error> {
         .build()?;
     let report = match arguments[..] {
         ["backend"] => block(&runtime, backend::serve()),
+        ["bare", address, token] => block(&runtime, bare::serve(address.parse()?, token)),
         ["paced", address, path, rate, connections, seconds] => paced::run(
             address.parse()?,
             path,
@@ -75,7 +82,7 @@ fn main() -> Result<(), Error> {
         ["idle", address, path, count] => {
             block(&runtime, idle::run(address.parse()?, path, count.parse()?))
         }
-        ["keys", folder, count] => keys::write(folder.as_ref(), count.parse()?),
+        ["keys", folder, issuer, count] => keys::write(folder.as_ref(), issuer, count.parse()?),
         _ => Err(USAGE.into()),
     }?;
     println!("{report}");

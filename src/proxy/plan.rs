@@ -153,6 +153,15 @@ impl Plan {
             .find(|route| route.matcher.matches(method, &target.host, &target.path))
     }
 
+    /// The name of the route that a request takes. For benchmarks, which cannot make what
+    /// [`Plan::find`] takes.
+    #[doc(hidden)]
+    pub fn route_name<B>(&self, request: &http::Request<B>) -> Option<&str> {
+        let target = Target::read(request, self.path_matters).ok()?;
+        let route = self.find(request.method(), &target)?;
+        Some(&route.config.name)
+    }
+
     /// The tokens that routes inject.
     pub fn tokens(&self) -> impl Iterator<Item = TokenHandle> {
         self.routes.iter().filter_map(|route| route.token.clone())
