@@ -1,8 +1,9 @@
 //! The life of a request.
 //!
-//! [`Proxy::prepare`] and [`Proxy::exchanged`] state the order and nothing but the order. Each step is a file, and each step's
-//! result is the next step's argument: a request that was not admitted has no [`permit::Permit`],
-//! and without one there is neither a token nor a socket.
+//! [`Proxy::prepare`] and [`Proxy::passed`] state the order and nothing but the order. Each step is
+//! a file, and each step's result is the next step's argument: a request that was not admitted has
+//! no [`permit::Permit`], and without one there is neither a token nor a socket. What lies between
+//! the two is [`handling`], which waits, and [`attempt`], which sends.
 
 pub mod admit;
 mod answer;

@@ -298,7 +298,8 @@ pub(in crate::config) struct Links {
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Timeouts {
     /// From the end of the request to the header of the answer. Two minutes: some iModelHub
-    /// operations take longer than the minute that is usual elsewhere.
+    /// operations take longer than the minute that is usual elsewhere. Five seconds and more are
+    /// kept to within two seconds.
     #[schemars(extend("default" = "120s"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) response: Option<String>,
