@@ -82,11 +82,8 @@ where
             match this.stage {
                 Stage::Decoding => {
                     let decoded = if this.decoder.is_identity() {
-                        let mut out = BytesMut::new();
-                        this.rewriter.push(this.input, &mut out);
-                        this.input.clear();
                         *this.stage = Stage::Reading;
-                        Ok(out)
+                        Ok(this.rewriter.pass(&std::mem::take(this.input)))
                     } else {
                         this.plain.clear();
                         this.decoder
@@ -97,7 +94,7 @@ where
                                 }
                                 let mut out = BytesMut::new();
                                 this.rewriter.push(this.plain, &mut out);
-                                out
+                                out.freeze()
                             })
                     };
                     match decoded {
@@ -135,7 +132,7 @@ where
                     let mut out = BytesMut::new();
                     this.rewriter.finish(&mut out);
                     if !out.is_empty() {
-                        return data(out);
+                        return data(out.freeze());
                     }
                 }
                 Stage::Trailers(trailers) => {
@@ -170,8 +167,8 @@ where
     }
 }
 
-fn data(out: BytesMut) -> Poll<Option<Result<Frame<Bytes>, LinksError>>> {
-    Poll::Ready(Some(Ok(Frame::data(out.freeze()))))
+fn data(out: Bytes) -> Poll<Option<Result<Frame<Bytes>, LinksError>>> {
+    Poll::Ready(Some(Ok(Frame::data(out))))
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@
 //! are a member wherever they stand. So the search runs at the speed of `memchr`, and several
 //! documents in one stream are as good as one. At most one escaped origin is held back.
 
-use bytes::BytesMut;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
 use super::{
@@ -99,6 +101,24 @@ impl LinkRewriter {
     /// Appends what `chunk` becomes to `out`.
     pub fn push(&mut self, chunk: &[u8], out: &mut BytesMut) {
         out.reserve(self.held.len() + chunk.len());
+        let rest = self.read(chunk, out);
+        out.extend_from_slice(&chunk[rest]);
+    }
+
+    /// What `chunk` becomes: itself, not copied, when nothing in it changes.
+    pub fn pass(&mut self, chunk: &Bytes) -> Bytes {
+        let mut out = BytesMut::new();
+        let rest = self.read(chunk, &mut out);
+        if out.is_empty() {
+            return chunk.slice(rest);
+        }
+        out.extend_from_slice(&chunk[rest]);
+        out.freeze()
+    }
+
+    /// Appends what changes in `chunk`, and what stands before it; answers with what is to be
+    /// appended as it is.
+    fn read(&mut self, chunk: &[u8], out: &mut BytesMut) -> Range<usize> {
         let mut cursor = Cursor {
             chunk,
             at: 0,
@@ -125,12 +145,13 @@ impl LinkRewriter {
                 State::Link { .. } => self.link(&mut cursor, out),
             }
         }
-        if matches!(self.state, State::Link { .. }) {
-            out.extend_from_slice(&chunk[cursor.copied..cursor.link]);
+        let end = if matches!(self.state, State::Link { .. }) {
             self.held.extend_from_slice(&chunk[cursor.link..]);
+            cursor.link
         } else {
-            out.extend_from_slice(&chunk[cursor.copied..]);
-        }
+            chunk.len()
+        };
+        cursor.copied..end
     }
 
     /// The stream has ended: what was held back is no link.
@@ -333,6 +354,9 @@ impl LinkRewriter {
 
     /// Writes our origin in place of the link's first `length` bytes.
     fn replace(&mut self, cursor: &mut Cursor<'_>, length: usize, out: &mut BytesMut) {
+        if out.is_empty() {
+            out.reserve(self.held.len() + self.to.len() + cursor.chunk.len());
+        }
         out.extend_from_slice(&cursor.chunk[cursor.copied..cursor.link]);
         out.extend_from_slice(&self.to);
         let held = self.held.len();
@@ -408,11 +432,15 @@ mod tests {
             origin("http://127.0.0.1:8080"),
         );
         let mut rewriter = LinkRewriter::new(&from, &to);
-        let mut out = BytesMut::new();
+        let mut passing = LinkRewriter::new(&from, &to);
+        let (mut out, mut passed) = (BytesMut::new(), BytesMut::new());
         for chunk in chunks {
             rewriter.push(chunk, &mut out);
+            passed.extend_from_slice(&passing.pass(&Bytes::copy_from_slice(chunk)));
         }
         rewriter.finish(&mut out);
+        passing.finish(&mut passed);
+        assert_eq!(out, passed, "appended or passed, it is the same");
         let before: usize = chunks.iter().map(|c| c.len()).sum();
         assert!(rewriter.changed() || out.len() == before);
         out.to_vec()
@@ -494,6 +522,21 @@ mod tests {
         text += r#","_links":{"a":{"href":["https://api.bentley.com/y"]}}}"#;
         let expected = text.replace("https://api.bentley.com", "http://127.0.0.1:8080");
         assert_eq!(rewrite(&text), expected);
+    }
+
+    #[test]
+    fn what_does_not_change_is_not_copied() {
+        let (from, to) = (origin("https://api.bentley.com"), origin("http://h"));
+        let mut rewriter = LinkRewriter::new(&from, &to);
+        let elsewhere = br#"{"a":1,"_links":{"self":{"href":"https://elsewhere/x"}}}"#;
+        let chunk = Bytes::copy_from_slice(elsewhere);
+        assert_eq!(rewriter.pass(&chunk).as_ptr(), chunk.as_ptr());
+        let begun = Bytes::from_static(br#"{"_links":{"self":{"href":"https://api"#);
+        let passed = rewriter.pass(&begun);
+        assert_eq!(passed.as_ptr(), begun.as_ptr());
+        assert_eq!(passed, &begun[..begun.len() - "https://api".len()]);
+        let ended = Bytes::from_static(b".bentley.com/y\"}}}");
+        assert_eq!(&*rewriter.pass(&ended), b"http://h/y\"}}}");
     }
 
     #[test]

@@ -51,10 +51,15 @@ impl Wanted {
             port: default_port,
             ..origin.clone()
         };
-        let bytes = |o: &Origin| o.to_string().to_ascii_lowercase().into_bytes().into();
+        let mut prefix = without_port.to_string().into_bytes();
+        prefix.make_ascii_lowercase();
+        let mut text = prefix.clone();
+        if origin.port != default_port {
+            text.extend_from_slice(format!(":{}", origin.port).as_bytes());
+        }
         Self {
-            text: bytes(origin),
-            prefix: bytes(&without_port),
+            text: text.into(),
+            prefix: prefix.into(),
             port: origin.port,
             default_port,
         }
