@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -19,12 +19,13 @@ use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio::{
     sync::oneshot,
     time::{Instant, Sleep},
 };
 
-use super::{headers, replay::ReplayBody};
+use super::{headers, replay::ReplayBody, serve::Reading};
 
 /// Why a body ended early; only ever shown to hyper, which closes the connection.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -47,6 +48,10 @@ pub struct Intake(Arc<Progress>);
 struct Progress {
     wrong: AtomicU8,
     bytes: AtomicU64,
+    /// The upstream would take more than has come.
+    waits: AtomicBool,
+    /// Until the body has ended.
+    reading: Mutex<Option<Reading>>,
 }
 
 impl Intake {
@@ -62,6 +67,20 @@ impl Intake {
             3 => Some(Wrong::Broken),
             _ => None,
         }
+    }
+
+    /// Holds `reading` until the body has come to its end or nobody wants it any more.
+    pub fn holds(&self, reading: Reading) {
+        *self.0.reading.lock() = Some(reading);
+    }
+
+    /// Whether it is the caller that the body waits for: then [`CallerBody`] keeps the time.
+    pub fn waits_for_caller(&self) -> bool {
+        self.0.waits.load(Ordering::Relaxed)
+    }
+
+    fn ended(&self) {
+        drop(self.0.reading.lock().take());
     }
 
     /// Bytes that have come.
@@ -159,7 +178,10 @@ impl Body for CallerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
+        let polled = Pin::new(&mut this.inner).poll_frame(cx);
+        let waits = polled.is_pending();
+        this.intake.0.waits.store(waits, Ordering::Relaxed);
+        let frame = match polled {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 ready!(this.idle.poll_idle(cx));
@@ -168,6 +190,9 @@ impl Body for CallerBody {
             }
         };
         this.idle.touch();
+        if frame.is_none() || this.inner.is_end_stream() {
+            this.intake.ended();
+        }
         let Some(frame) = frame else {
             return Poll::Ready(None);
         };
@@ -195,6 +220,12 @@ impl Body for CallerBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl Drop for CallerBody {
+    fn drop(&mut self) {
+        self.intake.ended();
     }
 }
 

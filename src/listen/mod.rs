@@ -92,7 +92,13 @@ impl Service {
         let Ok(socket) = socket.without_runtime() else {
             return;
         };
-        while let Ok((stream, peer)) = socket.accept() {
+        loop {
+            let (stream, peer) = match socket.accept() {
+                Ok(accepted) => accepted,
+                // this one's caller is gone, the next one's may not be
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(_) => return,
+            };
             let Ok(permit) = Arc::clone(&self.open).try_acquire_owned() else {
                 return;
             };

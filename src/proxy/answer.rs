@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::{record::Record, upstream::Pool};
 use crate::http::{
-    body::{AnswerGuard, BoxError, IdleTimer, OutgoingBody},
+    body::{AnswerGuard, BoxError, IdleTimer, Intake, OutgoingBody},
     links::LinksBody,
     serve::{Busy, Turn},
 };
@@ -147,6 +147,13 @@ impl Content {
 }
 
 impl Ending {
+    /// If the request has a body, its connection is told until it has ended.
+    pub fn reads(&self, intake: Option<&Intake>) {
+        if let Some(intake) = intake {
+            intake.holds(self.busy.reading());
+        }
+    }
+
     pub fn new(record: Record, busy: Busy) -> Box<Self> {
         Box::new(Self {
             record,

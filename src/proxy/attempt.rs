@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     config::Inject,
-    http::body::{AnswerGuard, Gate, Intake, Keys, OutgoingBody, Sent, Wrong},
+    http::body::{AnswerGuard, Gate, IdleTimer, Intake, Keys, OutgoingBody, Sent, Wrong},
     telemetry::Replayed,
     tokens::{Ready, TokenHandle},
 };
@@ -279,8 +279,16 @@ impl Connection {
 /// A request for one connection.
 struct Assembled {
     request: Request<OutgoingBody>,
-    sent: Option<Sent>,
+    sending: Option<Sending>,
     guard: Option<AnswerGuard>,
+}
+
+/// A body on its way.
+struct Sending {
+    sent: Sent,
+    intake: Intake,
+    /// How long it may stand still.
+    idle: Duration,
 }
 
 /// The request for this connection; its body waits for `100 Continue` where the caller's does.
@@ -296,7 +304,7 @@ fn assemble(
     if outgoing.payload.is_none() {
         return Assembled {
             request: head.request(permit, protocol, authorization, body),
-            sent: None,
+            sending: None,
             guard: None,
         };
     }
@@ -324,7 +332,11 @@ fn assemble(
     });
     Assembled {
         request,
-        sent: Some(sent),
+        sending: Some(Sending {
+            sent,
+            intake: outgoing.payload.intake.clone().unwrap_or_default(),
+            idle: permit.route().config.timeouts.idle,
+        }),
         guard,
     }
 }
@@ -338,8 +350,14 @@ enum Limit {
         from: u32,
     },
     Exact(Pin<Box<Sleep>>),
-    /// From when the body has been sent.
-    Body(Sent),
+    /// From when the body has been sent. Until then an upstream that takes nothing of it is waited
+    /// for as long as a body may stand still: hyper does not even ask for the next part then.
+    Body {
+        sent: Sent,
+        intake: Intake,
+        seen: u64,
+        idle: IdleTimer,
+    },
 }
 
 /// Whether somebody polls a request although nothing has happened.
@@ -350,9 +368,14 @@ pub enum Polled {
 }
 
 impl Limit {
-    fn new(pool: &Pool, after: Duration, sent: Option<Sent>, polled: Polled) -> Self {
-        match sent {
-            Some(sent) => Self::Body(sent),
+    fn new(pool: &Pool, after: Duration, sending: Option<Sending>, polled: Polled) -> Self {
+        match sending {
+            Some(Sending { sent, intake, idle }) => Self::Body {
+                sent,
+                seen: intake.bytes(),
+                intake,
+                idle: IdleTimer::new(idle),
+            },
             None if after >= COARSE && polled == Polled::EverySecond => {
                 Self::Ticks { from: pool.tick() }
             }
@@ -360,23 +383,39 @@ impl Limit {
         }
     }
 
-    fn poll(&mut self, pool: &Pool, after: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready with the time that has passed.
+    fn poll(&mut self, pool: &Pool, after: Duration, cx: &mut Context<'_>) -> Poll<Duration> {
         loop {
             match self {
                 Self::Ticks { from } => {
                     let ticks = pool.tick().wrapping_sub(*from);
                     // the first of them may have come at once
-                    return if Duration::from_secs(ticks.into()) > after {
-                        Poll::Ready(())
+                    return if Duration::from_secs(ticks.saturating_sub(1).into()) >= after {
+                        Poll::Ready(after)
                     } else {
                         Poll::Pending
                     };
                 }
-                Self::Exact(timer) => return timer.as_mut().poll(cx),
-                Self::Body(sent) => {
+                Self::Exact(timer) => return timer.as_mut().poll(cx).map(|()| after),
+                Self::Body {
+                    sent,
+                    intake,
+                    seen,
+                    idle,
+                } => {
                     // ends with an error, when the body is dropped: that is the message
-                    let _ = ready!(Pin::new(sent).poll(cx));
-                    *self = Self::Exact(Box::pin(sleep(after)));
+                    if Pin::new(sent).poll(cx).is_ready() {
+                        *self = Self::Exact(Box::pin(sleep(after)));
+                        continue;
+                    }
+                    ready!(idle.poll_idle(cx));
+                    let bytes = intake.bytes();
+                    if bytes == *seen && !intake.waits_for_caller() {
+                        return Poll::Ready(idle.after());
+                    }
+                    // it moved since the timer was set, or stands still for another reason
+                    *seen = bytes;
+                    idle.touch();
                 }
             }
         }
@@ -411,8 +450,8 @@ where
             }),
             Poll::Ready(Err(error)) => Err(Unanswered::Send(Box::new(error))),
             Poll::Pending => {
-                ready!(this.limit.poll(this.pool, *this.after, cx));
-                Err(Unanswered::Timeout(*this.after))
+                let passed = ready!(this.limit.poll(this.pool, *this.after, cx));
+                Err(Unanswered::Timeout(passed))
             }
         })
     }
@@ -429,7 +468,7 @@ fn answer(
 ) -> impl Future<Output = Result<Exchanged, Unanswered>> + Send + use<> {
     let Assembled {
         request,
-        sent,
+        sending,
         guard,
     } = assembled;
     let (pending, sender) = match connection {
@@ -441,7 +480,7 @@ fn answer(
     let after = permit.route().config.timeouts.response;
     Flight {
         pending,
-        limit: Limit::new(pool, after, sent, polled),
+        limit: Limit::new(pool, after, sending, polled),
         after,
         pool: Arc::clone(pool),
         sender,

@@ -197,7 +197,10 @@ impl Proxy {
                 self.admit(request, survey, &conn, &mut ending.record, patience)
             }));
             match admitted {
-                Ok(Ok(Step::On(prepared))) => return self.wait(prepared, None, ending).await,
+                Ok(Ok(Step::On(prepared))) => {
+                    ending.reads(prepared.outgoing.payload.intake.as_ref());
+                    return self.wait(prepared, None, ending).await;
+                }
                 Ok(Ok(Step::ForKeys(again))) => held = again,
                 Ok(Err(failure)) => return self.answer(ending, |_| Err(failure)),
                 Err(_) => return self.panicked(ending),

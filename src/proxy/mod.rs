@@ -139,12 +139,15 @@ impl Proxy {
         conn: &Conn,
         activity: &Arc<Activity>,
     ) -> impl Future<Output = Response<Answer>> + Send + use<> {
-        let busy = activity.request(request.version());
+        let busy = activity.request();
         let id = RequestId(self.seed, self.next.fetch_add(1, Ordering::Relaxed));
         let mut ending = Ending::new(Record::begin(&self.observer, id, &request), busy);
         let begun = catch_unwind(AssertUnwindSafe(|| {
             Ok(match self.prepare(request, conn, &mut ending.record)? {
-                Step::On(prepared) => self.launch(prepared, &mut ending.record),
+                Step::On(prepared) => {
+                    ending.reads(prepared.outgoing.payload.intake.as_ref());
+                    self.launch(prepared, &mut ending.record)
+                }
                 Step::ForKeys(held) => Begun::ForKeys(held),
             })
         }));
@@ -186,7 +189,10 @@ impl Proxy {
         let from = Site::of(&target, request.headers(), survey);
         let tokens = Tokens {
             verifier: &self.verifier,
-            now: record.begun(),
+            now: match patience {
+                Patience::MayWait => record.begun(),
+                Patience::HasWaited => self.observer.clock.now(),
+            },
             query: request.uri().query(),
             patience,
         };

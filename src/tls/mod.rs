@@ -41,6 +41,8 @@ pub enum TlsError {
         path: PathBuf,
         source: rustls::server::VerifierBuilderError,
     },
+    #[error("no key for session tickets could be made")]
+    Tickets(#[source] rustls::Error),
     #[error("no TLS version and cipher suite is left")]
     Versions(#[source] rustls::Error),
 }

@@ -117,4 +117,57 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &current.borrow_and_update()));
         stop.advance(crate::shutdown::Stage::Hard);
     }
+
+    /// Whether the server resumed; tickets are in `client` afterwards.
+    fn resumes(client: &Arc<rustls::ClientConfig>, server: &Arc<rustls::ServerConfig>) -> bool {
+        let name = "proxy.test".try_into().unwrap();
+        let mut client = rustls::ClientConnection::new(Arc::clone(client), name).unwrap();
+        let mut server = rustls::ServerConnection::new(Arc::clone(server)).unwrap();
+        let mut bytes = Vec::new();
+        for _ in 0..4 {
+            client.write_tls(&mut bytes).unwrap();
+            server.read_tls(&mut bytes.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            bytes.clear();
+            server.write_tls(&mut bytes).unwrap();
+            client.read_tls(&mut bytes.as_slice()).unwrap();
+            client.process_new_packets().unwrap();
+            bytes.clear();
+        }
+        server.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+    }
+
+    #[test]
+    fn a_thousand_callers_resume_their_sessions_until_the_certificate_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["proxy.test".to_owned()]).unwrap();
+        let identity = Identity {
+            certificate: directory.path().join("tls.crt"),
+            key: directory.path().join("tls.key"),
+        };
+        fs::write(&identity.certificate, made.cert.pem()).unwrap();
+        fs::write(&identity.key, made.signing_key.serialize_pem()).unwrap();
+        let clients = ClientCertificates::None;
+        let tls = ServerTls {
+            identity: identity.clone(),
+            clients,
+        };
+        let trusted = crate::config::ClientTls {
+            extra_ca: vec![identity.certificate],
+            ..Default::default()
+        };
+        let server = server_config(&tls).unwrap();
+        let caller = crate::tls::client::client_config(&trusted, &[b"http/1.1"]).unwrap();
+        let callers: Vec<_> = (0..1000)
+            .map(|_| {
+                let mut caller = rustls::ClientConfig::clone(&caller);
+                caller.resumption = rustls::client::Resumption::in_memory_sessions(8);
+                Arc::new(caller)
+            })
+            .collect();
+        assert!(callers.iter().all(|caller| !resumes(caller, &server)));
+        assert!(callers.iter().all(|caller| resumes(caller, &server)));
+        let renewed = server_config(&tls).unwrap();
+        assert!(!resumes(&callers[0], &renewed));
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::{
     RootCertStore, ServerConfig,
+    crypto::aws_lc_rs::Ticketer,
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use rustls_pki_types::CertificateDer;
@@ -31,6 +32,9 @@ pub fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
             path: tls.identity.certificate.clone(),
             source,
         })?;
+    // sessions are kept by the callers, however many there are (RFC 8446 section 2.2), and end with
+    // this configuration: one whose certificate or authority went must not go on
+    config.ticketer = Ticketer::new().map_err(TlsError::Tickets)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

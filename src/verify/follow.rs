@@ -87,7 +87,9 @@ impl<S: Source> Follower<S> {
                     backoff.reset();
                     stale = Some(now.plus(self.max_stale));
                     self.waiting = None;
-                    EVERY.mul_f64(self.rng.random_range(0.9..=1.1))
+                    // keys must not be given up before they were asked for again
+                    let every = EVERY.min(self.max_stale / 2);
+                    every.mul_f64(self.rng.random_range(0.9..=1.1))
                 }
                 Err(error) => {
                     let pause = backoff.next(&mut self.rng);
@@ -215,7 +217,7 @@ impl Remote {
             KeysLocation::Discover => {
                 let issuer = &self.provider.issuer;
                 let found = discover_keys(&http, issuer, self.provider.also()).await;
-                match (found, self.known.take()) {
+                match (found, self.known.clone()) {
                     (Ok(url), _) | (Err(DiscoveryError::Client(_)), Some(url)) => url,
                     (Err(error), _) => return Err(error.into()),
                 }

@@ -9,6 +9,7 @@ mod support;
 
 mod authorization;
 mod bearer;
+mod early_answers;
 mod fields;
 mod framing;
 mod hosts;

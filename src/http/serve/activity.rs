@@ -10,8 +10,6 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
 };
 
-use http::Version;
-
 /// Counts of one connection.
 #[derive(Debug, Default)]
 pub struct Activity {
@@ -21,6 +19,8 @@ pub struct Activity {
     untaken: AtomicU32,
     /// Changes whenever a request begins or an answer moves.
     moved: AtomicU32,
+    /// Bodies of requests that have not come to their end, also of requests that are answered.
+    reading: AtomicU32,
     /// Bytes have come that belong to no request yet.
     header: AtomicBool,
     /// The caller's side takes no more bytes for now.
@@ -43,10 +43,7 @@ impl Activity {
     }
 
     /// A request has come; it lasts until the guard is dropped.
-    pub fn request(self: &Arc<Self>, version: Version) -> Busy {
-        if version == Version::HTTP_2 {
-            self.multiplexed.store(true, Relaxed);
-        }
+    pub fn request(self: &Arc<Self>) -> Busy {
         add(&self.busy, 1);
         add(&self.moved, 1);
         self.header.store(false, Relaxed);
@@ -56,8 +53,19 @@ impl Activity {
         }
     }
 
+    /// It speaks HTTP/2.
+    pub(super) fn multiplexes(&self) {
+        self.multiplexed.store(true, Relaxed);
+    }
+
     pub(super) fn bytes_came(&self) {
-        if self.busy.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed) {
+        if self.busy.load(Relaxed) > 0 || self.multiplexed.load(Relaxed) {
+            return;
+        }
+        if self.reading.load(Relaxed) > 0 {
+            // the rest of a body whose request was answered before its end
+            add(&self.moved, 1);
+        } else {
             self.header.store(true, Relaxed);
         }
     }
@@ -66,6 +74,8 @@ impl Activity {
         let blocked = blocked == Blocked::Yes;
         if self.blocked.load(Relaxed) != blocked {
             self.blocked.store(blocked, Relaxed);
+            // what the end of an answer does, when nothing else tells that it goes on
+            add(&self.moved, 1);
         }
     }
 
@@ -78,6 +88,8 @@ impl Activity {
                 Doing::Unread
             } else if busy > 0 {
                 Doing::Requests
+            } else if self.reading.load(Relaxed) > 0 {
+                Doing::Body
             } else if self.header.load(Relaxed) {
                 Doing::Header
             } else if self.blocked.load(Relaxed) {
@@ -116,6 +128,9 @@ pub(super) enum Doing {
     Flushing,
     Header,
     Requests,
+    /// All requests are answered, but the body of one still comes: until it has ended, what comes
+    /// next is no request.
+    Body,
     /// Every request under way waits for its caller to read on.
     Unread,
 }
@@ -136,7 +151,25 @@ pub enum Turn {
     Callers,
 }
 
+/// A request's body that has not come to its end.
+#[derive(Debug)]
+pub struct Reading(Arc<Activity>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        subtract(&self.0.reading, 1);
+        add(&self.0.moved, 1);
+    }
+}
+
 impl Busy {
+    /// The request has a body; the guard is to be dropped when it ends, which may be after the
+    /// answer.
+    pub fn reading(&self) -> Reading {
+        add(&self.activity.reading, 1);
+        Reading(Arc::clone(&self.activity))
+    }
+
     /// The answer moves on.
     pub fn turn(&mut self, turn: Turn) {
         if turn == self.turn {

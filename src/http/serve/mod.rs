@@ -42,7 +42,7 @@ use self::{
     watch::{Parking, Verdict, Watch},
 };
 pub use self::{
-    activity::{Activity, Busy, Turn},
+    activity::{Activity, Busy, Reading, Turn},
     io::Watched,
 };
 use super::body::BoxError;
@@ -172,6 +172,7 @@ impl Server {
             };
             let watched = TokioIo::new(Watched::new(io, first, Arc::clone(&activity)));
             let mut connection = if protocol == Protocol::Http2 {
+                activity.multiplexes();
                 Connection::Http2(Box::new(self.http2.serve_connection(watched, service)))
             } else {
                 let connection = self.http1.serve_connection(watched, service);

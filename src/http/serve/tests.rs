@@ -33,7 +33,7 @@ fn served(io: DuplexStream, stop: &Shutdown) -> impl Future<Output = ()> + use<>
     let service = service_fn({
         let activity = Arc::clone(&activity);
         move |request: Request<Incoming>| -> Answered {
-            let busy = activity.request(request.version());
+            let busy = activity.request();
             Box::pin(async move {
                 let _busy = busy;
                 let text = Bytes::from(request.uri().path().to_owned());

@@ -80,7 +80,7 @@ impl Watch {
             (Doing::Unread | Doing::Flushing, _) => (self.idle, Verdict::TooSlow),
             (Doing::Header, _) => (self.header, Verdict::TooSlow),
             (Doing::Nothing, Parking::Possible) => (PARK.min(self.idle / 2), Verdict::Park),
-            (Doing::Nothing, Parking::Impossible) => (self.idle, Verdict::Idle),
+            (Doing::Body, _) | (Doing::Nothing, Parking::Impossible) => (self.idle, Verdict::Idle),
         };
         let left = limit.saturating_sub(quiet);
         if left.is_zero() {
@@ -130,6 +130,8 @@ mod tests {
             (Doing::Unread, Impossible, 75, TooSlow),
             (Doing::Flushing, Possible, 74, again(1)),
             (Doing::Flushing, Possible, 75, TooSlow),
+            (Doing::Body, Possible, 74, again(1)),
+            (Doing::Body, Possible, 75, Idle),
             (Doing::Nothing, Possible, 0, again(1)),
             (Doing::Nothing, Possible, 1, Park),
             (Doing::Nothing, Impossible, 74, again(1)),
