@@ -218,7 +218,9 @@ impl Remote {
                 let issuer = &self.provider.issuer;
                 let found = discover_keys(&http, issuer, self.provider.also()).await;
                 match (found, self.known.clone()) {
-                    (Ok(url), _) | (Err(DiscoveryError::Client(_)), Some(url)) => url,
+                    (Ok(url), _) => url,
+                    // a provider whose metadata cannot be had may still serve its keys
+                    (Err(error), Some(url)) if is_no_word(&error) => url,
                     (Err(error), _) => return Err(error.into()),
                 }
             }
@@ -227,6 +229,16 @@ impl Remote {
         self.known = Some(url);
         Ok(document)
     }
+}
+
+/// Whether the provider said nothing of where its keys are, rather than something else than before.
+fn is_no_word(error: &DiscoveryError) -> bool {
+    matches!(
+        error,
+        DiscoveryError::Client(_)
+            | DiscoveryError::Status { .. }
+            | DiscoveryError::Unreadable { .. }
+    )
 }
 
 impl Source for Remote {
