@@ -24,7 +24,7 @@ SINGULAR = {
     "size": "size of the program",
 }
 AIMS = {
-    "idle": {"": 12}, "idle-connections": {"": 8}, "syscalls": {"": 4.2},
+    "idle": {"": 12}, "idle-connections": {"": 8}, "syscalls": {"": 4.2}, "paced-p50": {"+nginx": 15},
 }
 
 

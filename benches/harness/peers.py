@@ -138,6 +138,8 @@ global
   nbthread {settings.workers}
   maxconn 11000
   no strict-limits
+  # Room for the token also where a body fills the buffer.
+  tune.maxrewrite 8192
   ssl-default-bind-options ssl-min-ver TLSv1.2
   {log}
 {ring}

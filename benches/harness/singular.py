@@ -144,7 +144,7 @@ def disturbed(stage, program, options):
         "undisturbed": (alone, while_scraped(stage.backend_port, "/page")),
         peers.OURS: (busy, while_scraped(busy.admin, "/metrics")),
     }
-    results = in_turns(stage, contenders, options.rounds, options.seconds or 8, options.patience)
+    results = in_turns(stage, contenders, options.rounds, options.seconds or 6, options.patience)
     renewals = stage.token_endpoint.requests - before
     if renewals < 2 * options.rounds:
         complain(f"only {renewals} renewals: this measured nothing")

@@ -19,7 +19,7 @@ def number(value):
 
 
 def markdown(lines, titles, aims, subject, bases):
-    """`titles`: case → title; `aims`: case → {base: at most}, or {"": at most} for the figure itself."""
+    """`titles`: case → title; `aims`: case → what `Case.aims` holds, "" for the figure itself."""
     groups = {}
     for line in lines:
         groups.setdefault((line["case"], line["logs"], line["figure"]), {})[line["proxy"]] = line
@@ -35,7 +35,7 @@ def markdown(lines, titles, aims, subject, bases):
             ratio, spread = ours.get(f"ratio_{base}"), ours.get(f"ratio_{base}_spread")
             cells.append("–" if ratio is None else f"{ratio:.2f}" if spread[0] == spread[1] else
                          f"{ratio:.2f} ({spread[0]:.2f}–{spread[1]:.2f})")
-        cells.append(verdict(ours, figure, aims.get(case, {})))
+        cells.append(verdict(found, subject, figure, aims.get(case, {})))
         out.append("| " + " | ".join(cells) + " |")
         for name, line in found.items():
             if name not in (subject, *bases):
@@ -45,15 +45,19 @@ def markdown(lines, titles, aims, subject, bases):
     return "\n".join(out)
 
 
-def verdict(line, figure, aims):
+def verdict(found, subject, figure, aims):
     """The aims, and whether they were reached."""
     words = []
     for base, most in aims.items():
-        value = line.get(f"ratio_{base}") if base else line[figure]
-        if value is None:
-            continue
-        mark = "" if value <= most else "**missed** "
-        words.append(f"{mark}{most:g}" + (f" × {base}" if base else ""))
+        ours, peer = found[subject], found.get(base.lstrip("+"))
+        if base.startswith("+") and peer:
+            value, words_for = ours[figure] - peer[figure], f"{base[1:]} + {most:g}"
+        elif base:
+            value, words_for = ours.get(f"ratio_{base}"), f"{most:g} × {base}"
+        else:
+            value, words_for = ours[figure], f"{most:g}"
+        if value is not None:
+            words.append(("" if value <= most else "**missed** ") + words_for)
     return ", ".join(words)
 
 

@@ -20,27 +20,22 @@ use crate::{
     wire::{self, Stream, request, server_name},
 };
 
-#[derive(Clone)]
-pub(crate) enum How {
-    Tcp,
-    Tls(TlsConnector),
-}
-
-impl How {
-    pub(crate) fn new(name: &str, certificate: &str) -> Result<Self, Error> {
-        Ok(match name {
-            "tcp" => Self::Tcp,
-            "full" => Self::Tls(wire::tls(certificate, Resumption::disabled())?),
-            "resumed" => Self::Tls(wire::tls(certificate, Resumption::in_memory_sessions(256))?),
-            _ => return Err(format!("tcp, full or resumed, not {name}").into()),
-        })
-    }
+/// `None` for TCP alone.
+fn tls(how: &str, certificate: &str) -> Result<Option<TlsConnector>, Error> {
+    let resumption = match how {
+        "tcp" => return Ok(None),
+        "full" => Resumption::disabled(),
+        "resumed" => Resumption::in_memory_sessions(1),
+        _ => return Err(format!("tcp, full or resumed, not {how}").into()),
+    };
+    wire::tls(certificate, resumption).map(Some)
 }
 
 pub(crate) async fn run(
     address: SocketAddr,
     path: &str,
-    how: How,
+    how: &str,
+    certificate: &str,
     concurrency: usize,
     time: Duration,
 ) -> Result<String, Error> {
@@ -49,14 +44,16 @@ pub(crate) async fn run(
     let resumed = Rc::new(Cell::new(0));
     let mut callers = JoinSet::new();
     for _ in 0..concurrency {
-        let (request, how, resumed) = (Rc::clone(&request), how.clone(), Rc::clone(&resumed));
+        let (request, resumed) = (Rc::clone(&request), Rc::clone(&resumed));
+        // Each caller is a client of its own, with tickets of its own.
+        let tls = tls(how, certificate)?;
         callers.spawn_local(async move {
             let mut done = 0;
             while Instant::now() < end {
                 let tcp = wire::connect(address).await?;
-                match &how {
-                    How::Tcp => exchange(tcp, &request).await?,
-                    How::Tls(tls) => {
+                match &tls {
+                    None => exchange(tcp, &request).await?,
+                    Some(tls) => {
                         let mut tls = tls.connect(server_name(address), tcp).await?;
                         let kind = tls.get_mut().1.handshake_kind();
                         resumed

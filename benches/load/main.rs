@@ -64,7 +64,8 @@ fn main() -> Result<(), Error> {
             connections::run(
                 address.parse()?,
                 path,
-                connections::How::new(how, certificate)?,
+                how,
+                certificate,
                 concurrency.parse()?,
                 time(seconds)?,
             ),
