@@ -99,7 +99,7 @@ def alone(stage, options, known, subjects):
     """The cases that are no matter of load."""
     lines = []
     without = {name: build for name, build in known.items() if name in (*subjects, *ALL)}
-    few = {name: build for name, build in without.items() if name not in ("envoy", "haproxy")} if options.quick else without
+    few = {name: build for name, build in without.items() if name in (*subjects, "nginx")} if options.quick else without
 
     def chosen(name):
         return not options.only or name in options.only
@@ -109,7 +109,7 @@ def alone(stage, options, known, subjects):
         lines += singular.idle(stage, few)
     if chosen("syscalls") and options.command == "run":
         say("system calls")
-        lines += singular.system_calls(stage, few, 1 if options.quick else 3)
+        lines += singular.system_calls(stage, few)
     if options.command == "run" and not options.quick:
         if chosen("disturbed"):
             say("renewals, scrapes and new certificates")

@@ -54,7 +54,7 @@ CASES = [
     Case("up-1m", "1 MB bodies up, 8 connections", load.bulk("up", MB, 8), figure=GIB),
     Case("up-100m", "100 MB bodies up, 2 connections", load.bulk("up", 100 * MB, 2), figure=GIB),
     Case("tls-down-1m", "1 MB bodies down over TLS, 8 connections", load.down(MB, 8, tls=True),
-         quick=("nginx",), figure=GIB, aims={"nginx": 0.72}),
+         figure=GIB, aims={"nginx": 0.72}),
     Case("tunnel", "a tunnel after `Upgrade`, 4 connections, both ways", load.bulk("tunnel", 16 * MB, 4),
          quick=("haproxy",), figure=GIB, aims={"haproxy": 1.0}),
     Case("paced", "1 KB, 4,000 requests a second", load.paced(),
@@ -62,7 +62,7 @@ CASES = [
     Case("links", "a page of JSON, links pointed back (nginx: sub_filter)", load.keep_alive("/links"), peers=("nginx",)),
     # The same bytes once as JSON, which is searched for links, once as what it does not look into.
     Case("page", "a page of JSON without links, searched", load.keep_alive("/page"),
-         peers=("nginx",), quick=(), variants={"passed-on": load.keep_alive("/bytes")}, aims={"passed-on": 1.05}),
+         peers=("nginx",), variants={"passed-on": load.keep_alive("/bytes")}, aims={"passed-on": 1.05}),
     # Ten thousand tokens in turn are more than ours keeps, and Envoy is told to keep none.
     Case("jwt-first", "a caller's token (RS256), first sight", load.keep_alive(tokens=10_000),
          peers=("haproxy", "envoy"), aims={"envoy": 0.35}, does="bearer"),

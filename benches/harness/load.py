@@ -103,15 +103,26 @@ def tool(stage, seconds, command, port, *arguments):
 
 
 class Idle:
-    """Callers that asked once and keep their connection, until the end of the block."""
+    """Callers that have asked once and keep their connections, until the end of the block; `ask` lets each ask
+    `requests` times more."""
 
-    def __init__(self, stage, proxy, count):
-        self.command = ["taskset", "-c", str(stage.load_cpu), stage.tool, "idle", f"127.0.0.1:{proxy.http}", "/1k", str(count)]
+    def __init__(self, stage, proxy, count, requests=0):
+        self.command = ["taskset", "-c", str(stage.load_cpu), stage.tool, "idle", f"127.0.0.1:{proxy.http}", "/1k",
+                        str(count), str(requests)]
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        if self.process.stdout.readline() != "open\n":
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self._wait_for("open")
+        return self
+
+    def ask(self):
+        self.process.stdin.write("ask\n")
+        self._wait_for("asked")
+
+    def _wait_for(self, word):
+        if self.process.stdout.readline() != f"{word}\n":
             raise RuntimeError(f"{' '.join(self.command)} failed")
 
     def __exit__(self, *_):
-        self.process.communicate("close\n")
+        # Whatever it waits for, this ends it.
+        self.process.communicate()

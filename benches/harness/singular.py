@@ -60,25 +60,25 @@ def idle(stage, builders, count=10_000):
     return rows
 
 
-def system_calls(stage, builders, seconds):
-    """System calls a request, counted by strace; the load is steady, what else the proxy does counts."""
+def system_calls(stage, builders, connections=32, each_asks=200):
+    """System calls a request, counted by strace on connections that are open; what else the proxy does counts."""
 
     def work(proxy):
-        drive = load.keep_alive()
-        drive(stage, proxy, 1)
         report = stage.path(f"strace-{proxy.name}")
         attach = [argument for pid in measure.family(proxy.pid) for argument in ("-p", str(pid))]
-        tracer = subprocess.Popen(["strace", "-c", "-f", "-o", report, *attach], stderr=subprocess.DEVNULL)
-        time.sleep(0.5)
-        if tracer.poll() is not None:
-            raise RuntimeError("strace may not attach here")
-        requests = drive(stage, proxy, seconds)["requests"]
-        tracer.send_signal(signal.SIGINT)
-        tracer.wait(10)
+        with load.Idle(stage, proxy, connections, each_asks) as callers:
+            tracer = subprocess.Popen(["strace", "-c", "-f", "-o", report, *attach], stderr=subprocess.PIPE, text=True)
+            if "attached" not in tracer.stderr.readline():
+                raise RuntimeError("strace may not attach here")
+            # It says so of each process before it attaches to its threads.
+            time.sleep(0.5)
+            callers.ask()
+            tracer.send_signal(signal.SIGINT)
+            tracer.communicate(timeout=10)
         with open(report) as file:
             calls = {name: int(count) for count, name in re.findall(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", file.read(), re.M)}
         calls.pop("total", None)
-        return {name: count / requests for name, count in calls.items()}
+        return {name: count / connections / each_asks for name, count in calls.items()}
 
     found = each(stage, builders, peers.Settings(), work)
     everybody = {name: [sum(calls.values())] for name, calls in found.items()}

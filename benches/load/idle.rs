@@ -1,32 +1,67 @@
-//! Many connections that ask once and then say nothing.
+//! Connections that are open before anything is measured, and are told by lines on the standard input
+//! when to go on.
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines, Stdin, stdin},
+    net::TcpStream,
+    task::JoinSet,
+};
 
 use crate::{
     Error,
     wire::{self, answer, length, request},
 };
 
-/// Opens them one after the other, prints `open`, and closes them when a line comes in. One after
-/// the other, so that a proxy needs one connection to its backend only.
-pub(crate) async fn run(address: SocketAddr, path: &str, count: usize) -> Result<String, Error> {
+/// Opens `count` connections and asks once on each, one after the other, so that a proxy needs one
+/// connection to its backend only; says `open`. At the first line asks `requests` times on each, all
+/// connections at once, and says `asked`. At the second closes them.
+pub(crate) async fn run(
+    address: SocketAddr,
+    path: &str,
+    count: usize,
+    requests: usize,
+) -> Result<String, Error> {
     let request = request("GET", address, path, "");
+    let mut lines = BufReader::new(stdin()).lines();
     let mut all = Vec::with_capacity(count);
-    let mut buffer = Vec::new();
     for _ in 0..count {
         let mut stream = wire::connect(address).await?;
-        stream.write_all(&request).await?;
-        let head = answer(&mut stream, &mut buffer, "200").await?;
-        let mut rest = vec![0; length(&head)? - buffer.len()];
-        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut rest).await?;
+        ask(&mut stream, &request).await?;
         all.push(stream);
     }
-    println!("open");
-    BufReader::new(stdin())
-        .read_line(&mut String::new())
-        .await?;
-    drop(all);
+    say("open", &mut lines).await?;
+    let mut callers = JoinSet::new();
+    for mut stream in all {
+        let request = request.clone();
+        callers.spawn_local(async move {
+            for _ in 0..requests {
+                ask(&mut stream, &request).await?;
+            }
+            Ok::<TcpStream, Error>(stream)
+        });
+    }
+    let mut done = Vec::with_capacity(count);
+    while let Some(caller) = callers.join_next().await {
+        done.push(caller??);
+    }
+    say("asked", &mut lines).await?;
+    drop(done);
     Ok("closed".to_owned())
+}
+
+async fn say(word: &str, lines: &mut Lines<BufReader<Stdin>>) -> Result<(), Error> {
+    println!("{word}");
+    lines.next_line().await?;
+    Ok(())
+}
+
+async fn ask(stream: &mut TcpStream, request: &[u8]) -> Result<(), Error> {
+    stream.write_all(request).await?;
+    let mut rest = Vec::with_capacity(2048);
+    let head = answer(stream, &mut rest, "200").await?;
+    let mut left = vec![0; length(&head)? - rest.len()];
+    stream.read_exact(&mut left).await?;
+    Ok(())
 }

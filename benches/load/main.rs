@@ -32,7 +32,7 @@ const USAGE: &str = "bench-load backend
            paced ADDRESS PATH RATE CONNECTIONS SECONDS
            connections ADDRESS PATH tcp|full|resumed CERTIFICATE CONCURRENCY SECONDS
            bulk ADDRESS up|tunnel SIZE CONNECTIONS SECONDS
-           idle ADDRESS PATH COUNT
+           idle ADDRESS PATH COUNT REQUESTS
            keys FOLDER ISSUER COUNT";
 
 fn main() -> Result<(), Error> {
@@ -80,9 +80,10 @@ fn main() -> Result<(), Error> {
                 time(seconds)?,
             ),
         ),
-        ["idle", address, path, count] => {
-            block(&runtime, idle::run(address.parse()?, path, count.parse()?))
-        }
+        ["idle", address, path, count, requests] => block(
+            &runtime,
+            idle::run(address.parse()?, path, count.parse()?, requests.parse()?),
+        ),
         ["keys", folder, issuer, count] => keys::write(folder.as_ref(), issuer, count.parse()?),
         _ => Err(USAGE.into()),
     }?;
