@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 
@@ -155,6 +156,8 @@ def arguments():
 
 def main():
     options = arguments()
+    # However it ends, nothing that was started stays.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     known = builders(options)
     run = options.command == "run"
