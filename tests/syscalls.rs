@@ -62,6 +62,9 @@ fn a_request_asks_the_kernel_for_no_more_than_it_needs() {
     println!("{found}");
     assert!(sum > 3.9, "not counted right: {found}");
     assert!(sum <= MOST, "at most {MOST}, not {found}");
+    // none of them belongs to each request
+    let others: f64 = per_request.iter().map(|(_, n)| n).sum::<f64>() - sum;
+    assert!(others < 0.9, "too many of other threads: {found}");
 }
 
 /// The system calls of a whole life with `requests` of each caller.
