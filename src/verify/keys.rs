@@ -156,6 +156,17 @@ impl KeySet {
     /// is.
     pub fn verify(&self, token: &Jws<'_>) -> Result<KeyIdentity, Refusal> {
         let id = token.key_id.as_deref();
+        self.signer(id, token.algorithm, token.signed(), token.signature())
+    }
+
+    /// The key that signed a text; the limits are those of [`Self::verify`].
+    pub(super) fn signer(
+        &self,
+        id: Option<&str>,
+        said: Algorithm,
+        text: &[u8],
+        signature: &[u8],
+    ) -> Result<KeyIdentity, Refusal> {
         let mut named = self
             .keys
             .iter()
@@ -164,14 +175,13 @@ impl KeySet {
         if named.peek().is_none() {
             return Err(Refusal::UnknownKey);
         }
-        let fitting = named.filter(|key| key.algorithm == token.algorithm);
+        let fitting = named.filter(|key| key.algorithm == said);
         let mut tried = fitting.take(MOST_TRIES).peekable();
         if tried.peek().is_none() {
-            let said = token.algorithm;
             return Err(Refusal::WrongAlgorithm { said });
         }
         tried
-            .find(|key| key.signed(token))
+            .find(|key| key.public.verify_sig(text, signature).is_ok())
             .map(|key| key.identity)
             .ok_or(Refusal::Signature)
     }
@@ -249,12 +259,6 @@ impl Key {
             algorithm,
             public: public.map_err(|_| "its value is not that of a key")?,
         })
-    }
-
-    fn signed(&self, token: &Jws<'_>) -> bool {
-        self.public
-            .verify_sig(token.signed(), token.signature())
-            .is_ok()
     }
 }
 

@@ -6,6 +6,7 @@ mod forged;
 mod key_sets;
 mod properties;
 mod remembered;
+mod vectors;
 
 use std::{sync::LazyLock, time::Duration};
 
