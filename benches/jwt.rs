@@ -100,9 +100,7 @@ impl Case {
             rules: TokenRules {
                 audiences: ["bentley-api-management".to_owned()].into(),
                 scopes: ["itwin-platform".to_owned()].into(),
-                clients: [].into(),
-                clock_skew: Duration::from_secs(60),
-                max_lifetime: None,
+                ..TokenRules::default()
             },
             token: jsonwebtoken::encode(&header, &claims, key).unwrap(),
             now,

@@ -11,6 +11,8 @@ pub enum Caller {
     Network(IpAddr),
     /// Known by a shared key; the name the configuration gives that key.
     Key(Arc<str>),
+    /// Not known: it showed no token where a token is welcome but not asked for.
+    Stranger,
     /// Known by an access token of its own.
     Bearer(Arc<Holder>),
     /// Known by a TLS client certificate; its subject or a subject alternative name.
@@ -30,6 +32,7 @@ impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local => f.write_str("local"),
+            Self::Stranger => f.write_str("stranger"),
             Self::Network(address) => write!(f, "net:{address}"),
             Self::Key(name) => write!(f, "key:{name}"),
             Self::Bearer(holder) => {

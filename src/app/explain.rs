@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use http::{Method, Request, Uri};
 
 use crate::{
-    config::{Admit, AdmitRule, Config, Inject, LinkRewriting, PresentedAuthorization, Route},
+    config::{
+        Admit, AdmitRule, Config, Inject, LinkRewriting, PresentedAuthorization, Route, Strangers,
+    },
     proxy::{Looked, look},
 };
 
@@ -157,6 +159,21 @@ fn rule(rule: &AdmitRule) -> String {
             if !rules.scopes.is_empty() {
                 let scopes: Vec<&str> = rules.scopes.iter().map(String::as_str).collect();
                 text = format!("{text}, with the scopes {}", scopes.join(" "));
+            }
+            if !rules.any_scopes.is_empty() {
+                text = format!("{text}, with one of the scopes {}", all(&rules.any_scopes));
+            }
+            let claims: BTreeSet<&str> = rules.claims.iter().map(|c| c.claim.as_str()).collect();
+            if !claims.is_empty() {
+                let claims = Vec::from_iter(claims);
+                text = format!("{text}, with rules for {}", claims.join(", "));
+            }
+            if let Some(age) = rules.max_age {
+                let age = humantime::format_duration(age);
+                text = format!("{text}, signed in within {age}");
+            }
+            if rules.strangers == Strangers::Admitted {
+                text.push_str(", or without any token, as strangers");
             }
             text
         }

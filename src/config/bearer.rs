@@ -71,13 +71,122 @@ pub struct TokenRules {
     pub audiences: BTreeSet<String>,
     /// All of these must be in `scope`.
     pub scopes: BTreeSet<String>,
+    /// One of these must be in `scope`; empty: any.
+    pub any_scopes: BTreeSet<String>,
     /// The client that the token was issued to is one of these; empty: any.
     pub clients: BTreeSet<String>,
+    /// All of these must hold.
+    pub claims: Vec<ClaimRule>,
+    /// What `typ` may be, in lower case, without `application/`; [`ABSENT`] for none.
+    pub types: BTreeSet<String>,
+    /// Since the sign-in; `None`: unlimited.
+    pub max_age: Option<Duration>,
     /// How far the issuer's clock and ours may be apart; at most [`LONGEST_SKEW`].
     pub clock_skew: Duration,
     /// From issue to expiry; `None`: unlimited.
     pub max_lifetime: Option<Duration>,
+    /// Requests without a token.
+    pub strangers: Strangers,
+    pub preflight: Preflight,
+    pub insufficient_scope: InsufficientScope,
 }
 
 /// More is no difference between clocks.
 pub const LONGEST_SKEW: Duration = Duration::from_secs(300);
+
+/// The word for a header without `typ`.
+pub const ABSENT: &str = "absent";
+
+/// Values of `typ` that say that a JWT is something else than an access token, in lower case,
+/// without `application/`.
+pub const NEVER_ACCESS: [&str; 9] = [
+    "dpop+jwt",
+    "logout+jwt",
+    "secevent+jwt",
+    "id_token+jwt",
+    "oauth-authz-req+jwt",
+    "token-introspection+jwt",
+    "client-authentication+jwt",
+    "kb+jwt",
+    "statuslist+jwt",
+];
+
+impl Default for TokenRules {
+    /// Takes no token: it names no audience.
+    fn default() -> Self {
+        Self {
+            audiences: BTreeSet::new(),
+            scopes: BTreeSet::new(),
+            any_scopes: BTreeSet::new(),
+            clients: BTreeSet::new(),
+            claims: Vec::new(),
+            types: [ABSENT, "jwt", "at+jwt"].map(str::to_owned).into(),
+            max_age: None,
+            clock_skew: Duration::from_secs(60),
+            max_lifetime: None,
+            strangers: Strangers::Refused,
+            preflight: Preflight::Refused,
+            insufficient_scope: InsufficientScope::Forbidden,
+        }
+    }
+}
+
+/// Requests that show no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strangers {
+    Admitted,
+    Refused,
+}
+
+/// CORS preflights, which never carry a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preflight {
+    Passed,
+    Refused,
+}
+
+/// The answer to a token that lacks a scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InsufficientScope {
+    /// 403 (RFC 6750 section 3.1).
+    Forbidden,
+    /// 401, as iTwin services answer.
+    Unauthorized,
+}
+
+/// What one claim must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRule {
+    /// The claim of this name, else the member that a path with dots leads to.
+    pub claim: String,
+    pub test: ClaimTest,
+}
+
+/// How a claim is compared; one value counts as a list of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimTest {
+    /// This, and nothing besides.
+    Equals(ClaimValue),
+    /// All of these.
+    Contains(Vec<ClaimValue>),
+    /// One of these.
+    AnyOf(Vec<ClaimValue>),
+}
+
+/// A value that a claim may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimValue {
+    Text(String),
+    Number(i64),
+    Truth(bool),
+}
+
+impl fmt::Display for ClaimValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+            Self::Truth(truth) => truth.fmt(f),
+        }
+    }
+}

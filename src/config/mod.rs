@@ -29,7 +29,10 @@ mod yaml;
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 pub use self::{
-    bearer::{Algorithm, LONGEST_SKEW, TokenRules},
+    bearer::{
+        ABSENT, Algorithm, ClaimRule, ClaimTest, ClaimValue, InsufficientScope, LONGEST_SKEW,
+        NEVER_ACCESS, Preflight, Strangers, TokenRules,
+    },
     credential::{Assertion, ClientAuth, Credential, Grant, ScopeSet, SigningKey},
     limits::Limits,
     listener::{Bind, ClientCertificates, Listener, ServerTls},

@@ -157,14 +157,17 @@ impl Page<'_> {
             let items = part.get("items").cloned().unwrap_or_default();
             return format!("list of {}", self.kind(&items));
         }
-        let kind = ["boolean", "integer"]
-            .into_iter()
-            .find(|kind| has_type(&part, kind));
-        match kind {
-            Some("boolean") => "`true`, `false`".into(),
-            Some(_) => "number".into(),
-            None => "text".into(),
+        let kinds = [
+            ("string", "text"),
+            ("integer", "number"),
+            ("boolean", "`true`, `false`"),
+        ];
+        let kinds = kinds.into_iter().filter(|(name, _)| has_type(&part, name));
+        let kinds: Vec<&str> = kinds.map(|(_, words)| words).collect();
+        if kinds.is_empty() {
+            return "text".into();
         }
+        kinds.join(", ")
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
+use url::Url;
+
 use super::{ClientTls, Credential, Name, Provider, ScopeSet, SecretPair, TokenRules};
 
 /// One route.
@@ -11,6 +13,8 @@ pub struct Route {
     pub name: Name,
     pub matches: Match,
     pub admit: Admit,
+    /// The URL that callers know it by (RFC 9728 section 1.2).
+    pub resource: Option<Url>,
     pub inject: Option<Inject>,
     pub upstream: Arc<Upstream>,
     pub links: LinkRewriting,

@@ -147,7 +147,7 @@ impl Gate {
         }))
     }
 
-    fn bearers(&self) -> impl Iterator<Item = &Bearer> {
+    fn bearers(&self) -> impl Iterator<Item = &Bearer> + Clone {
         let rules = match self {
             Self::Rules { rules, .. } => rules.as_slice(),
             Self::Local { .. } | Self::Anyone => &[],
@@ -349,8 +349,10 @@ mod tests {
         Tokens {
             verifier,
             now: Clock::system().now(),
+            method: &http::Method::GET,
             query: None,
             patience: Patience::MayWait,
+            metadata: None,
         }
     }
 

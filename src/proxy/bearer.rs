@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use http::{
+    HeaderMap, HeaderValue, Method,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, ORIGIN},
+};
 
 use super::failure::Failure;
 use crate::{
     caller::Caller,
     clock::Moment,
-    config::{Name, TokenRules},
+    config::{InsufficientScope, Name, Preflight, Strangers, TokenRules},
     verify::{Coming, Issuer, Newer, Refusal, Verified, Verifier},
 };
 
@@ -27,9 +30,12 @@ pub struct Bearer {
 pub struct Tokens<'p> {
     pub verifier: &'p Verifier,
     pub now: Moment,
+    pub method: &'p Method,
     /// The request's query: a token there is refused, but with a word about it.
     pub query: Option<&'p str>,
     pub patience: Patience,
+    /// Where the resource's metadata are (RFC 9728).
+    pub metadata: Option<&'p Arc<str>>,
 }
 
 /// Whether newer keys may be waited for.
@@ -67,6 +73,13 @@ pub enum Denial {
     #[error("the access token lacks scopes")]
     Scopes {
         needed: String,
+        answer: InsufficientScope,
+        #[source]
+        source: Refusal,
+    },
+    #[error("the access token's user signed in too long ago")]
+    Stale {
+        max_age: u64,
         #[source]
         source: Refusal,
     },
@@ -79,7 +92,7 @@ pub enum Denial {
 /// # Errors
 /// What is wrong with the token, or that newer keys may set it right.
 pub(super) fn admit<'g>(
-    all: impl Iterator<Item = &'g Bearer>,
+    all: impl Iterator<Item = &'g Bearer> + Clone,
     route: &str,
     headers: &HeaderMap,
     tokens: &Tokens<'_>,
@@ -88,10 +101,16 @@ pub(super) fn admit<'g>(
         Denied::For(Failure::Bearer {
             route: route.to_owned(),
             denial,
+            metadata: tokens.metadata.cloned(),
         })
     };
     let token = match presented(headers, tokens.query) {
         Ok(token) => token,
+        Err(Shown::Wrong(Denial::Missing))
+            if all.clone().any(|b| b.needs_none(headers, tokens)) =>
+        {
+            return Ok(Caller::Stranger);
+        }
         Err(Shown::Twice) => return Err(Failure::SeveralAuthorizations.into()),
         Err(Shown::Wrong(denial)) => return Err(deny(denial)),
     };
@@ -122,6 +141,19 @@ pub(super) fn admit<'g>(
 }
 
 impl Bearer {
+    /// Whether a request without any token is admitted.
+    fn needs_none(&self, headers: &HeaderMap, tokens: &Tokens<'_>) -> bool {
+        // as the Fetch standard defines one; anybody can send one, of which the service knows nothing
+        // but what it asks for
+        let preflight = || {
+            *tokens.method == Method::OPTIONS
+                && headers.contains_key(ORIGIN)
+                && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        };
+        self.rules.strangers == Strangers::Admitted
+            || (self.rules.preflight == Preflight::Passed && preflight())
+    }
+
     /// The token, if the issuer signed it; otherwise why not, and the keys that may set it right.
     fn verify(
         &self,
@@ -157,9 +189,18 @@ impl Bearer {
                 Denial::NoKeys(Arc::clone(&self.issuer.name))
             }
             source @ Refusal::Scopes { .. } => {
-                let needed: Vec<&str> = self.rules.scopes.iter().map(String::as_str).collect();
+                let needed = self.rules.scopes.iter().chain(&self.rules.any_scopes);
+                let needed: Vec<&str> = needed.map(String::as_str).collect();
                 Denial::Scopes {
                     needed: needed.join(" "),
+                    answer: self.rules.insufficient_scope,
+                    source,
+                }
+            }
+            source
+            @ (Refusal::SignedInLongAgo { .. } | Refusal::Missing { claim: "auth_time" }) => {
+                Denial::Stale {
+                    max_age: self.rules.max_age.map_or(0, |age| age.as_secs()),
                     source,
                 }
             }
@@ -176,6 +217,7 @@ impl Denial {
             Self::OtherScheme => "The Authorization header must be of the scheme Bearer.",
             Self::InQuery => "Send the access token in the Authorization header, not in the URL.",
             Self::Scopes { .. } => "The access token lacks a scope that this route needs.",
+            Self::Stale { .. } => "The user must sign in again.",
             Self::NoKeys(_) => "The keys to check access tokens with are not available.",
             Self::Invalid(refusal) => match refusal {
                 Refusal::Expired { .. } => "The access token expired.",
@@ -185,6 +227,7 @@ impl Denial {
                 Refusal::Issuer { .. } => "The access token is from another issuer.",
                 Refusal::Audience { .. } => "The access token is for another audience.",
                 Refusal::Client { .. } => "The access token is of a client that is not admitted.",
+                Refusal::Claim { .. } => "The access token's claims do not admit its holder.",
                 Refusal::LivesTooLong { .. } => "The access token lives longer than is allowed.",
                 Refusal::Kind { .. } | Refusal::Type => "The token is no access token.",
                 Refusal::NotJwt | Refusal::Encrypted => "The access token is no signed JWT.",
@@ -193,22 +236,40 @@ impl Denial {
         }
     }
 
-    /// `WWW-Authenticate` (RFC 6750 section 3): without a code where no token was shown.
-    pub fn challenge(&self) -> Option<HeaderValue> {
+    /// Whether a token of another holder would do, rather than a better one of this.
+    pub fn is_about_the_holder(&self) -> bool {
+        matches!(
+            self,
+            Self::Invalid(Refusal::Client { .. } | Refusal::Claim { .. })
+        )
+    }
+
+    /// `WWW-Authenticate` (RFC 6750 section 3): without a code where no token was shown. `metadata`
+    /// is where a client reads what it needs (RFC 9728 section 5.1).
+    pub fn challenge(&self, metadata: Option<&str>) -> Option<HeaderValue> {
         const REALM: &str = "Bearer realm=\"itwin-auth-proxy\"";
         let described = |error: &str| {
             let description = self.description();
             format!("{REALM}, error=\"{error}\", error_description=\"{description}\"")
         };
-        let challenge = match self {
+        let mut challenge = match self {
             Self::Missing | Self::OtherScheme => REALM.to_owned(),
             Self::InQuery => described("invalid_request"),
+            refused if refused.is_about_the_holder() => return None,
             Self::Invalid(_) => described("invalid_token"),
             Self::Scopes { needed, .. } => {
                 format!("{}, scope=\"{needed}\"", described("insufficient_scope"))
             }
+            // RFC 9470 section 3
+            Self::Stale { max_age, .. } => {
+                let error = described("insufficient_user_authentication");
+                format!("{error}, max_age=\"{max_age}\"")
+            }
             Self::NoKeys(_) => return None,
         };
+        if let Some(metadata) = metadata {
+            challenge = format!("{challenge}, resource_metadata=\"{metadata}\"");
+        }
         HeaderValue::try_from(challenge).ok()
     }
 }

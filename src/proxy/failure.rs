@@ -4,7 +4,7 @@
 //! `{"error":{"code","message","details"}}`, a request id, and `Proxy-Status` (RFC 9209) so that
 //! our answers can be told from the upstream's; the chain of reasons goes to the log.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -14,7 +14,7 @@ use http::{
 use serde_json::json;
 
 use super::bearer::Denial;
-use crate::{net::dial::DialError, tokens::TokenError, verify::Refusal};
+use crate::{config::InsufficientScope, net::dial::DialError, tokens::TokenError, verify::Refusal};
 
 /// RFC 9209.
 pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -53,6 +53,8 @@ pub enum Failure {
         route: String,
         #[source]
         denial: Denial,
+        /// Where the resource's metadata are (RFC 9728).
+        metadata: Option<Arc<str>>,
     },
     #[error("the limit of requests at once is reached")]
     Overloaded,
@@ -260,8 +262,18 @@ impl Failure {
                     Denial::Invalid(Refusal::Expired { .. }) => {
                         (401, "TokenExpired", "http_request_denied")
                     }
+                    refused if refused.is_about_the_holder() => {
+                        (403, "CallerNotAdmitted", "http_request_denied")
+                    }
                     Denial::Invalid(_) => (401, "TokenInvalid", "http_request_denied"),
-                    Denial::Scopes { .. } => (403, "InsufficientScope", "http_request_denied"),
+                    Denial::Stale { .. } => (401, "SignInTooOld", "http_request_denied"),
+                    Denial::Scopes { answer, .. } => {
+                        let status = match answer {
+                            InsufficientScope::Forbidden => 403,
+                            InsufficientScope::Unauthorized => 401,
+                        };
+                        (status, "InsufficientScope", "http_request_denied")
+                    }
                     Denial::NoKeys(_) => (503, "KeysUnavailable", "proxy_internal_response"),
                 };
                 (status, code, proxy_error, denial.description())
@@ -327,7 +339,9 @@ impl Failure {
     /// What the caller must show (RFC 9110 section 11.6.1).
     fn challenge(&self) -> Option<HeaderValue> {
         match self {
-            Self::Bearer { denial, .. } => denial.challenge(),
+            Self::Bearer {
+                denial, metadata, ..
+            } => denial.challenge(metadata.as_deref()),
             Self::NotAdmitted {
                 wants: Wants::Key, ..
             } => Some(HeaderValue::from_static(

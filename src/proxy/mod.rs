@@ -14,6 +14,7 @@ mod forwarded;
 mod handling;
 mod incoming;
 mod outgoing;
+mod own;
 mod permit;
 mod plan;
 mod record;
@@ -193,8 +194,10 @@ impl Proxy {
                 Patience::MayWait => record.begun(),
                 Patience::HasWaited => self.observer.clock.now(),
             },
+            method: request.method(),
             query: request.uri().query(),
             patience,
+            metadata: route.metadata.as_ref(),
         };
         let admitted = route
             .gate

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, header::AUTHORIZATION, uri::Authority};
 
 use super::{
     admit::{Gate, Key, Rule},
+    own,
     route::Matcher,
     target::{PathMatters, Target},
     upstream::{self, UpstreamError},
@@ -40,6 +41,8 @@ pub struct Route {
     pub config: Arc<config::Route>,
     matcher: Matcher,
     pub gate: Gate,
+    /// Where its metadata are (RFC 9728).
+    pub metadata: Option<Arc<str>>,
     pub token: Option<TokenHandle>,
     pub metrics: RouteMetrics,
     /// Which of the plan's upstreams.
@@ -69,6 +72,7 @@ impl Route {
             config: Arc::clone(&self.config),
             matcher: self.matcher.clone(),
             gate: self.gate.clone(),
+            metadata: self.metadata.clone(),
             token: self.token.clone(),
             metrics: metrics.route(&self.config.name),
             upstream: self.upstream,
@@ -218,6 +222,10 @@ fn prepare(
     Ok(Route {
         matcher: Matcher::new(&route.matches),
         gate,
+        metadata: route
+            .resource
+            .as_ref()
+            .map(|url| own::metadata_url(url).as_str().into()),
         token: inject.map(|inject| tokens.handle(&inject.credential, &inject.scopes)),
         metrics: metrics.route(&route.name),
         upstream,

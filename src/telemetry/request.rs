@@ -281,6 +281,7 @@ impl RequestLine<'_> {
 fn write_caller(out: &mut Vec<u8>, caller: &Caller, escape: impl Fn(&mut Vec<u8>, &str)) {
     match caller {
         Caller::Local => put(out, "local"),
+        Caller::Stranger => put(out, "stranger"),
         Caller::Key(name) => {
             put(out, "key:");
             escape(out, name);

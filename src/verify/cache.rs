@@ -28,8 +28,8 @@ use crate::clock::Moment;
 
 /// Tokens of one thread.
 const MOST: usize = 4096;
-/// Octets of one thread; a token's claims take 300 to 600.
-const MOST_OCTETS: usize = 4 << 20;
+/// Octets of one thread; a token's claims take 1 to 4 KB.
+const MOST_OCTETS: usize = 8 << 20;
 
 /// A token whose issuer signed it.
 #[derive(Debug)]

@@ -1,20 +1,18 @@
-//! The claims of a token whose signature is right, and the rules for them.
+//! The claims of a token whose signature is right.
 //!
-//! A claim of a wrong type is refused, never taken for absent. Who may call is asked of the claims
-//! each time that a token is used: what is remembered of a token is what it says, never that it was
-//! let through.
+//! A claim that matters here is refused when it is of a wrong type, never taken for absent. All
+//! others are kept as they are, for the rules of routes and for the service.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
     json::{Json, Object},
-    jwt::Declared,
-    refusal::{Refusal, shown},
+    refusal::Refusal,
 };
 use crate::{
     caller::Holder,
     clock::{Deadline, Moment},
-    config::{LONGEST_SKEW, TokenRules},
+    config::LONGEST_SKEW,
 };
 
 /// What a token says.
@@ -24,11 +22,16 @@ pub struct Claims {
     pub holder: Arc<Holder>,
     pub audiences: Box<[Box<str>]>,
     pub scopes: Box<[Box<str>]>,
+    /// The header's `typ`, in lower case and without `application/`.
+    pub(super) typ: Option<Box<str>>,
     /// `exp` and [`LONGEST_SKEW`], on both clocks.
-    gone: Deadline,
-    expires: Duration,
-    not_before: Option<Duration>,
-    issued: Option<Duration>,
+    pub(super) gone: Deadline,
+    pub(super) expires: Duration,
+    pub(super) not_before: Option<Duration>,
+    pub(super) issued: Option<Duration>,
+    /// When its user signed in.
+    pub(super) signed_in: Option<Duration>,
+    members: Object,
 }
 
 impl Claims {
@@ -36,8 +39,13 @@ impl Claims {
     ///
     /// # Errors
     /// When a claim that matters is missing or of a wrong type, or the token is of another kind.
-    pub(super) fn read(claims: &Object, declared: Declared, now: Moment) -> Result<Self, Refusal> {
-        refuse_other_kinds(claims, declared)?;
+    pub(super) fn read(
+        members: Object,
+        typ: Option<Box<str>>,
+        now: Moment,
+    ) -> Result<Self, Refusal> {
+        let claims = &members;
+        refuse_other_kinds(claims, typ.as_deref())?;
         let expires = date(claims, "exp")?.ok_or(Refusal::Missing { claim: "exp" })?;
         let issuer = text(claims, "iss")?.ok_or(Refusal::Missing { claim: "iss" })?;
         // RFC 9068 and IMS say client_id, OpenID Connect azp
@@ -58,6 +66,9 @@ impl Claims {
             expires,
             not_before: date(claims, "nbf")?,
             issued: date(claims, "iat")?,
+            signed_in: date(claims, "auth_time")?,
+            typ,
+            members,
         })
     }
 
@@ -72,79 +83,23 @@ impl Claims {
         let lists = self.audiences.iter().chain(&self.scopes);
         let single = self.holder.subject.iter().chain(&self.holder.client);
         let texts = lists.chain(single).chain([&self.issuer]);
-        size_of::<Self>() + size_of::<Holder>() + texts.map(|text| one(text)).sum::<usize>()
+        let texts: usize = texts.map(|text| one(text)).sum();
+        size_of::<Self>() + size_of::<Holder>() + texts + self.members.size()
     }
 
-    /// Whether a route with these rules takes the token now.
-    ///
-    /// # Errors
-    /// The first rule that does not hold; the scopes last, because they are what may be asked for.
-    pub fn check(&self, rules: &TokenRules, now: Moment) -> Result<(), Refusal> {
-        self.check_times(rules, now)?;
-        if !self
-            .audiences
-            .iter()
-            .any(|a| rules.audiences.contains(&**a))
-        {
-            let found = shown(&self.audiences.join(" "));
-            return Err(Refusal::Audience { found });
-        }
-        if !rules.clients.is_empty() {
-            let client = self.holder.client.as_deref();
-            let client = client.ok_or(Refusal::Missing { claim: "client_id" })?;
-            if !rules.clients.contains(client) {
-                let found = shown(client);
-                return Err(Refusal::Client { found });
-            }
-        }
-        let has = |scope: &str| self.scopes.iter().any(|granted| **granted == *scope);
-        if rules.scopes.iter().all(|scope| has(scope)) {
-            return Ok(());
-        }
-        let missing = rules.scopes.iter().filter(|scope| !has(scope));
-        let missing: Vec<&str> = missing.map(String::as_str).collect();
-        Err(Refusal::Scopes {
-            missing: missing.join(" "),
-        })
+    /// The claim of this name, whatever it is.
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        self.members.get(name)
     }
 
-    fn check_times(&self, rules: &TokenRules, now: Moment) -> Result<(), Refusal> {
-        let skew = rules.clock_skew.min(LONGEST_SKEW);
-        let ahead = |date: Duration| date.saturating_sub(now.wall);
-        // by the clock that says so first: a wall clock that was set back makes nothing young again
-        let left = self.gone.remaining(now);
-        if left.saturating_add(skew) <= LONGEST_SKEW {
-            let ago = now.wall.saturating_sub(self.expires);
-            let ago = whole(ago.max(LONGEST_SKEW.saturating_sub(left)));
-            return Err(Refusal::Expired { ago });
-        }
-        if let Some(ahead) = self.not_before.map(ahead).filter(|ahead| *ahead > skew) {
-            let ahead = whole(ahead);
-            return Err(Refusal::TooEarly { ahead });
-        }
-        if let Some(ahead) = self.issued.map(ahead).filter(|ahead| *ahead > skew) {
-            let ahead = whole(ahead);
-            return Err(Refusal::FromTheFuture { ahead });
-        }
-        // `nbf` is not when it was issued: IMS keeps the one of the first sign-in
-        let issued = self.issued.unwrap_or(now.wall);
-        let life = self.expires.saturating_sub(issued);
-        match rules.max_lifetime {
-            Some(limit) if life > limit.saturating_add(skew) => {
-                Err(Refusal::LivesTooLong { limit })
-            }
-            _ => Ok(()),
-        }
+    /// All claims, as the token has them.
+    pub fn members(&self) -> &Object {
+        &self.members
     }
-}
-
-/// For people.
-fn whole(time: Duration) -> Duration {
-    Duration::from_secs(time.as_secs())
 }
 
 /// Other tokens of the same issuer, signed with the same keys (RFC 8725 section 2.8).
-fn refuse_other_kinds(claims: &Object, declared: Declared) -> Result<(), Refusal> {
+fn refuse_other_kinds(claims: &Object, declared: Option<&str>) -> Result<(), Refusal> {
     let refuse = |kind| Err(Refusal::Kind { kind });
     // Keycloak says it in a claim
     let typ = claims.get("typ").and_then(Json::text).unwrap_or_default();
@@ -160,7 +115,7 @@ fn refuse_other_kinds(claims: &Object, declared: Declared) -> Result<(), Refusal
     if claims.has("htm") && claims.has("htu") {
         return refuse("a DPoP proof");
     }
-    let says_access = declared == Declared::AccessToken || typ == "Bearer";
+    let says_access = declared == Some("at+jwt") || typ == "Bearer";
     let hashes = claims.has("at_hash") || claims.has("c_hash");
     if hashes || (claims.has("nonce") && !says_access) {
         return refuse("an ID token");
@@ -172,9 +127,11 @@ fn refuse_other_kinds(claims: &Object, declared: Declared) -> Result<(), Refusal
 fn date(claims: &Object, claim: &'static str) -> Result<Option<Duration>, Refusal> {
     match claims.get(claim) {
         None => Ok(None),
-        Some(Json::Number(seconds)) => Duration::try_from_secs_f64(*seconds)
+        Some(Json::Number(seconds)) => seconds
+            .as_f64()
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .map(Some)
-            .map_err(|_| Refusal::WrongType { claim }),
+            .ok_or(Refusal::WrongType { claim }),
         Some(_) => Err(Refusal::WrongType { claim }),
     }
 }

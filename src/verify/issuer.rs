@@ -189,7 +189,7 @@ impl Issuer {
     /// Reads the claims of a token that one of its keys signed, or of one that no rule would take
     /// anyway.
     pub(super) fn claims(&self, token: &Jws<'_>, now: Moment) -> Result<Claims, Refusal> {
-        let claims = Claims::read(&token.payload()?, token.declared, now)?;
+        let claims = Claims::read(token.payload()?, token.typ.clone(), now)?;
         // to the character, but for one slash at the end, which a URL without a path may have
         let issuer = without_slash(&claims.issuer);
         if self.names.iter().any(|name| **name == *issuer) {

@@ -1,30 +1,35 @@
 //! JSON as a token's issuer must write it: one meaning only.
 //!
 //! A member that is there twice means one thing to us and another to the service behind us, so
-//! objects know whether they repeat themselves, at any depth. Nesting is bounded, and numbers are
-//! kept as floating point: claims count seconds.
+//! objects know whether they repeat themselves, at any depth. Nesting is bounded.
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Serialize, Serializer,
+    de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor},
+    ser::SerializeMap,
+};
+use serde_json::Number;
 
 /// Deeper than any claim that is known, shallower than a stack.
 const DEEPEST: u8 = 16;
 
 /// A value.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Json {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Json {
     Null,
-    Bool,
-    Number(f64),
+    Bool(bool),
+    Number(Number),
     Text(String),
     List(Vec<Json>),
     Object(Object),
 }
 
 /// An object's members, in their order.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Object {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Object {
     members: Vec<(String, Json)>,
     repeats: bool,
 }
@@ -45,13 +50,23 @@ impl Object {
         }
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Json> {
+    pub fn get(&self, name: &str) -> Option<&Json> {
         let found = self.members.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.members.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// Octets that it takes in memory, about.
+    pub(super) fn size(&self) -> usize {
+        let one = |(name, value): (&str, &Json)| name.len() + size_of::<String>() + value.size();
+        self.members().map(one).sum()
     }
 
     /// Whether it, or an object within, has a member twice.
@@ -60,8 +75,36 @@ impl Object {
     }
 }
 
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.members.len()))?;
+        for (name, value) in self.members() {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
 impl Json {
-    pub(super) fn text(&self) -> Option<&str> {
+    /// Its items; one value counts as a list of it.
+    pub fn items(&self) -> &[Self] {
+        match self {
+            Self::List(items) => items,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    fn size(&self) -> usize {
+        let within = match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) => 0,
+            Self::Text(text) => text.len(),
+            Self::List(items) => items.iter().map(Self::size).sum(),
+            Self::Object(object) => object.size(),
+        };
+        size_of::<Self>() + within
+    }
+
+    pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
@@ -107,22 +150,23 @@ impl<'de> Visitor<'de> for Nested {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Json, E> {
-        Ok(Json::Bool)
+    fn visit_bool<E: Error>(self, truth: bool) -> Result<Json, E> {
+        Ok(Json::Bool(truth))
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Json, E> {
-        Ok(Json::Number(number))
+        let number = Number::from_f64(number);
+        number
+            .map(Json::Number)
+            .ok_or_else(|| E::custom("not a number"))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "seconds need 53 bits at most")]
     fn visit_u64<E: Error>(self, number: u64) -> Result<Json, E> {
-        Ok(Json::Number(number as f64))
+        Ok(Json::Number(number.into()))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "seconds need 53 bits at most")]
     fn visit_i64<E: Error>(self, number: i64) -> Result<Json, E> {
-        Ok(Json::Number(number as f64))
+        Ok(Json::Number(number.into()))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Json, E> {

@@ -10,33 +10,26 @@ use super::{
     json::{Json, Object},
     refusal::{Part, Refusal},
 };
-use crate::config::Algorithm;
+use crate::config::{Algorithm, NEVER_ACCESS};
 
 /// Tokens of Bentley's users have 2 KB; servers take 8 to 16 KB of header fields.
 pub const LONGEST: usize = 16 * 1024;
 /// Certificates in `x5c` are tolerated.
 const LONGEST_HEADER: usize = 8 * 1024;
 const LONGEST_KEY_ID: usize = 256;
+const LONGEST_TYPE: usize = 64;
 
 /// A token's parts.
 #[derive(Debug)]
 pub struct Jws<'t> {
     pub(super) algorithm: Algorithm,
     pub(super) key_id: Option<String>,
-    pub(super) declared: Declared,
+    /// What the header says that the token is, in lower case and without `application/`.
+    pub(super) typ: Option<Box<str>>,
     /// Header and payload, as they were signed.
     signed: &'t str,
     payload: &'t str,
     signature: Vec<u8>,
-}
-
-/// What the header says that the token is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Declared {
-    /// RFC 9068.
-    AccessToken,
-    /// Nothing, or a JWT of whatever purpose: Bentley IMS and many others.
-    Anything,
 }
 
 impl<'t> Jws<'t> {
@@ -72,7 +65,7 @@ impl<'t> Jws<'t> {
                 return Err(Refusal::Extension { member });
             }
         }
-        let declared = declared(&header)?;
+        let typ = typ(&header)?;
         let algorithm = algorithm(&header)?;
         if signature.is_empty() {
             return Err(Refusal::Unsigned);
@@ -80,7 +73,7 @@ impl<'t> Jws<'t> {
         Ok(Self {
             algorithm,
             key_id: key_id(&header)?,
-            declared,
+            typ,
             signed,
             payload,
             signature: decoded(signature, Part::Signature)?,
@@ -132,16 +125,17 @@ fn key_id(header: &Object) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// RFC 7515 section 4.1.9: `application/` may be left out, and case is of no matter.
-fn declared(header: &Object) -> Result<Declared, Refusal> {
+/// RFC 7515 section 4.1.9: `application/` may be left out, and case is of no matter. Which types a
+/// route takes is its rule; those of other kinds of JWT are none's.
+fn typ(header: &Object) -> Result<Option<Box<str>>, Refusal> {
     let typ = match header.get("typ") {
-        None => return Ok(Declared::Anything),
-        Some(Json::Text(typ)) => typ.to_ascii_lowercase(),
+        None => return Ok(None),
+        Some(Json::Text(typ)) if typ.len() <= LONGEST_TYPE => typ.to_ascii_lowercase(),
         Some(_) => return Err(Refusal::HeaderMember { member: "typ" }),
     };
-    match typ.strip_prefix("application/").unwrap_or(&typ) {
-        "at+jwt" => Ok(Declared::AccessToken),
-        "jwt" => Ok(Declared::Anything),
-        _ => Err(Refusal::Type),
+    let typ = typ.strip_prefix("application/").unwrap_or(&typ);
+    if NEVER_ACCESS.contains(&typ) {
+        return Err(Refusal::Type);
     }
+    Ok(Some(typ.into()))
 }

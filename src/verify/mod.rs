@@ -14,6 +14,7 @@ mod json;
 mod jwt;
 mod keys;
 mod refusal;
+mod rules;
 mod service;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use self::{
     cache::Verified,
     claims::Claims,
     issuer::{Coming, Issuer, Newer},
+    json::{Json, Object},
     jwt::{Jws, LONGEST},
     keys::{Key, KeyIdentity, KeySet, KeySetError, Unusable},
     refusal::{Part, Refusal},

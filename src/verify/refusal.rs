@@ -32,7 +32,7 @@ pub enum Refusal {
     Algorithm,
     #[error("the token says it is signed with {said}, for which the issuer has no key of that id")]
     WrongAlgorithm { said: Algorithm },
-    #[error("the token's `typ` says that it is no access token")]
+    #[error("the token's `typ` is not one that is taken")]
     Type,
     #[error("the token is {kind}, not an access token")]
     Kind { kind: &'static str },
@@ -58,6 +58,10 @@ pub enum Refusal {
     Audience { found: String },
     #[error("the token is of another client, {found}")]
     Client { found: String },
+    #[error("the token's `{claim}` is not what the route asks for")]
+    Claim { claim: String },
+    #[error("the token's user signed in {age:?} ago")]
+    SignedInLongAgo { age: Duration },
     #[error("the token lacks the scopes {missing}")]
     Scopes { missing: String },
 }

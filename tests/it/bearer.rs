@@ -263,3 +263,132 @@ fn a_token_is_one_way_in_among_others() {
     proxy.send(with_token(&token)).is_the_upstreams(200);
     proxy.get("/").is_refused(401, "TokenMissing");
 }
+
+/// A route with `changes` to the rule, in front of `origin`.
+fn ruled(origin: &Origin, issuer: &Issuer, changes: &Value) -> proxy::Builder {
+    let mut rule = json!({"provider": "idp", "audiences": ["api"]});
+    rule.as_object_mut()
+        .unwrap()
+        .extend(changes.as_object().unwrap().clone());
+    proxy::to(origin)
+        .with("providers.idp", json!({"issuer": issuer.url()}))
+        .route("admit", json!([{"bearer": rule}]))
+}
+
+#[test]
+fn strangers_pass_where_a_token_is_optional_but_a_bad_token_does_not() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = ruled(&origin, &issuer, &json!({"optional": true})).start();
+    proxy.get("/").is_the_upstreams(200);
+    let empty = proxy::with_fields("GET", "/", "Authorization:\r\n");
+    proxy.send(empty).is_the_upstreams(200);
+    let token = key.token(&issuer.claims(&json!({})));
+    proxy.send(with_token(&token)).is_the_upstreams(200);
+    let late = key.token(&issuer.claims(&json!({"exp": 1})));
+    proxy
+        .send(with_token(&late))
+        .is_refused(401, "TokenExpired");
+    proxy.send(with_token("x")).is_refused(401, "TokenInvalid");
+    let basic = proxy::with_fields("GET", "/", "Authorization: Basic YTpi\r\n");
+    proxy.send(basic).is_refused(401, "TokenSchemeUnknown");
+    let query = proxy.send(proxy::get("/?access_token=x"));
+    query.is_refused(400, "TokenInQuery");
+}
+
+#[test]
+fn a_preflight_passes_where_the_route_lets_it() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let preflight = || {
+        let fields = "Origin: https://app.test\r\nAccess-Control-Request-Method: PUT\r\n";
+        proxy::with_fields("OPTIONS", "/", fields)
+    };
+    let refuses = ruled(&origin, &issuer, &json!({})).start();
+    refuses.send(preflight()).is_refused(401, "TokenMissing");
+    let passes = ruled(&origin, &issuer, &json!({"preflight": "pass"})).start();
+    passes.send(preflight()).is_the_upstreams(200);
+    let other = proxy::with_fields("OPTIONS", "/", "Origin: https://app.test\r\n");
+    passes.send(other).is_refused(401, "TokenMissing");
+    let fields = "Origin: https://app.test\r\nAccess-Control-Request-Method: PUT\r\n";
+    let get = proxy::with_fields("GET", "/", fields);
+    passes.send(get).is_refused(401, "TokenMissing");
+}
+
+#[test]
+fn each_refusal_says_what_would_help() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let challenge = |rule: &Value, claims: Value, status: u16, code: &str| {
+        let proxy = ruled(&origin, &issuer, rule)
+            .route("resource", json!("https://api.example/imodels"))
+            .start();
+        let answer = proxy.send(with_token(&key.token(&issuer.claims(&claims))));
+        answer.is_refused(status, code);
+        answer
+            .field("www-authenticate")
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let metadata =
+        "resource_metadata=\"https://api.example/.well-known/oauth-protected-resource/imodels\"";
+    let scopes = json!({"scopes": ["a", "b"], "any_scopes": ["c"]});
+    let found = challenge(&scopes, json!({"scope": "a b"}), 403, "InsufficientScope");
+    assert!(found.contains("error=\"insufficient_scope\""), "{found}");
+    assert!(found.contains("scope=\"a b c\""), "{found}");
+    assert!(found.ends_with(metadata), "{found}");
+    let mut itwin = scopes;
+    itwin["insufficient_scope"] = json!(401);
+    challenge(&itwin, json!({"scope": ["a"]}), 401, "InsufficientScope");
+    let fresh = json!({"max_age": "5m"});
+    let found = challenge(&fresh, json!({"auth_time": 1}), 401, "SignInTooOld");
+    assert!(
+        found.contains("error=\"insufficient_user_authentication\""),
+        "{found}"
+    );
+    assert!(found.contains("max_age=\"300\""), "{found}");
+    let org = json!({"claims": {"org": "ours"}});
+    let found = challenge(&org, json!({"org": "theirs"}), 403, "CallerNotAdmitted");
+    assert_eq!(found, "", "no better token of this holder would help");
+    let client = json!({"clients": ["ours"]});
+    challenge(&client, json!({}), 403, "CallerNotAdmitted");
+}
+
+#[test]
+fn a_route_takes_tokens_of_several_providers_each_by_its_own_rules() {
+    let (origin, one, two) = (
+        origin::answering([origin::ok("hello")]),
+        Pair::new("k"),
+        Pair::new("k"),
+    );
+    let (first, second) = (issuer::serving(&[&one]), issuer::serving(&[&two]));
+    let rule =
+        |provider, audience| json!({"bearer": {"provider": provider, "audiences": [audience]}});
+    let proxy = proxy::to(&origin)
+        .with("providers.first", json!({"issuer": first.url()}))
+        .with("providers.second", json!({"issuer": second.url()}))
+        .route(
+            "admit",
+            json!([rule("first", "api"), rule("second", "other")]),
+        )
+        .start();
+    let of_first = first.claims(&json!({}));
+    let of_second = second.claims(&json!({"aud": "other"}));
+    proxy
+        .send(with_token(&one.token(&of_first)))
+        .is_the_upstreams(200);
+    proxy
+        .send(with_token(&two.token(&of_second)))
+        .is_the_upstreams(200);
+    // the same key id, the other's key
+    proxy
+        .send(with_token(&one.token(&of_second)))
+        .is_refused(401, "TokenInvalid");
+    proxy
+        .send(with_token(&two.token(&of_first)))
+        .is_refused(401, "TokenInvalid");
+    let crossed = second.claims(&json!({"aud": "api"}));
+    proxy
+        .send(with_token(&two.token(&crossed)))
+        .is_refused(401, "TokenInvalid");
+}

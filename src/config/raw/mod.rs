@@ -10,6 +10,7 @@
 //! `words` may hold several), `x-secret` (keys that are forms of one secret), `x-later` (names that
 //! a later version will know).
 
+mod bearer;
 mod credential;
 mod listener;
 mod provider;
@@ -22,12 +23,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
+    bearer::{BearerRule, ClaimRule, Preflight, Scalar, Scalars},
     credential::{ClientAuthMethod, Credential, GrantType},
     listener::{ClientsMode, Listener, ServerTls},
     provider::{ClientTls, Identity, Provider},
     route::{
-        Admit, AdmitRule, AdmitWord, BearerRule, CertificateRule, Inject, KeyRule, Links,
-        Presented, Protocol, Replay, Route, Timeouts, Upstream,
+        Admit, AdmitRule, AdmitWord, CertificateRule, Inject, KeyRule, Links, Presented, Protocol,
+        Replay, Route, Timeouts, Upstream,
     },
     settings::{Admin, Limits, Log, LogFormat, TokenStore},
 };

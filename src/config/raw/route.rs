@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ClientTls, SecretText, Words};
+use super::{BearerRule, ClientTls, SecretText, Words};
 
 /// What a request must match, who may send it, which credential goes with it, where it goes.
 #[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -30,6 +30,12 @@ pub(in crate::config) struct Route {
     /// `anyone` for one that does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) admit: Option<Admit>,
+    /// The URL that callers know what is behind this route by, such as
+    /// `https://api.example.com/imodels`. Refusals for want of a token then say where a client
+    /// reads what it needs, and that document (RFC 9728) is served at its well-known path on every
+    /// listener. Default: neither.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) resource: Option<String>,
     /// The credential whose token goes with the request. Default: none, requests go on as they
     /// came.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,35 +140,6 @@ pub(in crate::config) struct KeyRule {
     #[schemars(extend("x-secret" = "secret_previous"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) secret_previous_env: Option<String>,
-}
-
-/// A caller's own access token: a JWT, signed by its provider.
-#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::config) struct BearerRule {
-    /// Who signed it. Default: the only provider.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) provider: Option<String>,
-    /// Whom it must be for: its `aud` has one of these. A token for somebody else's service must
-    /// not open this one.
-    #[schemars(required)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) audiences: Option<Words>,
-    /// What it must allow: its `scope` has all of these. Default: anything.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) scopes: Option<Words>,
-    /// Client ids of which it must have one (`client_id`, else `azp`). Default: any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) clients: Option<Words>,
-    /// How far the provider's clock and ours may be apart; at most `5m`.
-    #[schemars(extend("default" = "60s"))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) clock_skew: Option<String>,
-    /// The longest time from its issue to its end, or `none`. A token that does not say when it was
-    /// issued (those of Bentley IMS) is measured from now.
-    #[schemars(extend("default" = "none"))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) max_lifetime: Option<String>,
 }
 
 /// A certificate that a listener's `client_ca` signed.

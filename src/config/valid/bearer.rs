@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     super::{
-        AdmitRule, Algorithm, Endpoints, KeysLocation, LONGEST_SKEW, Provider, ProviderKeys,
-        TokenRules, path::Path, problem::shown, raw,
+        ABSENT, Admit, AdmitRule, Algorithm, ClaimRule, ClaimTest, ClaimValue, Endpoints,
+        InsufficientScope, KeysLocation, LONGEST_SKEW, NEVER_ACCESS, Preflight, Provider,
+        ProviderKeys, Strangers, TokenRules, path::Path, problem::shown, raw,
     },
     Check,
     provider::Providers,
@@ -27,17 +28,8 @@ impl Check<'_> {
             self.has_keys(&provider_path, provider);
         }
         let audiences = self.token_words(path, "audiences", raw.audiences.as_ref());
-        let scopes = self.token_words(path, "scopes", raw.scopes.as_ref());
-        for scope in &scopes {
-            // RFC 6749 section 3.3
-            if !scope
-                .bytes()
-                .all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
-            {
-                let at = path.key("scopes");
-                self.error(&at, format!("{} is not a scope", shown(&at, scope)), "");
-            }
-        }
+        let scopes = self.token_scopes(path, "scopes", raw.scopes.as_ref());
+        let any_scopes = self.token_scopes(path, "any_scopes", raw.any_scopes.as_ref());
         let clients = self.token_words(path, "clients", raw.clients.as_ref());
         if raw.audiences.is_none() {
             self.missing(
@@ -59,16 +51,148 @@ impl Check<'_> {
                 Some(self.duration(&path.key("max_lifetime"), written, DAY, range))
             }
         };
+        let max_age = match raw.max_age.as_deref() {
+            None | Some("none") => None,
+            written => {
+                let range = MINUTE..=365 * DAY;
+                Some(self.duration(&path.key("max_age"), written, DAY, range))
+            }
+        };
+        let claims_path = path.key("claims");
+        let claims = raw.claims.iter();
+        let claims = claims.flat_map(|(name, rule)| self.claim(&claims_path.key(name), name, rule));
+        let claims = claims.collect();
+        let types = self.token_types(&path.key("types"), raw.types.as_ref());
         Some(AdmitRule::Bearer {
             provider: provider?,
             rules: Arc::new(TokenRules {
                 audiences,
                 scopes,
+                any_scopes,
                 clients,
+                claims,
+                types,
+                max_age,
                 clock_skew,
                 max_lifetime,
+                strangers: match raw.optional {
+                    Some(true) => Strangers::Admitted,
+                    _ => Strangers::Refused,
+                },
+                preflight: match raw.preflight {
+                    Some(raw::Preflight::Pass) => Preflight::Passed,
+                    _ => Preflight::Refused,
+                },
+                insufficient_scope: match raw.insufficient_scope {
+                    None | Some(403) => InsufficientScope::Forbidden,
+                    Some(401) => InsufficientScope::Unauthorized,
+                    Some(_) => {
+                        let at = path.key("insufficient_scope");
+                        self.error(&at, "is neither 401 nor 403", "");
+                        InsufficientScope::Forbidden
+                    }
+                },
             }),
         })
+    }
+
+    /// The URL that callers know a protected resource by (RFC 9728 section 1.2).
+    pub(super) fn resource(&mut self, path: &Path, written: &str) -> Option<url::Url> {
+        let url = self.secure_url(path, written)?;
+        // it stands in quotes in a challenge
+        if url.as_str().contains(['"', '\\']) {
+            self.error(path, "holds a quote or a backslash", "");
+            return None;
+        }
+        Some(url)
+    }
+
+    pub(super) fn resource_asks_for_tokens(&mut self, path: &Path, admit: &Admit) {
+        let bearer = |rule: &AdmitRule| matches!(rule, AdmitRule::Bearer { .. });
+        let asks = matches!(admit, Admit::Rules(rules) if rules.iter().any(bearer));
+        if !asks {
+            let hint = "it tells clients where to get a token: add a bearer rule, or leave it out";
+            self.error(
+                path,
+                "names a resource on a route that asks for no token",
+                hint,
+            );
+        }
+    }
+
+    fn token_scopes(
+        &mut self,
+        path: &Path,
+        key: &str,
+        words: Option<&raw::Words>,
+    ) -> BTreeSet<String> {
+        let scopes = self.token_words(path, key, words);
+        let at = path.key(key);
+        for scope in &scopes {
+            // RFC 6749 section 3.3
+            if !scope
+                .bytes()
+                .all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+            {
+                self.error(&at, format!("{} is not a scope", shown(&at, scope)), "");
+            }
+        }
+        scopes
+    }
+
+    fn token_types(&mut self, path: &Path, words: Option<&raw::Words>) -> BTreeSet<String> {
+        let Some(words) = words else {
+            return TokenRules::default().types;
+        };
+        if words.0.is_empty() {
+            self.missing(path, "the list is empty", "leave it out to take any");
+        }
+        let mut types = BTreeSet::new();
+        for (n, word) in words.0.iter().enumerate() {
+            let word = word.to_ascii_lowercase();
+            let word = word.strip_prefix("application/").unwrap_or(&word);
+            if NEVER_ACCESS.contains(&word) {
+                let text = format!("a JWT of the type {word} is never an access token");
+                let hint = format!("write at+jwt, jwt or {ABSENT}");
+                self.error(&path.index(n), text, hint);
+            }
+            types.insert(word.to_owned());
+        }
+        types
+    }
+
+    /// One rule for each key that is written.
+    fn claim(&mut self, path: &Path, name: &str, raw: &raw::ClaimRule) -> Vec<ClaimRule> {
+        let list = |scalars: &raw::Scalars| match &scalars.0 {
+            serde_json::Value::Array(all) => all.iter().filter_map(claim_value).collect(),
+            one => Vec::from_iter(claim_value(one)),
+        };
+        let equals = raw.equals.as_ref().and_then(|one| claim_value(&one.0));
+        let tests: Vec<ClaimTest> = [
+            equals.map(ClaimTest::Equals),
+            raw.contains.as_ref().map(list).map(ClaimTest::Contains),
+            raw.any_of.as_ref().map(list).map(ClaimTest::AnyOf),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if tests.is_empty() {
+            let hint = "write the value that it must have, or one of equals, contains, any_of";
+            self.missing(path, "the rule says nothing", hint);
+        }
+        for (key, test) in [
+            ("contains", raw.contains.as_ref()),
+            ("any_of", raw.any_of.as_ref()),
+        ] {
+            if test.is_some_and(|scalars| list(scalars).is_empty()) {
+                self.missing(&path.key(key), "the list is empty", "");
+            }
+        }
+        let claim = |test| ClaimRule {
+            claim: name.to_owned(),
+            test,
+        };
+        tests.into_iter().map(claim).collect()
     }
 
     /// A set of words; an empty one looks like "none", but would mean "any".
@@ -140,5 +264,15 @@ impl Check<'_> {
             self.error(path, text, hint);
         }
         algorithm
+    }
+}
+
+fn claim_value(value: &serde_json::Value) -> Option<ClaimValue> {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => Some(ClaimValue::Text(text.clone())),
+        Value::Number(number) => number.as_i64().map(ClaimValue::Number),
+        Value::Bool(truth) => Some(ClaimValue::Truth(*truth)),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }

@@ -10,6 +10,7 @@ mod bearer;
 mod client_auth;
 mod credential;
 mod files;
+mod inject;
 mod listener;
 mod provider;
 mod route;

@@ -1,27 +1,18 @@
 //! Routes: what they match, what they inject, where they go.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     super::{
-        Admit, AdmitRule, Credential, Glob, Grant, Inject, Match, Name, PresentedAuthorization,
-        Route, Upstream,
+        Admit, Credential, Glob, Match, Name, Route, Upstream,
         path::Path,
-        problem::{did_you_mean, nearest, shown},
-        raw::{self, Presented, Words},
+        problem::{nearest, shown},
+        raw::{self, Words},
         tree::Node,
     },
     Check,
     provider::Providers,
-    scalar::{MINUTE, SECOND},
 };
-
-/// What clients send that must send something.
-const PLACEHOLDERS: [&str; 5] = ["dummy", "placeholder", "none", "undefined", "null"];
 
 /// Registered methods that are used; others are allowed, but more likely misspelt.
 const METHODS: [&str; 16] = [
@@ -43,7 +34,7 @@ const METHODS: [&str; 16] = [
     "REPORT",
 ];
 
-type Credentials = BTreeMap<Name, Arc<Credential>>;
+pub(super) type Credentials = BTreeMap<Name, Arc<Credential>>;
 
 /// A route and the index at which it was written: those with problems are left out.
 pub(super) struct Numbered {
@@ -166,6 +157,11 @@ impl Check<'_> {
         if let (Some(inject), Some(Admit::Rules(rules))) = (&inject, &admit) {
             self.takes_what_it_asks_for(path, inject, rules);
         }
+        let resource = raw.resource.as_deref();
+        let resource = resource.and_then(|url| self.resource(&path.key("resource"), url));
+        if let (Some(_), Some(admit)) = (&raw.resource, &admit) {
+            self.resource_asks_for_tokens(&path.key("resource"), admit);
+        }
         let links = self.links(&path.key("links"), raw.links.as_ref());
         let timeouts = self.route_timeouts(&path.key("timeouts"), raw.timeouts.as_ref());
         let replay = self.replay(&path.key("replay"), raw.replay.as_ref());
@@ -195,6 +191,7 @@ impl Check<'_> {
             name: name.into(),
             matches: matches?,
             admit: admit?,
+            resource,
             inject,
             upstream,
             links: links?,
@@ -311,104 +308,6 @@ impl Check<'_> {
             );
         }
         Some(upper)
-    }
-
-    fn inject(
-        &mut self,
-        path: &Path,
-        raw: &raw::Inject,
-        credentials: &Credentials,
-    ) -> Option<Inject> {
-        let name_path = path.key("credential");
-        let min_remaining = self.duration(
-            &path.key("min_remaining"),
-            raw.min_remaining.as_deref(),
-            MINUTE,
-            Duration::ZERO..=30 * MINUTE,
-        );
-        let wait = self.duration(
-            &path.key("wait"),
-            raw.wait.as_deref(),
-            15 * SECOND,
-            Duration::ZERO..=2 * MINUTE,
-        );
-        let credential = raw
-            .credential
-            .as_deref()
-            .and_then(|name| self.credential_called(&name_path, name, credentials));
-        let scopes = raw.scopes.as_ref().map(|words| {
-            let grant = credential.as_ref().map(|credential| &credential.grant);
-            let for_person = !matches!(grant, Some(Grant::ClientCredentials));
-            self.scopes(&path.key("scopes"), &words.0, for_person)
-        });
-        let credential = credential?;
-        let placeholders: BTreeSet<String> = match &raw.placeholders {
-            Some(words) => words.0.iter().cloned().collect(),
-            None => PLACEHOLDERS.iter().map(ToString::to_string).collect(),
-        };
-        Some(Inject {
-            scopes: scopes.unwrap_or_else(|| credential.scopes.clone()),
-            credential,
-            min_remaining,
-            presented_bearer: raw
-                .presented_bearer
-                .map_or(PresentedAuthorization::Replace, presented),
-            presented_other: raw
-                .presented_other
-                .map_or(PresentedAuthorization::Keep, presented),
-            placeholders,
-            wait,
-        })
-    }
-
-    fn takes_what_it_asks_for(&mut self, path: &Path, inject: &Inject, rules: &[AdmitRule]) {
-        let bearer = |rule: &AdmitRule| matches!(rule, AdmitRule::Bearer { .. });
-        if inject.presented_bearer == PresentedAuthorization::Refuse && rules.iter().any(bearer) {
-            self.error(
-                &path.key("inject").key("presented_bearer"),
-                "refuses the token that admit asks for",
-                "write replace: ours takes the caller's place once that was checked",
-            );
-        }
-    }
-
-    fn credential_called(
-        &mut self,
-        path: &Path,
-        name: &str,
-        credentials: &Credentials,
-    ) -> Option<Arc<Credential>> {
-        if let Some(credential) = credentials.get(name) {
-            return Some(Arc::clone(credential));
-        }
-        let declared = self
-            .tree
-            .get("credentials")
-            .map(Node::keys)
-            .unwrap_or_default();
-        if declared.contains(&name) {
-            return None; // it is there, with problems of its own
-        }
-        let hint = did_you_mean(name, declared.iter().copied()).unwrap_or_else(|| {
-            match declared.as_slice() {
-                [] => "declare it under credentials".into(),
-                names => format!("known: {}", names.join(", ")),
-            }
-        });
-        self.error(
-            path,
-            format!("no credential is called '{}'", name.escape_debug()),
-            hint,
-        );
-        None
-    }
-}
-
-fn presented(raw: Presented) -> PresentedAuthorization {
-    match raw {
-        Presented::Replace => PresentedAuthorization::Replace,
-        Presented::Keep => PresentedAuthorization::Keep,
-        Presented::Refuse => PresentedAuthorization::Refuse,
     }
 }
 

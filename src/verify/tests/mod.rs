@@ -6,6 +6,7 @@ mod forged;
 mod key_sets;
 mod properties;
 mod remembered;
+mod rules;
 mod vectors;
 
 use std::{sync::LazyLock, time::Duration};
@@ -202,9 +203,7 @@ fn rules() -> TokenRules {
     TokenRules {
         audiences: words(&["bentley-api-management"]),
         scopes: words(&["itwin-platform"]),
-        clients: words(&[]),
-        clock_skew: Duration::from_secs(60),
-        max_lifetime: None,
+        ..TokenRules::default()
     }
 }
 

@@ -4,15 +4,18 @@
 //! holds, defaults included, and can be read again. A secret that came from a file or a variable is
 //! shown as that; one that was written in the file itself as `(set)`, which is refused when read.
 
-use std::{fmt::Write as _, path::Path, time::Duration};
+mod bearer;
+mod block;
 
-use serde_json::Value;
+use std::{path::Path, time::Duration};
 
+use self::block::block;
+pub use self::block::scalar;
 use super::{
     Admit, AdmitRule, Assertion, Bind, ClientAuth, ClientCertificates, ClientTls, Config,
     Credential, Endpoints, Forwarded, Grant, Identity, Inject, KeysLocation, Limits, LinkRewriting,
     Listener, LogFormat, PresentedAuthorization, Provider, Route, ScopeSet, SecretSource,
-    SharedKey, TokenRules, Upstream, UpstreamProtocol,
+    SharedKey, Upstream, UpstreamProtocol,
     raw::{self, SecretText, Texts, Words},
     valid::format_size,
 };
@@ -195,6 +198,7 @@ fn route(route: &Route) -> raw::Route {
         path: Some(route.matches.path.to_string()),
         methods: list(route.matches.methods.iter()),
         admit: Some(admit(&route.admit)),
+        resource: route.resource.as_ref().map(ToString::to_string),
         inject: route.inject.as_ref().map(inject),
         upstream: Some(upstream(&route.upstream)),
         links: Some(match &route.links {
@@ -232,7 +236,7 @@ fn admit(admit: &Admit) -> raw::Admit {
             AdmitRule::Networks(networks) => raw.networks = list(networks.iter()),
             AdmitRule::Key(key) => raw.key = Some(shared_key(key)),
             AdmitRule::Bearer { provider, rules } => {
-                raw.bearer = Some(bearer(&provider.name, rules));
+                raw.bearer = Some(bearer::written(&provider.name, rules));
             }
             AdmitRule::Certificate { names } => {
                 raw.certificate = Some(raw::CertificateRule {
@@ -244,18 +248,6 @@ fn admit(admit: &Admit) -> raw::Admit {
         raw
     };
     raw::Admit::Rules(rules.iter().map(rule).collect())
-}
-
-fn bearer(provider: &str, rules: &TokenRules) -> raw::BearerRule {
-    let limit = rules.max_lifetime;
-    raw::BearerRule {
-        provider: Some(provider.to_owned()),
-        audiences: list(rules.audiences.iter()),
-        scopes: list(rules.scopes.iter()),
-        clients: list(rules.clients.iter()),
-        clock_skew: Some(duration(rules.clock_skew)),
-        max_lifetime: Some(limit.map_or_else(|| "none".into(), duration)),
-    }
 }
 
 fn shared_key(key: &SharedKey) -> raw::KeyRule {
@@ -380,102 +372,4 @@ fn duration(duration: Duration) -> String {
 
 fn count(number: usize) -> Option<u32> {
     u32::try_from(number).ok()
-}
-
-/// Writes a value in block style.
-fn block(value: &Value, indent: usize, out: &mut String) {
-    let space = " ".repeat(indent);
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                let _ = write!(out, "{space}{}:", scalar(key));
-                below(value, indent, out);
-            }
-        }
-        Value::Array(items) if !items.is_empty() => {
-            for item in items {
-                let mut inner = String::new();
-                block(item, indent + 2, &mut inner);
-                let inner = inner
-                    .strip_prefix(&" ".repeat(indent + 2))
-                    .unwrap_or(&inner);
-                let _ = write!(out, "{space}- {inner}");
-            }
-        }
-        other => {
-            let _ = writeln!(out, "{space}{}", flow(other));
-        }
-    }
-}
-
-/// Writes what follows a key.
-fn below(value: &Value, indent: usize, out: &mut String) {
-    let nested = match value {
-        Value::Object(map) => !map.is_empty(),
-        Value::Array(items) => items.iter().any(Value::is_object),
-        _ => false,
-    };
-    if nested {
-        out.push('\n');
-        block(value, indent + 2, out);
-    } else {
-        let _ = writeln!(out, " {}", flow(value));
-    }
-}
-
-fn flow(value: &Value) -> String {
-    match value {
-        Value::String(text) => scalar(text),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(flow).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Object(_) => "{}".into(),
-        other => other.to_string(),
-    }
-}
-
-/// A text as YAML, in quotes where it could be read as something else.
-pub fn scalar(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "/._-:%+=".contains(c))
-        && !text.ends_with(':');
-    let other_type = text.parse::<f64>().is_ok()
-        || matches!(
-            text.to_ascii_lowercase().as_str(),
-            "true" | "false" | "null"
-        );
-    if plain && !other_type {
-        text.to_owned()
-    } else {
-        // JSON strings are YAML strings
-        Value::from(text).to_string()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_quoted_where_it_could_be_something_else() {
-        for (text, expected) in [
-            ("bentley", "bentley"),
-            ("https://api.bentley.com", "https://api.bentley.com"),
-            ("127.0.0.1:8080", "127.0.0.1:8080"),
-            ("1m 30s", "\"1m 30s\""),
-            ("0600", "\"0600\""),
-            ("true", "\"true\""),
-            ("1e3", "\"1e3\""),
-            ("", "\"\""),
-            ("a: b", "\"a: b\""),
-            ("*.example.com", "\"*.example.com\""),
-            ("it's #1", "\"it's #1\""),
-            ("a\nb", "\"a\\nb\""),
-        ] {
-            assert_eq!(scalar(text), expected);
-        }
-    }
 }

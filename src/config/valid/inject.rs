@@ -1,0 +1,135 @@
+//! Which credential goes with a request.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use super::{
+    super::{
+        AdmitRule, Credential, Grant, Inject, Preflight, PresentedAuthorization, Strangers,
+        path::Path,
+        problem::did_you_mean,
+        raw::{self, Presented},
+        tree::Node,
+    },
+    Check,
+    route::Credentials,
+    scalar::{MINUTE, SECOND},
+};
+
+/// What clients send that must send something.
+const PLACEHOLDERS: [&str; 5] = ["dummy", "placeholder", "none", "undefined", "null"];
+
+impl Check<'_> {
+    pub(super) fn inject(
+        &mut self,
+        path: &Path,
+        raw: &raw::Inject,
+        credentials: &Credentials,
+    ) -> Option<Inject> {
+        let name_path = path.key("credential");
+        let min_remaining = self.duration(
+            &path.key("min_remaining"),
+            raw.min_remaining.as_deref(),
+            MINUTE,
+            Duration::ZERO..=30 * MINUTE,
+        );
+        let wait = self.duration(
+            &path.key("wait"),
+            raw.wait.as_deref(),
+            15 * SECOND,
+            Duration::ZERO..=2 * MINUTE,
+        );
+        let credential = raw
+            .credential
+            .as_deref()
+            .and_then(|name| self.credential_called(&name_path, name, credentials));
+        let scopes = raw.scopes.as_ref().map(|words| {
+            let grant = credential.as_ref().map(|credential| &credential.grant);
+            let for_person = !matches!(grant, Some(Grant::ClientCredentials));
+            self.scopes(&path.key("scopes"), &words.0, for_person)
+        });
+        let credential = credential?;
+        let placeholders: BTreeSet<String> = match &raw.placeholders {
+            Some(words) => words.0.iter().cloned().collect(),
+            None => PLACEHOLDERS.iter().map(ToString::to_string).collect(),
+        };
+        Some(Inject {
+            scopes: scopes.unwrap_or_else(|| credential.scopes.clone()),
+            credential,
+            min_remaining,
+            presented_bearer: raw
+                .presented_bearer
+                .map_or(PresentedAuthorization::Replace, presented),
+            presented_other: raw
+                .presented_other
+                .map_or(PresentedAuthorization::Keep, presented),
+            placeholders,
+            wait,
+        })
+    }
+
+    pub(super) fn takes_what_it_asks_for(
+        &mut self,
+        path: &Path,
+        inject: &Inject,
+        rules: &[AdmitRule],
+    ) {
+        let bearer = |rule: &AdmitRule| matches!(rule, AdmitRule::Bearer { .. });
+        for (n, rule) in rules.iter().enumerate() {
+            if let AdmitRule::Bearer { rules, .. } = rule
+                && (rules.strangers == Strangers::Admitted || rules.preflight == Preflight::Passed)
+            {
+                self.error(
+                    &path.key("admit").index(n).key("bearer"),
+                    "lets callers without a token act as the service, because the route injects ours",
+                    "take optional and preflight away; or write admit: anyone, if that is meant",
+                );
+            }
+        }
+        if inject.presented_bearer == PresentedAuthorization::Refuse && rules.iter().any(bearer) {
+            self.error(
+                &path.key("inject").key("presented_bearer"),
+                "refuses the token that admit asks for",
+                "write replace: ours takes the caller's place once that was checked",
+            );
+        }
+    }
+
+    fn credential_called(
+        &mut self,
+        path: &Path,
+        name: &str,
+        credentials: &Credentials,
+    ) -> Option<Arc<Credential>> {
+        if let Some(credential) = credentials.get(name) {
+            return Some(Arc::clone(credential));
+        }
+        let declared = self
+            .tree
+            .get("credentials")
+            .map(Node::keys)
+            .unwrap_or_default();
+        if declared.contains(&name) {
+            return None; // it is there, with problems of its own
+        }
+        let hint = did_you_mean(name, declared.iter().copied()).unwrap_or_else(|| {
+            match declared.as_slice() {
+                [] => "declare it under credentials".into(),
+                names => format!("known: {}", names.join(", ")),
+            }
+        });
+        self.error(
+            path,
+            format!("no credential is called '{}'", name.escape_debug()),
+            hint,
+        );
+        None
+    }
+}
+
+fn presented(raw: Presented) -> PresentedAuthorization {
+    match raw {
+        Presented::Replace => PresentedAuthorization::Replace,
+        Presented::Keep => PresentedAuthorization::Keep,
+        Presented::Refuse => PresentedAuthorization::Refuse,
+    }
+}

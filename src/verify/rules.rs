@@ -1,0 +1,160 @@
+//! A route's rules for the claims of a token.
+//!
+//! They are asked each time that a token is used: what is remembered of a token is what it says,
+//! never that it was let through.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    claims::Claims,
+    json::{Json, Object},
+    refusal::{Refusal, shown},
+};
+use crate::{
+    clock::Moment,
+    config::{ABSENT, ClaimRule, ClaimTest, ClaimValue, LONGEST_SKEW, TokenRules},
+};
+
+impl Claims {
+    /// Whether a route with these rules takes the token now.
+    ///
+    /// # Errors
+    /// The first rule that does not hold; the scopes last, because they are what may be asked for.
+    pub fn check(&self, rules: &TokenRules, now: Moment) -> Result<(), Refusal> {
+        self.check_times(rules, now)?;
+        let known_type = match self.typ.as_deref() {
+            None => rules.types.contains(ABSENT),
+            Some(typ) => typ != ABSENT && rules.types.contains(typ),
+        };
+        if !known_type {
+            return Err(Refusal::Type);
+        }
+        if !self
+            .audiences
+            .iter()
+            .any(|a| rules.audiences.contains(&**a))
+        {
+            let found = shown(&self.audiences.join(" "));
+            return Err(Refusal::Audience { found });
+        }
+        if !rules.clients.is_empty() {
+            let client = self.holder.client.as_deref();
+            let client = client.ok_or(Refusal::Missing { claim: "client_id" })?;
+            if !rules.clients.contains(client) {
+                let found = shown(client);
+                return Err(Refusal::Client { found });
+            }
+        }
+        if let Some(rule) = rules.claims.iter().find(|rule| !self.fulfils(rule)) {
+            return Err(Refusal::Claim {
+                claim: rule.claim.clone(),
+            });
+        }
+        if let Some(limit) = rules.max_age {
+            let then = self.signed_in;
+            let then = then.ok_or(Refusal::Missing { claim: "auth_time" })?;
+            let age = now.wall.saturating_sub(then);
+            if age > limit.saturating_add(rules.clock_skew) {
+                return Err(Refusal::SignedInLongAgo { age: whole(age) });
+            }
+        }
+        self.check_scopes(rules)
+    }
+
+    fn check_scopes(&self, rules: &TokenRules) -> Result<(), Refusal> {
+        let has = |scope: &String| self.scopes.iter().any(|granted| **granted == **scope);
+        let words = |scopes: &mut dyn Iterator<Item = &String>| {
+            let words: Vec<&str> = scopes.map(String::as_str).collect();
+            words.join(" ")
+        };
+        if !rules.scopes.iter().all(has) {
+            let missing = words(&mut rules.scopes.iter().filter(|scope| !has(scope)));
+            return Err(Refusal::Scopes { missing });
+        }
+        if !rules.any_scopes.is_empty() && !rules.any_scopes.iter().any(has) {
+            let missing = words(&mut rules.any_scopes.iter());
+            return Err(Refusal::Scopes { missing });
+        }
+        Ok(())
+    }
+
+    fn fulfils(&self, rule: &ClaimRule) -> bool {
+        let Some(found) = at(self.members(), &rule.claim) else {
+            return false;
+        };
+        // words of a scope are values; those of any other text may be one name
+        let scope = matches!(rule.claim.as_str(), "scope" | "scp");
+        let words: BTreeSet<&str> = match found {
+            _ if scope => self.scopes.iter().map(|scope| &**scope).collect(),
+            _ => BTreeSet::new(),
+        };
+        let has = |value: &ClaimValue| match value {
+            ClaimValue::Text(text) if scope => words.contains(text.as_str()),
+            value => found.items().iter().any(|item| same(item, value)),
+        };
+        match &rule.test {
+            ClaimTest::Equals(value) if scope => words.len() == 1 && has(value),
+            ClaimTest::Equals(value) => {
+                matches!(found.items(), [only] if same(only, value))
+            }
+            ClaimTest::Contains(values) => values.iter().all(has),
+            ClaimTest::AnyOf(values) => values.iter().any(has),
+        }
+    }
+
+    fn check_times(&self, rules: &TokenRules, now: Moment) -> Result<(), Refusal> {
+        let skew = rules.clock_skew.min(LONGEST_SKEW);
+        let ahead = |date: Duration| date.saturating_sub(now.wall);
+        // by the clock that says so first: a wall clock that was set back makes nothing young again
+        let left = self.gone.remaining(now);
+        if left.saturating_add(skew) <= LONGEST_SKEW {
+            let ago = now.wall.saturating_sub(self.expires);
+            let ago = whole(ago.max(LONGEST_SKEW.saturating_sub(left)));
+            return Err(Refusal::Expired { ago });
+        }
+        if let Some(ahead) = self.not_before.map(ahead).filter(|ahead| *ahead > skew) {
+            let ahead = whole(ahead);
+            return Err(Refusal::TooEarly { ahead });
+        }
+        if let Some(ahead) = self.issued.map(ahead).filter(|ahead| *ahead > skew) {
+            let ahead = whole(ahead);
+            return Err(Refusal::FromTheFuture { ahead });
+        }
+        // `nbf` is not when it was issued: IMS keeps the one of the first sign-in
+        let issued = self.issued.unwrap_or(now.wall);
+        let life = self.expires.saturating_sub(issued);
+        match rules.max_lifetime {
+            Some(limit) if life > limit.saturating_add(skew) => {
+                Err(Refusal::LivesTooLong { limit })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The claim of this name, else the member that the name leads to as a path with dots.
+pub(super) fn at<'c>(claims: &'c Object, name: &str) -> Option<&'c Json> {
+    if let Some(found) = claims.get(name) {
+        return Some(found);
+    }
+    // the longest first: names that are URLs have dots of their own
+    let mut paths = name.rmatch_indices('.');
+    paths.find_map(|(dot, _)| match claims.get(&name[..dot]) {
+        Some(Json::Object(within)) => at(within, &name[dot + 1..]),
+        _ => None,
+    })
+}
+
+fn same(found: &Json, wanted: &ClaimValue) -> bool {
+    match (found, wanted) {
+        (Json::Text(found), ClaimValue::Text(wanted)) => found == wanted,
+        (Json::Bool(found), ClaimValue::Truth(wanted)) => found == wanted,
+        (Json::Number(found), ClaimValue::Number(wanted)) => found.as_i64() == Some(*wanted),
+        _ => false,
+    }
+}
+
+/// For people.
+fn whole(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs())
+}
