@@ -6,6 +6,7 @@
 //! or a variable to learn what it should do.
 
 pub mod bearer;
+mod bound;
 pub mod credential;
 pub mod limits;
 pub mod listener;
@@ -33,6 +34,7 @@ pub use self::{
         ABSENT, Algorithm, ClaimRule, ClaimTest, ClaimValue, InsufficientScope, LONGEST_SKEW,
         NEVER_ACCESS, Preflight, Strangers, TokenRules,
     },
+    bound::{Bound, NonceUse, OLDEST_PROOF, ProofRules},
     credential::{Assertion, ClientAuth, Credential, Grant, ScopeSet, SigningKey},
     limits::Limits,
     listener::{Bind, ClientCertificates, Listener, ServerTls},

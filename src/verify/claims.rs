@@ -124,7 +124,7 @@ fn refuse_other_kinds(claims: &Object, declared: Option<&str>) -> Result<(), Ref
 }
 
 /// RFC 7519 section 2, `NumericDate`: seconds, with a fraction perhaps; never text.
-fn date(claims: &Object, claim: &'static str) -> Result<Option<Duration>, Refusal> {
+pub(super) fn date(claims: &Object, claim: &'static str) -> Result<Option<Duration>, Refusal> {
     match claims.get(claim) {
         None => Ok(None),
         Some(Json::Number(seconds)) => seconds

@@ -26,9 +26,7 @@ pub struct Jws<'t> {
     pub(super) key_id: Option<String>,
     /// What the header says that the token is, in lower case and without `application/`.
     pub(super) typ: Option<Box<str>>,
-    /// Header and payload, as they were signed.
-    signed: &'t str,
-    payload: &'t str,
+    parts: Parts<'t>,
     signature: Vec<u8>,
 }
 
@@ -36,8 +34,54 @@ impl<'t> Jws<'t> {
     /// # Errors
     /// When it is not a JWS that could ever be taken.
     pub fn parse(token: &'t str) -> Result<Self, Refusal> {
-        if token.len() > LONGEST {
-            return Err(Refusal::TooLarge { limit: LONGEST });
+        let parts = Parts::of(token, LONGEST)?;
+        let typ = declared(&parts.header)?;
+        if typ
+            .as_deref()
+            .is_some_and(|typ| NEVER_ACCESS.contains(&typ))
+        {
+            return Err(Refusal::Type);
+        }
+        let algorithm = algorithm(&parts.header)?;
+        Ok(Self {
+            algorithm,
+            key_id: key_id(&parts.header)?,
+            typ,
+            signature: parts.signature()?,
+            parts,
+        })
+    }
+
+    pub(super) fn signed(&self) -> &[u8] {
+        self.parts.signed.as_bytes()
+    }
+
+    pub(super) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// The payload. Only who has checked the signature may believe it.
+    pub(super) fn payload(&self) -> Result<Object, Refusal> {
+        self.parts.payload()
+    }
+}
+
+/// A compact JWS, split. What is common to all kinds of token is checked.
+#[derive(Debug)]
+pub(super) struct Parts<'t> {
+    pub(super) header: Object,
+    /// Header and payload, as they were signed.
+    pub(super) signed: &'t str,
+    payload: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> Parts<'t> {
+    /// # Errors
+    /// When it is no JWS, is longer than `limit` octets, or asks for extensions.
+    pub(super) fn of(token: &'t str, limit: usize) -> Result<Self, Refusal> {
+        if token.len() > limit {
+            return Err(Refusal::TooLarge { limit });
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::NotJwt)?;
         let (header, payload) = signed.split_once('.').ok_or(Refusal::NotJwt)?;
@@ -65,27 +109,19 @@ impl<'t> Jws<'t> {
                 return Err(Refusal::Extension { member });
             }
         }
-        let typ = typ(&header)?;
-        let algorithm = algorithm(&header)?;
-        if signature.is_empty() {
-            return Err(Refusal::Unsigned);
-        }
         Ok(Self {
-            algorithm,
-            key_id: key_id(&header)?,
-            typ,
+            header,
             signed,
             payload,
-            signature: decoded(signature, Part::Signature)?,
+            signature,
         })
     }
 
-    pub(super) fn signed(&self) -> &[u8] {
-        self.signed.as_bytes()
-    }
-
-    pub(super) fn signature(&self) -> &[u8] {
-        &self.signature
+    pub(super) fn signature(&self) -> Result<Vec<u8>, Refusal> {
+        if self.signature.is_empty() {
+            return Err(Refusal::Unsigned);
+        }
+        decoded(self.signature, Part::Signature)
     }
 
     /// The payload. Only who has checked the signature may believe it.
@@ -107,7 +143,7 @@ fn decoded(text: &str, part: Part) -> Result<Vec<u8>, Refusal> {
         .map_err(|_| Refusal::Encoding { part })
 }
 
-fn algorithm(header: &Object) -> Result<Algorithm, Refusal> {
+pub(super) fn algorithm(header: &Object) -> Result<Algorithm, Refusal> {
     let Some(Json::Text(name)) = header.get("alg") else {
         return Err(Refusal::HeaderMember { member: "alg" });
     };
@@ -125,17 +161,14 @@ fn key_id(header: &Object) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// RFC 7515 section 4.1.9: `application/` may be left out, and case is of no matter. Which types a
-/// route takes is its rule; those of other kinds of JWT are none's.
-fn typ(header: &Object) -> Result<Option<Box<str>>, Refusal> {
+/// What the header says that the token is: without `application/`, and in lower case (RFC 7515
+/// section 4.1.9). Which types a route takes is its rule; those of other kinds of JWT are none's.
+pub(super) fn declared(header: &Object) -> Result<Option<Box<str>>, Refusal> {
     let typ = match header.get("typ") {
         None => return Ok(None),
         Some(Json::Text(typ)) if typ.len() <= LONGEST_TYPE => typ.to_ascii_lowercase(),
         Some(_) => return Err(Refusal::HeaderMember { member: "typ" }),
     };
     let typ = typ.strip_prefix("application/").unwrap_or(&typ);
-    if NEVER_ACCESS.contains(&typ) {
-        return Err(Refusal::Type);
-    }
     Ok(Some(typ.into()))
 }

@@ -5,17 +5,16 @@
 //! else; a set without any usable key is no set. Each key has an identity made of all that it is,
 //! so that what was remembered by its word goes when it goes, and stays when it stays.
 
-use std::{fmt, ops::RangeInclusive};
+use std::fmt;
 
 use aws_lc_rs::{
     digest::{Context, SHA256},
-    signature::{ParsedPublicKey, RsaPublicKeyComponents},
+    signature::ParsedPublicKey,
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    algorithm::{Kind, kind},
     json::{Json, Object},
+    jwk::{self, PublicKey},
     jwt::Jws,
     refusal::{Refusal, shown},
 };
@@ -26,7 +25,6 @@ const MOST_KEYS: usize = 64;
 /// Signatures that are tried for one token: several keys may share an id, or the token may name
 /// none.
 const MOST_TRIES: usize = 4;
-const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// What a key is: a digest of its id, algorithm and value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -195,20 +193,11 @@ impl Key {
         if jwk.repeats() {
             return Err("it has a member twice");
         }
-        let text = |name| jwk.get(name).and_then(Json::text);
+        let text = |name| jwk::text(jwk, name);
         if jwk.has("d") || jwk.has("k") {
             return Err("it shows its secret, so that anybody can sign with it");
         }
-        if jwk.has("use") && text("use") != Some("sig") {
-            return Err("its `use` is not `sig`");
-        }
-        let verify = |all: &Json| match all {
-            Json::List(all) => all.iter().any(|one| one.text() == Some("verify")),
-            _ => false,
-        };
-        if jwk.get("key_ops").is_some_and(|all| !verify(all)) {
-            return Err("its `key_ops` lack `verify`");
-        }
+        jwk::check_use(jwk)?;
         if jwk.has("kid") && text("kid").is_none() {
             return Err("its `kid` is no text");
         }
@@ -224,40 +213,15 @@ impl Key {
             allowed.contains(algorithm) && named.is_none_or(|named| named == *algorithm)
         };
         let mut all = allowed.iter().copied().filter(fits);
-        let algorithm = all.find(|algorithm| is_for(*algorithm, text("kty"), text("crv")));
+        let algorithm = all.find(|algorithm| jwk::is_for(*algorithm, text("kty"), text("crv")));
         let algorithm = algorithm.ok_or("no algorithm that is allowed fits it")?;
-        let (public, value) = match kind(algorithm) {
-            Kind::Rsa(parameters) => {
-                let (n, e) = (number(jwk, "n")?, number(jwk, "e")?);
-                check_rsa(&n, &e)?;
-                let value = [n.as_slice(), &[0], e.as_slice()].concat();
-                let components = RsaPublicKeyComponents { n: &n, e: &e };
-                (components.to_parsed_public_key(parameters), value)
-            }
-            Kind::Curve {
-                coordinate,
-                algorithm,
-                ..
-            } => {
-                let (x, y) = (octets(jwk, "x")?, octets(jwk, "y")?);
-                if x.len() != coordinate || y.len() != coordinate {
-                    return Err("its coordinates are not as long as its curve's");
-                }
-                // SEC 1 section 2.3.4: uncompressed
-                let point = [&[4], x.as_slice(), y.as_slice()].concat();
-                (ParsedPublicKey::new(algorithm, &point), point)
-            }
-            Kind::Edwards(algorithm) => {
-                let x = octets(jwk, "x")?;
-                (ParsedPublicKey::new(algorithm, &x), x)
-            }
-        };
+        let public = PublicKey::read(jwk, algorithm)?;
         let id = text("kid");
         Ok(Self {
-            identity: KeyIdentity::of(id, algorithm, &value),
+            identity: KeyIdentity::of(id, algorithm, &public.value),
             id: id.map(Into::into),
             algorithm,
-            public: public.map_err(|_| "its value is not that of a key")?,
+            public: public.parsed,
         })
     }
 }
@@ -285,40 +249,6 @@ fn key_id(written: &Json) -> Option<&str> {
         Json::Object(jwk) => jwk.get("kid").and_then(Json::text),
         _ => None,
     }
-}
-
-fn is_for(algorithm: Algorithm, kty: Option<&str>, crv: Option<&str>) -> bool {
-    match kind(algorithm) {
-        Kind::Rsa(_) => kty == Some("RSA"),
-        Kind::Curve { name, .. } => kty == Some("EC") && crv == Some(name),
-        Kind::Edwards(_) => kty == Some("OKP") && crv == Some("Ed25519"),
-    }
-}
-
-fn octets(jwk: &Object, name: &'static str) -> Result<Vec<u8>, &'static str> {
-    let text = jwk.get(name).and_then(Json::text);
-    let octets = text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-    octets.ok_or("a value is missing or not base64url")
-}
-
-/// `Base64urlUInt` (RFC 7518 section 2), without the zero octet that some put in front.
-fn number(jwk: &Object, name: &'static str) -> Result<Vec<u8>, &'static str> {
-    let octets = octets(jwk, name)?;
-    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
-    Ok(octets[zeros..].to_vec())
-}
-
-/// What the library would only find out with each signature. A huge exponent makes each cost
-/// milliseconds.
-fn check_rsa(n: &[u8], e: &[u8]) -> Result<(), &'static str> {
-    let bits = n.len() * 8 - n.first().map_or(0, |octet| octet.leading_zeros() as usize);
-    if !RSA_BITS.contains(&bits) {
-        return Err("an RSA key has 2,048 to 8,192 bits");
-    }
-    if e.is_empty() || e.len() > 4 || e == [1] || e.last().is_some_and(|octet| octet % 2 == 0) {
-        return Err("its exponent is not that of an RSA key");
-    }
-    Ok(())
 }
 
 fn because(unusable: &[Unusable]) -> String {

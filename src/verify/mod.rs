@@ -6,11 +6,14 @@
 //! one digest and one lookup.
 
 mod algorithm;
+mod bound;
 mod cache;
 mod claims;
+mod dpop;
 mod follow;
 mod issuer;
 mod json;
+mod jwk;
 mod jwt;
 mod keys;
 mod refusal;
@@ -24,8 +27,10 @@ use parking_lot::Mutex;
 
 use self::cache::Cache;
 pub use self::{
+    bound::Thumbprint,
     cache::Verified,
     claims::Claims,
+    dpop::{Asked, BadProof, Expected, Nonce, Proofs},
     issuer::{Coming, Issuer, Newer},
     json::{Json, Object},
     jwt::{Jws, LONGEST},

@@ -4,6 +4,7 @@ mod accepted;
 mod followed;
 mod forged;
 mod key_sets;
+mod proofs;
 mod properties;
 mod remembered;
 mod rules;
