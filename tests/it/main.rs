@@ -12,6 +12,7 @@ mod bearer;
 mod early_answers;
 mod fields;
 mod framing;
+mod hostile_issuers;
 mod hosts;
 mod http2;
 mod limits;

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -23,8 +23,19 @@ use super::origin::{self, Origin};
 #[derive(Debug)]
 pub(crate) struct Issuer {
     origin: Origin,
-    keys: Arc<Mutex<String>>,
+    keys: Arc<Mutex<Says>>,
     down: Arc<AtomicBool>,
+    given_up: Arc<AtomicUsize>,
+}
+
+/// What a provider answers when it is asked for its keys.
+#[derive(Debug, Clone)]
+pub(crate) enum Says {
+    /// These bytes.
+    Answer(String),
+    /// This, and then that again and again.
+    Endless(String, &'static str),
+    Nothing,
 }
 
 /// A key pair of a provider, or of somebody else.
@@ -67,9 +78,9 @@ pub(crate) fn unsigned(header: &Value, claims: &Value) -> String {
 
 /// Serves these keys.
 pub(crate) fn serving(pairs: &[&Pair]) -> Issuer {
-    let keys: Arc<Mutex<String>> = Arc::new(Mutex::new(set(pairs)));
-    let down: Arc<AtomicBool> = Arc::default();
-    let (served, off) = (keys.clone(), down.clone());
+    let keys = Arc::new(Mutex::new(Says::set(pairs)));
+    let (down, given_up): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
+    let (served, off, left) = (keys.clone(), down.clone(), given_up.clone());
     let origin = origin::serving(move |mut connection| {
         while let Some(request) = connection.request() {
             if off.load(Ordering::SeqCst) {
@@ -82,18 +93,45 @@ pub(crate) fn serving(pairs: &[&Pair]) -> Issuer {
                 "jwks_uri": format!("http://{host}/keys"),
             });
             connection.send(match request.request() {
-                "GET /keys" => origin::json(&served.lock().unwrap()),
+                "GET /keys" => {
+                    let says = served.lock().unwrap().clone();
+                    match says {
+                        Says::Answer(answer) => answer,
+                        Says::Endless(first, again) => {
+                            connection.send(first);
+                            while connection.sends(again) {}
+                            left.fetch_add(1, Ordering::SeqCst);
+                            return;
+                        }
+                        Says::Nothing => {
+                            connection.until_closed();
+                            left.fetch_add(1, Ordering::SeqCst);
+                            return;
+                        }
+                    }
+                }
                 "GET /.well-known/openid-configuration" => origin::json(&metadata.to_string()),
                 _ => origin::answer("404 Not Found", "", ""),
             });
         }
     });
-    Issuer { origin, keys, down }
+    Issuer {
+        origin,
+        keys,
+        down,
+        given_up,
+    }
 }
 
-fn set(pairs: &[&Pair]) -> String {
-    let keys: Vec<&Value> = pairs.iter().map(|pair| &pair.jwk).collect();
-    json!({"keys": keys}).to_string()
+impl Says {
+    pub(crate) fn set(pairs: &[&Pair]) -> Self {
+        let keys: Vec<&Value> = pairs.iter().map(|pair| &pair.jwk).collect();
+        Self::json(&json!({"keys": keys}))
+    }
+
+    pub(crate) fn json(document: &Value) -> Self {
+        Self::Answer(origin::json(&document.to_string()))
+    }
 }
 
 impl Issuer {
@@ -102,7 +140,27 @@ impl Issuer {
     }
 
     pub(crate) fn rotate_to(&self, pairs: &[&Pair]) {
-        *self.keys.lock().unwrap() = set(pairs);
+        self.says(Says::set(pairs));
+    }
+
+    /// The answer to the next who asks for the keys.
+    pub(crate) fn says(&self, says: Says) {
+        *self.keys.lock().unwrap() = says;
+    }
+
+    /// Waits until the keys were asked for so often.
+    pub(crate) fn wait_for_fetches(&self, count: usize) {
+        for requests in 1.. {
+            self.origin.wait_for(requests);
+            if self.fetches() >= count {
+                return;
+            }
+        }
+    }
+
+    /// How many who asked for the keys have gone without a whole answer.
+    pub(crate) fn given_up(&self) -> usize {
+        self.given_up.load(Ordering::SeqCst)
     }
 
     /// Every connection is closed without an answer from now on, or no longer.
