@@ -11,6 +11,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Response, StatusCode, Version, header::CONNECTION, response::Parts};
 use pin_project_lite::pin_project;
 
@@ -60,6 +62,8 @@ pub(super) enum Begun<F> {
     Prepared(Box<Prepared>),
     /// Keys, before it is known whether the caller is admitted.
     ForKeys(Box<Held>),
+    /// An endpoint of ours answers.
+    Own(BoxFuture<'static, Response<Bytes>>),
 }
 
 impl<F> Handling<F>
@@ -91,6 +95,10 @@ where
             }
             Ok(Begun::ForKeys(held)) => {
                 let answer = Box::pin(Arc::clone(&proxy).wait_for_keys(held, ending));
+                (State::Waits { answer }, None)
+            }
+            Ok(Begun::Own(answer)) => {
+                let answer = Box::pin(Arc::clone(&proxy).own(answer, ending));
                 (State::Waits { answer }, None)
             }
             Err(failure) => {
@@ -202,9 +210,26 @@ impl Proxy {
                     return self.wait(prepared, None, ending).await;
                 }
                 Ok(Ok(Step::ForKeys(again))) => held = again,
+                Ok(Ok(Step::Own(answer))) => return self.own(answer, ending).await,
                 Ok(Err(failure)) => return self.answer(ending, |_| Err(failure)),
                 Err(_) => return self.panicked(ending),
             }
+        }
+    }
+
+    /// What an endpoint of ours answers.
+    async fn own(
+        self: Arc<Self>,
+        answer: BoxFuture<'static, Response<Bytes>>,
+        ending: Box<Ending>,
+    ) -> Response<Answer> {
+        match futures_util::FutureExt::catch_unwind(AssertUnwindSafe(answer)).await {
+            Ok(answer) => self.answer(ending, |record| {
+                record.answers(answer.status().as_u16());
+                let (parts, body) = answer.into_parts();
+                Ok((parts, Content::own(body)))
+            }),
+            Err(_) => self.panicked(ending),
         }
     }
 

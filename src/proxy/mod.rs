@@ -33,6 +33,8 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{
     Method, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
@@ -150,6 +152,7 @@ impl Proxy {
                     self.launch(prepared, &mut ending.record)
                 }
                 Step::ForKeys(held) => Begun::ForKeys(held),
+                Step::Own(answer) => Begun::Own(answer),
             })
         }));
         let begun = begun.unwrap_or_else(|_| {
@@ -183,6 +186,10 @@ impl Proxy {
         patience: Patience,
     ) -> Result<Step, Failure> {
         let target = Target::read(&request, self.plan.path_matters)?;
+        if let Some(endpoint) = self.plan.own.find(&target) {
+            let endpoint = Arc::clone(endpoint);
+            return Ok(Step::Own(endpoint.answer(request, record.id().to_string())));
+        }
         let route = self.plan.find(request.method(), &target);
         let route = route.ok_or(Failure::NoRoute)?;
         record.route(route);
@@ -296,7 +303,7 @@ impl Proxy {
             );
             record.passes(status.as_u16());
             let (parts, _) = exchanged.response.into_parts();
-            return Ok((parts, Content::own(bytes::Bytes::new())));
+            return Ok((parts, Content::own(Bytes::new())));
         }
         let timeouts = permit.route().config.timeouts;
         let left = timeouts.total.map(|total| {
@@ -310,10 +317,11 @@ impl Proxy {
 }
 
 /// What comes after the steps that need no waiting.
-#[derive(Debug)]
 enum Step {
     On(Box<Prepared>),
     ForKeys(Box<Held>),
+    /// An endpoint of ours answers.
+    Own(BoxFuture<'static, Response<Bytes>>),
 }
 
 /// A request whose caller may be admitted once newer keys are there.

@@ -1,14 +1,115 @@
-//! Endpoints that we answer ourselves on the listeners of the data plane.
+//! Endpoints that we answer ourselves, on the listeners that callers use.
+//!
+//! Each has a path of its own, compared exactly, and comes before all routes. They are for anybody:
+//! what an endpoint is told, it has to check itself. They see the caller's request and nothing else
+//! of ours.
 
-use url::Url;
+mod metadata;
 
-/// Where a resource's metadata are (RFC 9728 section 3.1).
-pub(super) fn metadata_url(resource: &Url) -> Url {
-    let mut url = resource.clone();
-    let path = match resource.path() {
-        "/" => "",
-        path => path,
-    };
-    url.set_path(&format!("/.well-known/oauth-protected-resource{path}"));
-    url
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE},
+};
+use hyper::body::Incoming;
+use serde_json::json;
+
+pub(super) use self::metadata::metadata_url;
+use super::target::Target;
+use crate::config::Route;
+
+/// What answers.
+pub(super) trait Endpoint: fmt::Debug + Send + Sync {
+    /// `request_id` goes into an error that the endpoint makes.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        request_id: String,
+    ) -> BoxFuture<'static, Response<Bytes>>;
+}
+
+/// All of them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Own {
+    all: Vec<Located>,
+}
+
+/// An endpoint and where it is.
+#[derive(Debug, Clone)]
+struct Located {
+    /// Lower case, without port.
+    host: Box<str>,
+    path: Box<str>,
+    endpoint: Arc<dyn Endpoint>,
+}
+
+impl Own {
+    /// Those that the routes ask for.
+    pub(super) fn of(routes: &[Arc<Route>]) -> Self {
+        let all = metadata::documents(routes).map(|document| Located {
+            host: document.url.host_str().unwrap_or_default().into(),
+            path: document.url.path().into(),
+            endpoint: Arc::new(document),
+        });
+        Self { all: all.collect() }
+    }
+
+    /// The endpoint that a request is for. Of several on one path, each for a host of its own, the
+    /// caller's host decides; one alone answers whatever its host is called from inside.
+    pub(super) fn find(&self, target: &Target<'_>) -> Option<&Arc<dyn Endpoint>> {
+        let mut here = self.all.iter().filter(|one| *one.path == *target.path);
+        let first = here.next()?;
+        let found = match here.clone().next() {
+            None => first,
+            Some(_) if *first.host == *target.host => first,
+            Some(_) => here.find(|one| *one.host == *target.host)?,
+        };
+        Some(&found.endpoint)
+    }
+}
+
+/// 200 with a document.
+pub(super) fn document(kind: &'static str, text: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(text);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// An error in the shape of all others.
+pub(super) fn refusal(
+    status: StatusCode,
+    code: &str,
+    message: &str,
+    request_id: &str,
+) -> Response<Bytes> {
+    let body = json!({"error": {
+        "code": code,
+        "message": message,
+        "details": [{"code": "RequestId", "message": request_id}],
+    }});
+    let mut response = document("application/json", body.to_string().into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let details = format!("itwin-auth-proxy; details=\"{code}; request {request_id}\"");
+    if let Ok(value) = HeaderValue::try_from(details) {
+        headers.insert(super::failure::PROXY_STATUS, value);
+    }
+    response
+}
+
+/// 405 for an endpoint that knows these methods only.
+pub(super) fn other_method(allowed: &'static str, request_id: &str) -> Response<Bytes> {
+    let mut response = refusal(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "MethodRefused",
+        "This endpoint of the proxy does not know the method.",
+        request_id,
+    );
+    let allowed = HeaderValue::from_static(allowed);
+    response.headers_mut().insert(ALLOW, allowed);
+    response
 }

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, header::AUTHORIZATION, uri::Authority};
 
 use super::{
     admit::{Gate, Key, Rule},
-    own,
+    own::{self, Own},
     route::Matcher,
     target::{PathMatters, Target},
     upstream::{self, UpstreamError},
@@ -33,6 +33,8 @@ pub struct Plan {
     pub key_headers: Vec<HeaderName>,
     /// The same, and `Authorization`: what a caller's trailers do not carry on either.
     pub unwelcome_trailers: Arc<[HeaderName]>,
+    /// Endpoints of our own.
+    pub(super) own: Own,
 }
 
 /// A route, prepared.
@@ -118,7 +120,9 @@ impl Plan {
         let keys = routes.iter().flat_map(|route| route.gate.keys());
         let key_headers: Vec<HeaderName> = keys.map(|key| key.header.clone()).collect();
         let unwelcome = key_headers.iter().cloned().chain([AUTHORIZATION]);
+        let own = Own::of(&config.routes);
         Ok(Self {
+            own,
             routes,
             upstreams,
             path_matters: if matters {
@@ -147,6 +151,7 @@ impl Plan {
             trusted_proxies: self.trusted_proxies.clone(),
             key_headers: self.key_headers.clone(),
             unwelcome_trailers: self.unwelcome_trailers.iter().cloned().collect(),
+            own: self.own.clone(),
         }
     }
 

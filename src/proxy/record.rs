@@ -175,6 +175,12 @@ impl Record {
         }
     }
 
+    /// The answer is that of an endpoint of ours.
+    pub fn answers(&mut self, status: u16) {
+        self.status = Some(status);
+        self.answered_by = AnsweredBy::Proxy;
+    }
+
     /// The upstream's answer is passed on.
     pub fn passes(&mut self, status: u16) {
         self.status = Some(status);

@@ -21,6 +21,7 @@ mod listeners;
 mod local_callers;
 mod login_pages;
 mod messages;
+mod own;
 mod paths;
 mod replay;
 mod retry;
