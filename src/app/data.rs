@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::{Seams, StartError, shown};
 use crate::{
-    config::{Bind, Config},
+    config::{Bind, Config, Mode},
     http::serve::Server,
     listen::{Inbox, Service, Socket, Threads},
     net::{
@@ -38,6 +38,7 @@ pub(super) struct Sockets {
 struct Bound {
     name: String,
     reach: Reach,
+    mode: Mode,
     tls: Option<(Current, TlsTask)>,
     sockets: Vec<Raw>,
 }
@@ -86,6 +87,7 @@ pub(super) fn bind(config: &Config, workers: usize) -> Result<Sockets, StartErro
             } else {
                 Reach::Others
             },
+            mode: listener.mode,
             tls,
             sockets,
         });
@@ -147,6 +149,7 @@ pub(super) fn start(
                 inbox,
                 tls: tls.clone(),
                 reach: bound.reach,
+                mode: bound.mode,
             });
         }
     }
@@ -182,6 +185,7 @@ pub(super) fn start(
                         server: server.clone(),
                         tls: seat.tls,
                         reach: seat.reach,
+                        mode: seat.mode,
                         open: Arc::clone(&open),
                         handshake_timeout,
                         handed_over: handed_over.clone(),
@@ -215,6 +219,7 @@ struct Seat {
     inbox: Inbox,
     tls: Option<Current>,
     reach: Reach,
+    mode: Mode,
 }
 
 #[expect(

@@ -82,11 +82,19 @@ pub fn explain(config: &Config, method: &Method, url: &Uri) -> Explanation {
         ),
     ));
     lines.push(("who may", admits(&route.admit, route)));
+    let Some(upstream) = &route.upstream else {
+        let text = "nothing: gateways only ask whether it may pass";
+        lines.push(("sent to", text.to_owned()));
+        return Explanation {
+            verdict: Verdict::Served,
+            lines,
+        };
+    };
     lines.push((
         "sent to",
         format!(
             "{method} {}{}",
-            route.upstream.origin,
+            upstream.origin,
             url.path_and_query().map_or("/", |path| path.as_str())
         ),
     ));
@@ -101,14 +109,14 @@ pub fn explain(config: &Config, method: &Method, url: &Uri) -> Explanation {
         LinkRewriting::Off => "links in answers stay as they are".to_owned(),
         LinkRewriting::On { public: None } => format!(
             "links to {} in JSON answers point back at the address that the caller used",
-            route.upstream.origin
+            upstream.origin
         ),
         LinkRewriting::On {
             public: Some(public),
         } => {
             format!(
                 "links to {} in JSON answers point at {public}",
-                route.upstream.origin
+                upstream.origin
             )
         }
     };
@@ -124,7 +132,10 @@ fn admits(admit: &Admit, route: &Route) -> String {
         Admit::Anyone => "anyone who reaches a listener".to_owned(),
         Admit::Local => format!(
             "callers on this machine that ask for localhost, a loopback address or {}; no web pages of other sites",
-            route.upstream.origin.host
+            route
+                .upstream
+                .as_ref()
+                .map_or("a host of the route", |upstream| &upstream.origin.host)
         ),
         Admit::Rules(rules) => {
             let rules: Vec<String> = rules.iter().map(rule).collect();

@@ -111,7 +111,11 @@ pub(super) async fn contact(config: &Config, tell: impl Fn(Progress<'_>)) -> Vec
     shutdown.advance(Stage::Hard);
     shutdown.finished().await;
     let mut reached: Vec<&Arc<Upstream>> = Vec::new();
-    for upstream in config.routes.iter().map(|route| &route.upstream) {
+    for upstream in config
+        .routes
+        .iter()
+        .filter_map(|route| route.upstream.as_ref())
+    {
         if !reached.contains(&upstream) {
             reached.push(upstream);
             let what = format!("upstream {}", upstream.origin);

@@ -4,11 +4,46 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use super::Identity;
 
-/// An address we accept on. All are `reverse`: requests name the listener itself.
+/// An address we accept on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     pub bind: Bind,
+    pub mode: Mode,
     pub tls: Option<ServerTls>,
+}
+
+/// How requests arrive, and what becomes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// They name the listener itself, and go on to the route's upstream.
+    Reverse,
+    /// Each is a gateway's question whether another request may pass; none goes on.
+    Decide(Gateway),
+}
+
+/// Who asks, and so how it describes the request in question. Only what it sets itself is read:
+/// whatever else looks like a description is the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gateway {
+    /// `auth_request`, with `X-Original-Method`, `-Proto`, `-Host` and `-URI` set as documented.
+    Nginx,
+    /// The ingress controller's `auth-url`: `X-Original-Method` and `X-Original-URL`.
+    IngressNginx,
+    /// `forwardAuth`, also of Caddy: `X-Forwarded-Method`, `-Proto`, `-Host` and `-Uri`.
+    Traefik,
+    /// `ext_authz` over HTTP: the question has the method, host and path of the request.
+    Envoy,
+}
+
+impl Gateway {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::IngressNginx => "ingress_nginx",
+            Self::Traefik => "traefik",
+            Self::Envoy => "envoy",
+        }
+    }
 }
 
 /// Where we accept.

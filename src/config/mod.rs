@@ -37,7 +37,7 @@ pub use self::{
     bound::{Bound, NonceUse, OLDEST_PROOF, ProofRules},
     credential::{Assertion, ClientAuth, Credential, Grant, ScopeSet, SigningKey},
     limits::Limits,
-    listener::{Bind, ClientCertificates, Listener, ServerTls},
+    listener::{Bind, ClientCertificates, Gateway, Listener, Mode, ServerTls},
     problem::{Place, Problem, Problems, Rendering, Severity},
     provider::{
         ClientTls, Endpoints, Identity, KeysLocation, Provider, ProviderKeys, ProviderTimeouts,

@@ -16,7 +16,8 @@ pub struct Route {
     /// The URL that callers know it by (RFC 9728 section 1.2).
     pub resource: Option<Url>,
     pub inject: Option<Inject>,
-    pub upstream: Arc<Upstream>,
+    /// `None`: requests of this route are decided about, and go nowhere from here.
+    pub upstream: Option<Arc<Upstream>>,
     pub links: LinkRewriting,
     /// An HTML page or a redirect to the provider where an API's answer is expected becomes a 502.
     pub refuse_login_pages: bool,

@@ -299,7 +299,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     (
         "routes: [{inject: agent, upstream: 'https://api.example.com/imodels'}]",
         &[
-            "routes[0].upstream",
+            "routes[0].upstream.as_ref().unwrap()",
             "without a path",
             "write https://api.example.com;",
         ],
@@ -316,7 +316,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("listeners: []", &["listeners", "the list is empty"]),
     (
         "routes: [{path: /x}]",
-        &["routes[0].upstream", "is missing"],
+        &["routes[0].upstream.as_ref().unwrap()", "is missing"],
     ),
     (
         "routes: [{inject: agent, upstream: 'http://api.example.com'}]",
@@ -584,7 +584,7 @@ nonsense: true
         "listeners[1].bnd",
         "did you mean 'other'?",
         "without a path",
-        "routes[1].upstream",
+        "routes[1].upstream.as_ref().unwrap()",
         "has no unit",
         "nonsense",
     ] {
@@ -613,7 +613,10 @@ fn everything_has_a_default_that_is_right_for_itwin() {
     assert_eq!(config.listeners[0].bind.to_string(), "127.0.0.1:8080");
     assert_eq!(config.admin.unwrap().to_string(), "127.0.0.1:9901");
     let route = &config.routes[0];
-    assert_eq!(route.upstream.origin.to_string(), "https://api.bentley.com");
+    assert_eq!(
+        route.upstream.as_ref().unwrap().origin.to_string(),
+        "https://api.bentley.com"
+    );
     assert!(matches!(route.admit, Admit::Local));
     assert!(route.refuse_login_pages);
     assert_eq!(route.links, LinkRewriting::On { public: None });
@@ -643,7 +646,12 @@ fn the_environment_alone_is_enough() {
     assert_eq!(&*credential.provider.name, "bentley-qa");
     assert_eq!(credential.scopes.to_string(), "imodels:modify imodels:read");
     assert_eq!(
-        config.routes[0].upstream.origin.to_string(),
+        config.routes[0]
+            .upstream
+            .as_ref()
+            .unwrap()
+            .origin
+            .to_string(),
         "https://qa-api.bentley.com"
     );
     assert_eq!(config.listeners[0].bind.to_string(), "[::1]:8081");
@@ -771,7 +779,7 @@ routes:
     assert!(matches!(&credential.auth, ClientAuth::Basic(SecretPair {
         current: SecretSource::Value { variable: Some(name), .. }, ..
     }) if name.ends_with("CLIENT_SECRET")));
-    let upstream = &config.routes[0].upstream;
+    let upstream = config.routes[0].upstream.as_ref().unwrap();
     assert_eq!(upstream.origin.to_string(), "https://other.example.com");
     assert_eq!(
         upstream.protocol,
@@ -999,12 +1007,12 @@ fn equal_upstreams_share_their_connections() {
     let text = "routes:\n  - {path: /a, upstream: 'https://x.example'}\n  - {path: /b, upstream: 'https://x.example/'}\n  - {path: /c, upstream: 'https://y.example'}\n";
     let config = load_yaml(text).unwrap().config;
     assert!(Arc::ptr_eq(
-        &config.routes[0].upstream,
-        &config.routes[1].upstream
+        config.routes[0].upstream.as_ref().unwrap(),
+        config.routes[1].upstream.as_ref().unwrap()
     ));
     assert!(!Arc::ptr_eq(
-        &config.routes[0].upstream,
-        &config.routes[2].upstream
+        config.routes[0].upstream.as_ref().unwrap(),
+        config.routes[2].upstream.as_ref().unwrap()
     ));
     assert!(
         matches!(config.routes[0].admit, Admit::Anyone),

@@ -20,6 +20,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use self::handover::{Accepted, Stream};
 pub use self::handover::{Inbox, Threads};
 use crate::{
+    config::Mode,
     http::serve::{Activity, Protocol, Server},
     net::{Conn, Peer, Place, Reach, Security},
     proxy::Proxy,
@@ -48,6 +49,7 @@ pub struct Service {
     /// `None`: plain.
     pub tls: Option<Current>,
     pub reach: Reach,
+    pub mode: Mode,
     /// Connections that may be open at once, over all listeners and threads.
     pub open: Arc<Semaphore>,
     /// A TLS handshake that takes longer is given up.
@@ -217,6 +219,7 @@ impl Service {
         let conn = Arc::new(Conn {
             peer,
             local: self.reach,
+            mode: self.mode,
             security,
             place,
         });

@@ -11,6 +11,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::OwnedSemaphorePermit;
 
 use self::share::Counted;
+use crate::config::Mode;
 
 /// Who is on the other end of a connection, as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub struct Conn {
     pub peer: Peer,
     /// Only this machine can connect to the listener.
     pub local: Reach,
+    pub mode: Mode,
     pub security: Security,
     /// Held as long as anything of the connection lives, a tunnel included.
     pub place: Place,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     caller::Caller,
-    config::{AdmitRule, Name, SecretPair},
+    config::{AdmitRule, Mode, Name, SecretPair},
     http::survey::{Field, Survey},
     net::{Conn, Peer, Reach, Security},
     secret::Secret,
@@ -121,7 +121,8 @@ impl Gate {
         let caller = match self {
             Self::Anyone => Some(local_or_network(conn)),
             Self::Local { hosts } => {
-                let inside = conn.local == Reach::ThisMachine
+                let inside = conn.mode == Mode::Reverse
+                    && conn.local == Reach::ThisMachine
                     && (is_this_machine(&target.host) || hosts.iter().any(|h| *h == target.host))
                     && from == Site::Same;
                 inside.then_some(Caller::Local)
@@ -203,6 +204,10 @@ impl Rule {
     }
 
     fn admits(&self, headers: &HeaderMap, conn: &Conn) -> Option<Caller> {
+        if conn.mode != Mode::Reverse && !self.is_its_own_to_show() {
+            // the connection is the gateway's, not the caller's
+            return None;
+        }
         match (self, conn.peer) {
             (Self::Networks(networks), Peer::Tcp(peer)) => {
                 let address = peer.ip().to_canonical();
@@ -239,6 +244,9 @@ impl Rule {
 }
 
 fn local_or_network(conn: &Conn) -> Caller {
+    if conn.mode != Mode::Reverse {
+        return Caller::Stranger; // it is not the one on the other end
+    }
     match (conn.local, conn.peer) {
         (Reach::Others, Peer::Tcp(peer)) => Caller::Network(peer.ip().to_canonical()),
         _ => Caller::Local,
@@ -248,6 +256,7 @@ fn local_or_network(conn: &Conn) -> Caller {
 /// A caller on this machine that names another host: a page whose name was pointed here.
 fn is_rebound(conn: &Conn, target: &Target<'_>, hosts: &[String]) -> bool {
     let inside = match conn.peer {
+        _ if conn.mode != Mode::Reverse => false,
         Peer::Tcp(peer) => peer.ip().to_canonical().is_loopback(),
         Peer::Unix { .. } => false,
     };
@@ -320,6 +329,7 @@ mod tests {
         Conn {
             peer: Peer::Tcp(peer.parse().unwrap()),
             local,
+            mode: Mode::Reverse,
             security: Security::Plain,
             place: Arc::new((permit, counted)),
         }

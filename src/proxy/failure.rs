@@ -56,6 +56,8 @@ pub enum Failure {
         /// Where the resource's metadata are (RFC 9728).
         metadata: Option<Arc<str>>,
     },
+    #[error("the gateway's question does not say in one {field} what is asked for")]
+    Undescribed { field: HeaderName },
     #[error("the limit of requests at once is reached")]
     Overloaded,
     #[error("no token of credential {credential}")]
@@ -155,6 +157,9 @@ impl Failure {
             Self::Broken { origin, .. }
             | Self::LoginPage { origin }
             | Self::ResponseTimeout { origin, .. } => Some(origin.clone()),
+            Self::Undescribed { field } => {
+                Some(format!("{field} is missing, doubled or unreadable"))
+            }
             Self::NotAdmitted { route, .. } | Self::Bearer { route, .. } => {
                 Some(format!("route {route}"))
             }
@@ -278,6 +283,12 @@ impl Failure {
                 };
                 (status, code, proxy_error, denial.description())
             }
+            Self::Undescribed { .. } => (
+                500,
+                "Undescribed",
+                "http_request_error",
+                "The gateway must describe the request that it asks about.",
+            ),
             Self::Overloaded => (
                 503,
                 "Overloaded",

@@ -21,6 +21,7 @@ use super::{
     answer::{Answer, Content, Ending},
     attempt::{Exchanged, First, Unanswered},
     bearer::Patience,
+    decide,
     failure::Failure,
     record::Record,
 };
@@ -264,7 +265,11 @@ impl Proxy {
         };
         ending.record.fails(&failure);
         let id = ending.record.id().to_string();
-        let (parts, body) = failure.response(&id).into_parts();
+        let mut response = failure.response(&id);
+        if let Some(gateway) = ending.record.gateway() {
+            *response.status_mut() = decide::status(gateway, response.status());
+        }
+        let (parts, body) = response.into_parts();
         Answer::new(ending, parts, Content::own(body))
     }
 

@@ -104,7 +104,7 @@ pub(super) fn clean(
         let here = || origin(outgoing.asked_host()?, asked.https);
         public.clone().or_else(here)
     };
-    let from = &config.upstream.origin;
+    let from = &permit.route().to.origin;
     let content = match links::rewrite(&outgoing.head.method, &mut parts, body, survey, from, to) {
         Either::Left(body) => Content::Relay(body),
         Either::Right(body) => Content::Links(Box::new(body)),

@@ -9,6 +9,7 @@ pub mod admit;
 mod answer;
 mod attempt;
 mod bearer;
+mod decide;
 mod failure;
 mod forwarded;
 mod handling;
@@ -34,9 +35,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{
-    Method, Request, Response, StatusCode, Version,
+    HeaderMap, Method, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
     response::Parts,
 };
@@ -65,7 +66,7 @@ pub use self::{
     slots::Limit,
 };
 use crate::{
-    config::{Config, Limits},
+    config::{Config, Limits, Mode},
     http::{
         serve::Activity,
         survey::{Field, Survey},
@@ -170,6 +171,13 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Step, Failure> {
         record.slot().map_err(|Full| Failure::Overloaded)?;
+        let request = match conn.mode {
+            Mode::Reverse => request,
+            Mode::Decide(gateway) => {
+                record.decides(gateway);
+                decide::described(request, gateway)?
+            }
+        };
         let survey = Survey::of(request.headers());
         check_size(survey, request.uri(), &self.plan.limits)?;
         check_framing(&request, survey)?;
@@ -186,7 +194,10 @@ impl Proxy {
         patience: Patience,
     ) -> Result<Step, Failure> {
         let target = Target::read(&request, self.plan.path_matters)?;
-        if let Some(endpoint) = self.plan.own.find(&target) {
+        // a gateway would take any answer of theirs for a yes
+        if conn.mode == Mode::Reverse
+            && let Some(endpoint) = self.plan.own.find(&target)
+        {
             let endpoint = Arc::clone(endpoint);
             return Ok(Step::Own(endpoint.answer(request, record.id().to_string())));
         }
@@ -224,6 +235,10 @@ impl Proxy {
         };
         let permit = Permit::grant(route, admission);
         record.caller(permit.caller());
+        if conn.mode != Mode::Reverse {
+            let answer = decide::yes(HeaderMap::new());
+            return Ok(Step::Own(std::future::ready(answer).boxed()));
+        }
         let asked = Asked {
             https: if conn.security.is_tls() {
                 Https::Yes

@@ -94,7 +94,7 @@ impl Outgoing {
         survey: Survey,
     ) -> Result<Self, Failure> {
         let route = permit.route();
-        let told = route.config.upstream.forwarded;
+        let told = route.to.forwarded;
         let injects = match &route.config.inject {
             Some(inject) if survey.has(Field::Authorization) => decide(request.headers(), inject)?,
             Some(_) => Injects::Yes,
@@ -186,7 +186,7 @@ fn set_host(
     authority: Option<&Authority>,
 ) -> Option<HeaderValue> {
     let named = || HeaderValue::from_str(authority?.as_str()).ok();
-    if !route.config.upstream.preserve_host {
+    if !route.to.preserve_host {
         return headers.insert(HOST, route.host.clone()).or_else(named);
     }
     if !headers.contains_key(HOST) {
@@ -282,7 +282,7 @@ impl Head {
                 if self.trailers == Trailers::Welcome {
                     headers.insert(TE, HeaderValue::from_static("trailers"));
                 }
-                let https = route.config.upstream.origin.https;
+                let https = route.to.origin.https;
                 let mut parts = http::uri::Parts::default();
                 parts.scheme = Some(if https { Scheme::HTTPS } else { Scheme::HTTP });
                 parts.authority = Some(authority);

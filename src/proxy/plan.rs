@@ -3,7 +3,7 @@
 //! Made once, never changed. Whatever can be parsed, looked up or formatted before a request comes
 //! is. Every data-plane thread has a copy of its own ([`Plan::for_thread`]).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION, uri::Authority};
 
@@ -15,7 +15,9 @@ use super::{
     upstream::{self, UpstreamError},
 };
 use crate::{
-    config::{self, Admit, Config, Limits, Upstream},
+    config::{
+        self, Admit, ClientTls, Config, Forwarded, Limits, Origin, Upstream, UpstreamProtocol,
+    },
     metrics::{Metrics, RouteMetrics},
     tokens::{TokenHandle, TokenService},
     verify::KeyService,
@@ -49,6 +51,7 @@ pub struct Route {
     pub metrics: RouteMetrics,
     /// Which of the plan's upstreams.
     pub upstream: usize,
+    pub to: Arc<Upstream>,
     pub authority: Authority,
     /// The authority, as a `Host` field says it.
     pub host: HeaderValue,
@@ -65,7 +68,7 @@ impl Route {
     }
 
     pub fn origin(&self) -> String {
-        self.config.upstream.origin.to_string()
+        self.to.origin.to_string()
     }
 
     fn for_thread(&self, metrics: &Metrics) -> Self {
@@ -78,6 +81,7 @@ impl Route {
             token: self.token.clone(),
             metrics: metrics.route(&self.config.name),
             upstream: self.upstream,
+            to: Arc::clone(&self.to),
             // from text: clones would count their references in one place; what was valid still is
             authority: authority.parse().unwrap_or_else(|_| self.authority.clone()),
             host: HeaderValue::from_bytes(host).unwrap_or_else(|_| self.host.clone()),
@@ -110,11 +114,14 @@ impl Plan {
         let mut upstreams: Vec<Arc<upstream::Target>> = Vec::new();
         let mut routes = Vec::with_capacity(config.routes.len());
         for route in &config.routes {
-            let upstream = place(&mut upstreams, &route.upstream).map_err(|source| {
+            let to = route.upstream.clone().unwrap_or_else(nowhere);
+            let upstream = place(&mut upstreams, &to).map_err(|source| {
                 let route = route.name.to_string();
                 PlanError::Upstream { route, source }
             })?;
-            routes.push(Arc::new(prepare(route, upstream, tokens, keys, metrics)?));
+            routes.push(Arc::new(prepare(
+                route, upstream, to, tokens, keys, metrics,
+            )?));
         }
         let matters = routes.iter().any(|route| route.matcher.depends_on_path());
         let keys = routes.iter().flat_map(|route| route.gate.keys());
@@ -183,6 +190,24 @@ impl Plan {
     }
 }
 
+/// Of a route that is only decided about: a name that never resolves (RFC 6761 section 6.4).
+fn nowhere() -> Arc<Upstream> {
+    Arc::new(Upstream {
+        origin: Origin {
+            https: true,
+            host: "nowhere.invalid".to_owned(),
+            port: 443,
+        },
+        protocol: UpstreamProtocol::Http1,
+        tls: ClientTls::default(),
+        connect_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        idle_connections: 0,
+        preserve_host: false,
+        forwarded: Forwarded::Silent,
+    })
+}
+
 /// Routes with the same upstream, in every respect, share connections.
 fn place(
     all: &mut Vec<Arc<upstream::Target>>,
@@ -198,11 +223,12 @@ fn place(
 fn prepare(
     route: &Arc<config::Route>,
     upstream: usize,
+    to: Arc<Upstream>,
     tokens: &TokenService,
     keys: &KeyService,
     metrics: &Metrics,
 ) -> Result<Route, PlanError> {
-    let origin = &route.upstream.origin;
+    let origin = &to.origin;
     let invalid = || PlanError::Authority {
         route: route.name.to_string(),
         origin: origin.to_string(),
@@ -237,6 +263,7 @@ fn prepare(
         authority,
         host,
         provider_hosts: issuer.map(str::to_ascii_lowercase).into_iter().collect(),
+        to,
         config: Arc::clone(route),
     })
 }

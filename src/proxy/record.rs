@@ -17,6 +17,7 @@ use super::{
 use crate::{
     caller::Caller,
     clock::{Clock, Moment},
+    config::Gateway,
     http::body::Intake,
     metrics::{Level, Metrics, RouteMetrics},
     telemetry::{AnsweredBy, Replayed, RequestId, RequestLine, RequestLog},
@@ -46,6 +47,7 @@ pub struct Record {
     asked: Option<Asked>,
     version: Version,
     route: Option<Arc<Route>>,
+    gateway: Option<Gateway>,
     caller: Option<Caller>,
     pub credential_used: CredentialUse,
     status: Option<u16>,
@@ -98,6 +100,7 @@ impl Record {
             asked,
             version: request.version(),
             route: None,
+            gateway: None,
             caller: None,
             credential_used: CredentialUse::None,
             status: None,
@@ -173,6 +176,15 @@ impl Record {
         if let Some(route) = &self.route {
             route.metrics.upstream_answered(status, took);
         }
+    }
+
+    /// A gateway asks about another request.
+    pub fn decides(&mut self, gateway: Gateway) {
+        self.gateway = Some(gateway);
+    }
+
+    pub fn gateway(&self) -> Option<Gateway> {
+        self.gateway
     }
 
     /// The answer is that of an endpoint of ours.

@@ -13,9 +13,9 @@ use self::block::block;
 pub use self::block::scalar;
 use super::{
     Admit, AdmitRule, Assertion, Bind, ClientAuth, ClientCertificates, ClientTls, Config,
-    Credential, Endpoints, Forwarded, Grant, Identity, Inject, KeysLocation, Limits, LinkRewriting,
-    Listener, LogFormat, PresentedAuthorization, Provider, Route, ScopeSet, SecretSource,
-    SharedKey, Upstream, UpstreamProtocol,
+    Credential, Endpoints, Forwarded, Gateway, Grant, Identity, Inject, KeysLocation, Limits,
+    LinkRewriting, Listener, LogFormat, Mode, PresentedAuthorization, Provider, Route, ScopeSet,
+    SecretSource, SharedKey, Upstream, UpstreamProtocol,
     raw::{self, SecretText, Texts, Words},
     valid::format_size,
 };
@@ -173,7 +173,17 @@ fn listener(listener: &Listener) -> raw::Listener {
     };
     raw::Listener {
         bind: Some(listener.bind.to_string()),
-        mode: Some("reverse".into()),
+        mode: Some(match listener.mode {
+            Mode::Reverse => "reverse".into(),
+            Mode::Decide(_) => "decide".into(),
+        }),
+        gateway: match listener.mode {
+            Mode::Reverse => None,
+            Mode::Decide(Gateway::Nginx) => Some(raw::GatewayName::Nginx),
+            Mode::Decide(Gateway::IngressNginx) => Some(raw::GatewayName::IngressNginx),
+            Mode::Decide(Gateway::Traefik) => Some(raw::GatewayName::Traefik),
+            Mode::Decide(Gateway::Envoy) => Some(raw::GatewayName::Envoy),
+        },
         socket_mode,
         tls: listener.tls.as_ref().map(|tls| {
             let (mode, ca) = match &tls.clients {
@@ -200,7 +210,7 @@ fn route(route: &Route) -> raw::Route {
         admit: Some(admit(&route.admit)),
         resource: route.resource.as_ref().map(ToString::to_string),
         inject: route.inject.as_ref().map(inject),
-        upstream: Some(upstream(&route.upstream)),
+        upstream: route.upstream.as_deref().map(upstream),
         links: Some(match &route.links {
             LinkRewriting::Off => raw::Links {
                 rewrite: Some(false),

@@ -13,10 +13,18 @@ pub(in crate::config) struct Listener {
     #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) bind: Option<String>,
-    /// How requests arrive: `reverse`, they name this listener itself.
-    #[schemars(extend("default" = "reverse", "x-later" = ["forward", "transparent"], "enum" = ["reverse"]))]
+    /// How requests arrive: `reverse`, they name this listener itself and go on; `decide`, each is
+    /// the question of a gateway whether another request may pass: 200 with the identity headers
+    /// of the route, or the refusal.
+    #[schemars(extend("default" = "reverse", "x-later" = ["forward", "transparent"], "enum" = ["reverse", "decide"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) mode: Option<String>,
+    /// Whose questions a `decide` listener answers: `nginx` (`auth_request`; `X-Original-Method`,
+    /// `X-Original-Proto`, `X-Original-Host` and `X-Original-URI` must be set), `ingress_nginx`
+    /// (`auth-url`), `traefik` (`forwardAuth`, also Caddy's `forward_auth`), `envoy` (`ext_authz`
+    /// over HTTP). Only the gateway may reach this listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) gateway: Option<GatewayName>,
     /// Permissions of a Unix socket, in octal: whoever may connect may use the routes, so that by
     /// default it is the same user only.
     #[schemars(extend("default" = "0600"))]
@@ -25,6 +33,20 @@ pub(in crate::config) struct Listener {
     /// TLS towards callers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) tls: Option<ServerTls>,
+}
+
+/// A gateway that asks.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum GatewayName {
+    /// `auth_request`.
+    Nginx,
+    /// The ingress controller's `auth-url`.
+    IngressNginx,
+    /// `forwardAuth`, also Caddy's `forward_auth`.
+    Traefik,
+    /// `ext_authz` over HTTP.
+    Envoy,
 }
 
 /// TLS towards callers. The files are read again when they change.

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::{
     bearer::{BearerRule, ClaimRule, Preflight, Scalar, Scalars},
     credential::{ClientAuthMethod, Credential, GrantType},
-    listener::{ClientsMode, Listener, ServerTls},
+    listener::{ClientsMode, GatewayName, Listener, ServerTls},
     provider::{ClientTls, Identity, Provider},
     route::{
         Admit, AdmitRule, AdmitWord, CertificateRule, Inject, KeyRule, Links, Presented, Protocol,

@@ -2,9 +2,10 @@
 
 use super::{
     super::{
-        Admit, AdmitRule, Bind, ClientCertificates, Glob, Listener, Match, path::Path, raw::Raw,
+        Admit, AdmitRule, Bind, ClientCertificates, Glob, Listener, Match, Mode, path::Path,
+        raw::Raw,
     },
-    Check,
+    Check, Purpose,
     route::Numbered,
 };
 
@@ -21,7 +22,10 @@ impl Check<'_> {
         let mut open: Vec<String> = Vec::new();
         for (n, written) in raw.routes.iter().enumerate() {
             let checked = routes.iter().find(|route| route.index == n);
-            let lends = |route: &Numbered| route.route.upstream.tls.identity.is_some();
+            let lends = |route: &Numbered| {
+                let upstream = route.route.upstream.as_ref();
+                upstream.is_some_and(|upstream| upstream.tls.identity.is_some())
+            };
             if written.admit.is_none() && (written.inject.is_some() || checked.is_some_and(lends)) {
                 let name = written.name.clone();
                 open.push(name.unwrap_or_else(|| format!("route-{}", n + 1)));
@@ -34,7 +38,8 @@ impl Check<'_> {
             return;
         }
         for (n, listener) in listeners.iter().enumerate() {
-            if listener.bind.is_local() {
+            // a decision lends nobody a token
+            if listener.bind.is_local() || listener.mode != Mode::Reverse {
                 continue;
             }
             let port = match &listener.bind {
@@ -83,7 +88,9 @@ impl Check<'_> {
     }
 
     fn can_be_admitted(&mut self, path: &Path, listeners: &[Listener], admit: &Admit) {
-        let any = |fits: fn(&Listener) -> bool| listeners.iter().any(fits);
+        // of a gateway's questions, nothing about the connection is the caller's
+        let direct = |listener: &&Listener| listener.mode == Mode::Reverse;
+        let any = |fits: fn(&Listener) -> bool| listeners.iter().filter(direct).any(fits);
         let rules = match admit {
             Admit::Anyone => return,
             Admit::Local => {
@@ -103,6 +110,15 @@ impl Check<'_> {
         for (n, rule) in rules.iter().enumerate() {
             let path = path.index(n);
             match rule {
+                AdmitRule::Certificate { .. } | AdmitRule::Uids(_) | AdmitRule::Networks(_)
+                    if self.purpose == Purpose::OnlyDecides =>
+                {
+                    self.error(
+                        &path,
+                        "admits nobody: the connection of a gateway that asks says nothing about the caller",
+                        "use a bearer or key rule, which look at the request",
+                    );
+                }
                 AdmitRule::Certificate { .. } if !any(asks_for_certificates) => {
                     self.error(
                         &path,

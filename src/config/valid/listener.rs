@@ -7,13 +7,16 @@ use std::{
 
 use super::{
     super::{
-        Bind, ClientCertificates, Identity, Listener, ServerTls,
+        Bind, ClientCertificates, Gateway, Identity, Listener, Mode, ServerTls,
         path::Path,
-        raw::{self, ClientsMode},
+        raw::{self, ClientsMode, GatewayName},
         tree::Node,
     },
     Check,
 };
+
+/// The mode of a listener that only answers questions.
+pub(super) const DECIDE: &str = "decide";
 
 const DEFAULT_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
@@ -36,6 +39,7 @@ impl Check<'_> {
         } else if written.is_empty() && !self.problems.touches(&path) {
             return vec![Listener {
                 bind: Bind::Tcp(DEFAULT_BIND),
+                mode: Mode::Reverse,
                 tls: None,
             }];
         }
@@ -64,13 +68,39 @@ impl Check<'_> {
             .tls
             .as_ref()
             .map(|tls| self.server_tls(&path.key("tls"), tls));
+        let mode = self.mode(path, raw);
         Some(Listener {
             bind: bind?,
+            mode: mode?,
             tls: match tls {
                 Some(tls) => Some(tls?),
                 None => None,
             },
         })
+    }
+
+    fn mode(&mut self, path: &Path, raw: &raw::Listener) -> Option<Mode> {
+        let at = path.key("gateway");
+        let decides = raw.mode.as_deref() == Some(DECIDE);
+        match raw.gateway {
+            None if decides => {
+                let hint = "write nginx, ingress_nginx, traefik or envoy: each describes a request in other headers, and those of another would be the caller's to choose";
+                self.missing(&at, "is missing: who asks for decisions?", hint);
+                None
+            }
+            None => Some(Mode::Reverse),
+            Some(_) if !decides => {
+                let hint = "write mode: decide, or leave it out";
+                self.error(&at, "has no effect: the listener's mode is reverse", hint);
+                None
+            }
+            Some(name) => Some(Mode::Decide(match name {
+                GatewayName::Nginx => Gateway::Nginx,
+                GatewayName::IngressNginx => Gateway::IngressNginx,
+                GatewayName::Traefik => Gateway::Traefik,
+                GatewayName::Envoy => Gateway::Envoy,
+            })),
+        }
     }
 
     fn bind(&mut self, path: &Path, written: &str, mode: Option<&str>) -> Option<Bind> {

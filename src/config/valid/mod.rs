@@ -25,7 +25,7 @@ use super::{
     Config,
     path::Path,
     problem::{Place, Problem, Problems, Severity},
-    raw::Raw,
+    raw::{self, Raw},
     source::Environment,
     tree::Node,
 };
@@ -35,6 +35,15 @@ struct Check<'a> {
     tree: &'a Node,
     environment: &'a Environment,
     problems: &'a mut Problems,
+    purpose: Purpose,
+}
+
+/// What the listeners are for, together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Forwards,
+    /// Routes need no upstream.
+    OnlyDecides,
 }
 
 /// The configuration, if nothing is wrong with it.
@@ -48,7 +57,12 @@ pub(super) fn check(
         tree,
         environment,
         problems,
+        purpose: Purpose::Forwards,
     };
+    let decides = |listener: &raw::Listener| listener.mode.as_deref() == Some(listener::DECIDE);
+    if !raw.listeners.is_empty() && raw.listeners.iter().all(decides) {
+        check.purpose = Purpose::OnlyDecides;
+    }
     let root = Path::root();
     let providers = check.providers(&raw.providers);
     let credentials = check.credentials(&raw.credentials, &providers);

@@ -10,7 +10,7 @@ use super::{
         raw::{self, Words},
         tree::Node,
     },
-    Check,
+    Check, Purpose,
     provider::Providers,
 };
 
@@ -143,7 +143,12 @@ impl Check<'_> {
             .map(|inject| self.inject(&path.key("inject"), inject, credentials));
         let injects = inject.is_some();
         let inject = inject.flatten();
-        let upstream = self.upstream(path, raw.upstream.as_ref(), inject.as_ref(), injects);
+        let goes_nowhere = self.purpose == Purpose::OnlyDecides && raw.upstream.is_none();
+        let upstream = if goes_nowhere {
+            None
+        } else {
+            self.upstream(path, raw.upstream.as_ref(), inject.as_ref(), injects)
+        };
         let lends_identity = injects
             || upstream
                 .as_ref()
@@ -165,11 +170,18 @@ impl Check<'_> {
         let links = self.links(&path.key("links"), raw.links.as_ref());
         let timeouts = self.route_timeouts(&path.key("timeouts"), raw.timeouts.as_ref());
         let replay = self.replay(&path.key("replay"), raw.replay.as_ref());
-        let upstream = upstream?;
-        if injects && inject.is_none() {
+        if injects && self.purpose == Purpose::OnlyDecides {
+            let hint = "a decision carries no token of ours: leave inject out, or add a listener of the mode reverse";
+            self.error(
+                &path.key("inject"),
+                "has no effect: every listener only decides",
+                hint,
+            );
+        }
+        if (injects && inject.is_none()) || (upstream.is_none() && !goes_nowhere) {
             return None;
         }
-        if let Some(inject) = &inject {
+        if let (Some(inject), Some(upstream)) = (&inject, &upstream) {
             let at = path.key("upstream").key("url");
             self.same_environment(&at, &inject.credential.provider, &upstream.origin);
             if !upstream.origin.https && !is_local_host(&upstream.origin.host) {
@@ -181,11 +193,13 @@ impl Check<'_> {
             }
         }
         // equal upstreams share their connections
-        let known = upstreams.iter().find(|known| ***known == upstream).cloned();
-        let upstream = known.unwrap_or_else(|| {
-            let upstream = Arc::new(upstream);
-            upstreams.push(Arc::clone(&upstream));
-            upstream
+        let upstream = upstream.map(|upstream| {
+            let known = upstreams.iter().find(|known| ***known == upstream).cloned();
+            known.unwrap_or_else(|| {
+                let upstream = Arc::new(upstream);
+                upstreams.push(Arc::clone(&upstream));
+                upstream
+            })
         });
         Some(Route {
             name: name.into(),
