@@ -299,7 +299,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     (
         "routes: [{inject: agent, upstream: 'https://api.example.com/imodels'}]",
         &[
-            "routes[0].upstream.as_ref().unwrap()",
+            "routes[0].upstream",
             "without a path",
             "write https://api.example.com;",
         ],
@@ -316,7 +316,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("listeners: []", &["listeners", "the list is empty"]),
     (
         "routes: [{path: /x}]",
-        &["routes[0].upstream.as_ref().unwrap()", "is missing"],
+        &["routes[0].upstream", "is missing"],
     ),
     (
         "routes: [{inject: agent, upstream: 'http://api.example.com'}]",
@@ -584,7 +584,7 @@ nonsense: true
         "listeners[1].bnd",
         "did you mean 'other'?",
         "without a path",
-        "routes[1].upstream.as_ref().unwrap()",
+        "routes[1].upstream",
         "has no unit",
         "nonsense",
     ] {
