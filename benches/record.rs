@@ -58,6 +58,7 @@ fn log(bencher: Bencher) {
             upstream_status: Some(200),
             answered_by: AnsweredBy::Upstream,
             error: None,
+            reason: None,
             total: Duration::from_micros(340),
             token_wait: None,
             upstream_first_byte: Some(Duration::from_micros(310)),

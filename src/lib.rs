@@ -18,6 +18,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod atomic;
 pub mod backoff;
 pub mod caller;
 pub mod cli;
@@ -31,6 +32,7 @@ pub mod net;
 pub mod oauth;
 pub mod proxy;
 pub mod sandbox;
+pub mod sealed;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

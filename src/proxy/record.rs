@@ -18,7 +18,7 @@ use crate::{
     caller::Caller,
     clock::{Clock, Moment},
     config::Gateway,
-    http::body::Intake,
+    http::{body::Intake, client::chain},
     metrics::{Level, Metrics, RouteMetrics},
     telemetry::{AnsweredBy, Replayed, RequestId, RequestLine, RequestLog},
 };
@@ -54,6 +54,8 @@ pub struct Record {
     upstream_status: Option<u16>,
     answered_by: AnsweredBy,
     error: Option<&'static str>,
+    /// The chain behind it, for the log.
+    reason: Option<Box<str>>,
     pub token_wait: Option<Duration>,
     upstream_first_byte: Option<Duration>,
     intake: Option<Intake>,
@@ -107,6 +109,7 @@ impl Record {
             upstream_status: None,
             answered_by: AnsweredBy::Nobody,
             error: None,
+            reason: None,
             token_wait: None,
             upstream_first_byte: None,
             intake: None,
@@ -205,12 +208,9 @@ impl Record {
         self.answered_by = AnsweredBy::Proxy;
         self.error = Some(failure.code());
         self.metrics().failed(failure.code());
-        tracing::debug!(
-            id = %self.id,
-            code = failure.code(),
-            error = failure as &dyn std::error::Error,
-            "request failed"
-        );
+        if self.asked.is_some() {
+            self.reason = Some(chain(failure).into());
+        }
     }
 
     /// The answer began and could not be passed on to its end.
@@ -270,6 +270,7 @@ impl Drop for Record {
             upstream_status: self.upstream_status,
             answered_by: self.answered_by,
             error: self.error,
+            reason: self.reason.as_deref(),
             total,
             token_wait: self.token_wait,
             upstream_first_byte: self.upstream_first_byte,

@@ -75,6 +75,8 @@ pub struct RequestLine<'a> {
     pub answered_by: AnsweredBy,
     /// The code of our own error, as the caller read it.
     pub error: Option<&'static str>,
+    /// The whole chain of reasons behind it, which the caller did not read.
+    pub reason: Option<&'a str>,
     /// From the header of the request to the end of the answer.
     pub total: Duration,
     /// Waiting for a token; `None`: there was one, or none was needed.
@@ -161,6 +163,10 @@ impl RequestLine<'_> {
             put(out, "\",\"error\":\"");
             put(out, error);
         }
+        if let Some(reason) = self.reason {
+            put(out, "\",\"reason\":\"");
+            text::json(out, reason);
+        }
         put(out, "\",\"answered_by\":\"");
         put(out, self.answered_by.as_str());
         if self.replayed != Replayed::No {
@@ -221,6 +227,7 @@ impl RequestLine<'_> {
             (" route=", self.route),
             (" credential=", self.credential),
             (" error=", self.error),
+            (" reason=", self.reason),
         ] {
             if let Some(value) = value {
                 put(out, name);
@@ -342,6 +349,7 @@ pub(super) mod tests {
             upstream_status: Some(200),
             answered_by: AnsweredBy::Upstream,
             error: None,
+            reason: None,
             total: Duration::from_micros(45_123),
             token_wait: None,
             upstream_first_byte: Some(Duration::from_millis(41)),
@@ -392,6 +400,7 @@ pub(super) mod tests {
             upstream_status: None,
             answered_by: AnsweredBy::Proxy,
             error: Some("TokenUnavailable"),
+            reason: Some("no token of credential agent: invalid_client"),
             token_wait: Some(Duration::from_secs(5)),
             upstream_first_byte: None,
             ..line()
@@ -400,6 +409,7 @@ pub(super) mod tests {
         for part in [
             " 503 GET ",
             " error=TokenUnavailable ",
+            " reason=\"no token of credential agent: invalid_client\" ",
             " answered_by=proxy ",
             " token_wait=5000.000ms ",
         ] {

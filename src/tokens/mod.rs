@@ -5,7 +5,6 @@
 //! away never cancels a fetch. No token is served past its expiry, ever; none is fetched that
 //! nobody uses.
 
-mod atomic;
 mod cell;
 mod endpoints;
 mod entry;

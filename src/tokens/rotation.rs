@@ -14,8 +14,8 @@ use std::{
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
-use super::{atomic, material::MaterialError};
-use crate::{config::SecretSource, secret::Secret};
+use super::material::MaterialError;
+use crate::{atomic, config::SecretSource, secret::Secret};
 
 const TARGET: &str = "itwin_auth_proxy::tokens";
 

@@ -20,6 +20,7 @@ use url::Url;
 
 use super::{
     issuer::{ASK_AGAIN, Fetch, Issuer},
+    kept::Place,
     keys::{KeySet, KeySetError},
 };
 use crate::{
@@ -68,6 +69,8 @@ pub(super) struct Follower<S> {
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) max_stale: Duration,
     pub(super) metrics: Arc<Metrics>,
+    /// Where they survive a restart.
+    pub(super) kept: Option<Place>,
     /// Until the first keys are there.
     pub(super) waiting: Option<Waiting>,
 }
@@ -77,7 +80,7 @@ impl<S: Source> Follower<S> {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         // when the keys are too old; there are none yet
-        let mut stale: Option<Deadline> = None;
+        let mut stale: Option<Deadline> = self.remember();
         loop {
             let begun = self.clock.now();
             let fetched = self.fetch().await;
@@ -105,9 +108,33 @@ impl<S: Source> Follower<S> {
         }
     }
 
+    /// Takes the keys of before a restart, while they may still be believed; until when that is.
+    fn remember(&mut self) -> Option<Deadline> {
+        let now = self.clock.now();
+        let (document, age) = self.kept.as_ref()?.last(now)?;
+        let left = self
+            .max_stale
+            .checked_sub(age)
+            .filter(|left| !left.is_zero())?;
+        let (keys, _) = KeySet::read(&document, &self.algorithms).ok()?;
+        info!(
+            target: TARGET,
+            provider = %self.issuer.name,
+            keys = keys.ids().collect::<Vec<_>>().join(" "),
+            age_s = age.as_secs(),
+            "keys of before the restart"
+        );
+        self.issuer.replace(keys);
+        self.waiting = None;
+        Some(now.plus(left))
+    }
+
     async fn fetch(&mut self) -> Result<(), KeysError> {
         let document = self.source.fetch().await?;
         let (keys, unusable) = KeySet::read(&document, &self.algorithms)?;
+        if let Some(kept) = &self.kept {
+            kept.keep(&document, self.clock.now());
+        }
         let known = self.issuer.keys();
         if keys.same(&known) {
             return Ok(());

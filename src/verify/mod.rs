@@ -15,6 +15,7 @@ mod issuer;
 mod json;
 mod jwk;
 mod jwt;
+mod kept;
 mod keys;
 mod refusal;
 mod rules;

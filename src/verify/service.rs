@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     follow::{Follower, Remote},
     issuer::Issuer,
+    kept::Kept,
 };
 use crate::{
     clock::Clock,
@@ -36,7 +37,10 @@ impl KeyService {
         rng: &mut impl Rng,
     ) -> Self {
         let mut issuers = BTreeMap::new();
-        for (number, provider) in (0..).zip(asked_for(config).into_values()) {
+        let asked = asked_for(config);
+        let store = config.token_store.as_ref().filter(|_| !asked.is_empty());
+        let kept = store.map(|store| Kept::open(store, shutdown));
+        for (number, provider) in (0..).zip(asked.into_values()) {
             let issuer = Arc::new(Issuer::new(number, &provider));
             issuers.insert(provider.name.clone(), Arc::clone(&issuer));
             let follower = Follower {
@@ -46,6 +50,7 @@ impl KeyService {
                 rng: StdRng::from_rng(rng),
                 algorithms: provider.keys.algorithms.clone(),
                 max_stale: provider.keys.max_stale,
+                kept: kept.as_ref().map(|kept| kept.place(&provider)),
                 waiting: Some(readiness.wait_for(format!("keys of provider {}", provider.name))),
                 source: Remote::new(provider),
             };

@@ -10,7 +10,7 @@ use crate::support::{
     idp,
     issuer::{self, Down, Issuer, Pair},
     origin::{self, Origin},
-    proxy,
+    proxy, wait,
 };
 
 fn guarding(origin: &Origin, issuer: &Issuer) -> proxy::Builder {
@@ -391,4 +391,30 @@ fn a_route_takes_tokens_of_several_providers_each_by_its_own_rules() {
     proxy
         .send(with_token(&two.token(&crossed)))
         .is_refused(401, "TokenInvalid");
+}
+
+#[test]
+fn a_restart_while_the_provider_is_down_still_serves_its_tokens() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let start = |secret: &str| {
+        let store = json!({"path": path("store"), "key": secret});
+        guarding(&origin, &issuer)
+            .with("token_store", store)
+            .start()
+    };
+    let token = with_token(&key.token(&issuer.claims(&json!({}))));
+    let proxy = start("a key for the store of tokens");
+    proxy.send(&token).is_the_upstreams(200);
+    wait::until("the keys are written", || path("store.keys").exists());
+    drop(proxy);
+    issuer.is_down(Down::Yes);
+    let proxy = start("a key for the store of tokens");
+    proxy.send(&token).is_the_upstreams(200);
+    drop(proxy);
+    // who can write the file, but does not know the key, adds no key of its own
+    let proxy = start("another key for the store");
+    proxy.send(&token).is_refused(503, "KeysUnavailable");
 }

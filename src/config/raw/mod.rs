@@ -65,7 +65,8 @@ pub(super) struct Raw {
     /// What is logged, and how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log: Option<Log>,
-    /// An encrypted file in which tokens survive a restart, so that a restart while the
+    /// An encrypted file in which tokens survive a restart, and beside it one (`.keys`) for the keys
+    /// that callers' tokens are checked with, so that a restart while the
     /// authorization server is down still serves. Default: tokens live in memory only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) token_store: Option<TokenStore>,

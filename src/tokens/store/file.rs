@@ -1,34 +1,20 @@
-//! The sealed file: AES-256-GCM with a key derived from the configured secret.
-//!
-//! `magic ‖ version ‖ salt ‖ nonce ‖ sealed tokens`; what stands before the nonce is authenticated
-//! too. The salt is new with every write, so no key is ever used twice. A file that cannot be
-//! opened is put aside, never repaired and never a reason to stop.
+//! The file of tokens, sealed. One that cannot be opened is put aside, never repaired and never a
+//! reason to stop.
 
 use std::{fs, io, path::PathBuf, time::Duration};
 
-use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    error::Unspecified,
-    hkdf::{HKDF_SHA256, Salt},
-    rand,
-};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use super::{Stored, Tokens};
 use crate::{
+    atomic,
     config::{TokenStore, secret::SecretError},
+    sealed::{self, Purpose},
     secret::Secret,
-    tokens::atomic,
 };
 
 const TARGET: &str = "itwin_auth_proxy::tokens";
-const MAGIC: &[u8; 8] = b"itwin-ap";
-const VERSION: u8 = 1;
-const SALT: usize = 32;
-const HEAD: usize = MAGIC.len() + 1 + SALT;
-/// What the key is for; another purpose must derive another key.
-const PURPOSE: &[u8] = b"itwin-auth-proxy token store, AES-256-GCM";
 /// Thousands of tokens.
 const FILE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -110,48 +96,12 @@ fn write(config: &TokenStore, tokens: &Tokens) -> Result<(), StoreError> {
 }
 
 fn seal(tokens: &Tokens, secret: &Secret) -> Result<Vec<u8>, StoreError> {
-    let (mut salt, mut nonce) = ([0; SALT], [0; NONCE_LEN]);
-    rand::fill(&mut salt).map_err(|_| StoreError::Seal)?;
-    rand::fill(&mut nonce).map_err(|_| StoreError::Seal)?;
-    let mut file = Vec::from(MAGIC);
-    file.push(VERSION);
-    file.extend_from_slice(&salt);
-    let mut payload = encode(tokens);
-    key(secret, &salt)
-        .and_then(|key| {
-            let nonce = Nonce::assume_unique_for_key(nonce);
-            key.seal_in_place_append_tag(nonce, Aad::from(&file), &mut *payload)
-        })
-        .map_err(|_| StoreError::Seal)?;
-    file.extend_from_slice(&nonce);
-    file.extend_from_slice(&payload);
-    Ok(file)
+    sealed::seal(Purpose::Tokens, secret, encode(tokens)).map_err(|_| StoreError::Seal)
 }
 
 fn open(file: &[u8], secret: &Secret) -> Result<Tokens, StoreError> {
-    let (head, rest) = file.split_at_checked(HEAD).ok_or(StoreError::Foreign)?;
-    let salt = head
-        .strip_prefix(MAGIC)
-        .and_then(|rest| rest.strip_prefix(&[VERSION]));
-    let salt = salt.ok_or(StoreError::Foreign)?;
-    let (nonce, sealed) = rest
-        .split_at_checked(NONCE_LEN)
-        .ok_or(StoreError::Foreign)?;
-    let mut payload = Zeroizing::new(sealed.to_vec());
-    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| StoreError::Foreign)?;
-    let opened = key(secret, salt).and_then(|key| {
-        key.open_in_place(nonce, Aad::from(head), &mut payload)
-            .map(|p| p.len())
-    });
-    let length = opened.map_err(|_| StoreError::Foreign)?;
-    decode(&payload[..length]).ok_or(StoreError::Foreign)
-}
-
-fn key(secret: &Secret, salt: &[u8]) -> Result<LessSafeKey, Unspecified> {
-    let root = Salt::new(HKDF_SHA256, salt).extract(secret.expose().as_bytes());
-    let purpose = [PURPOSE];
-    let key = root.expand(&purpose, &AES_256_GCM)?;
-    Ok(LessSafeKey::new(UnboundKey::from(key)))
+    let payload = sealed::open(Purpose::Tokens, secret, file).map_err(|_| StoreError::Foreign)?;
+    decode(&payload).ok_or(StoreError::Foreign)
 }
 
 /// Every field has its length before it, or a fixed one.
@@ -232,18 +182,6 @@ mod tests {
         assert!(!sealed.windows(6).any(|six| six == b"canary"));
         let again = seal(&tokens(&["Bearer canary"]), &Secret::new("k")).unwrap();
         assert_ne!(sealed, again, "never the same key and nonce");
-    }
-
-    #[test]
-    fn every_changed_bit_is_noticed() {
-        let secret = Secret::new("the key");
-        let sealed = seal(&tokens(&["Bearer a"]), &secret).unwrap();
-        for at in 0..sealed.len() {
-            let mut changed = sealed.clone();
-            changed[at] ^= 1;
-            assert!(open(&changed, &secret).is_err(), "byte {at}");
-            assert!(open(&sealed[..at], &secret).is_err(), "cut at {at}");
-        }
     }
 
     proptest! {

@@ -6,7 +6,10 @@ use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{
-    super::follow::{Follower, KeysError, Source},
+    super::{
+        follow::{Follower, KeysError, Source},
+        kept::{Kept, Place},
+    },
     *,
 };
 use crate::{health::Readiness, shutdown::Shutdown};
@@ -41,6 +44,10 @@ struct Followed {
 
 impl Followed {
     fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    fn start_with(kept: Option<Place>) -> Self {
         let issuer = Arc::new(Issuer::new(1, &provider()));
         let (answers, script) = unbounded_channel();
         let (fetched, seen) = unbounded_channel();
@@ -57,6 +64,7 @@ impl Followed {
             rng: StdRng::seed_from_u64(1),
             algorithms: Algorithm::ALL.to_vec(),
             max_stale: Duration::from_secs(24 * 3600),
+            kept,
             waiting: Some(readiness.wait_for("keys of provider bentley")),
         };
         shutdown.spawn(follower.run());
@@ -257,4 +265,48 @@ async fn keys_that_came_while_a_token_was_looked_at_are_seen() {
     let now = followed.clock.now();
     let newer = followed.issuer.newer(&token, &unverified.unwrap_err(), now);
     assert!(matches!(newer, Newer::Here));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_survive_a_restart_but_grow_no_younger_by_it() {
+    let old = |seconds: u64| {
+        let kept = Kept::for_tests();
+        let place = kept.place(&provider());
+        let mut then = clock().now();
+        then.wall -= Duration::from_secs(seconds);
+        place.keep(serving(&[&EC]).as_bytes(), then);
+        Followed::start_with(Some(place))
+    };
+    let token = EC.token(&ims_with(&json!({"exp": NOW + 1_000_000})));
+    // the provider is down all the time
+    let mut young = old(23 * 3600);
+    young.answer(None).await;
+    assert!(young.readiness.waiting().is_empty());
+    assert!(young.takes(&token));
+    for _ in 0..1000 {
+        young.answers.send(None).unwrap();
+    }
+    young.pass(3600 - 60).await;
+    assert!(young.takes(&token));
+    young.pass(61).await;
+    assert!(!young.takes(&token));
+
+    let mut aged = old(24 * 3600);
+    aged.answer(None).await;
+    assert_eq!(aged.readiness.waiting(), ["keys of provider bentley"]);
+    assert!(!aged.takes(&token));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_fetched_is_kept_and_what_is_no_key_set_is_not() {
+    let place = Kept::for_tests().place(&provider());
+    let mut followed = Followed::start_with(Some(place.clone()));
+    let kept = || place.last(clock().now()).map(|(document, _)| document);
+    followed.answer(Some("<html>".into())).await;
+    assert_eq!(kept(), None);
+    let set = serving(&[&EC]);
+    followed.answer(Some(set.clone())).await;
+    assert_eq!(kept().unwrap(), set);
+    followed.answer(Some(r#"{"keys":[]}"#.into())).await;
+    assert_eq!(kept().unwrap(), set);
 }

@@ -12,13 +12,13 @@ use tempfile::NamedTempFile;
 use crate::secret::Secret;
 
 /// Writes `secret` as it is.
-pub(super) fn replace_secret(path: &Path, secret: &Secret) -> io::Result<()> {
+pub fn replace_secret(path: &Path, secret: &Secret) -> io::Result<()> {
     replace(path, secret.expose().as_bytes())
 }
 
 /// Writes `content` for our user's eyes only (mode 0600). A symbolic link is followed, not
 /// replaced.
-pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let path = match path.canonicalize() {
         Ok(real) => real,
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
