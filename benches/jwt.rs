@@ -68,6 +68,7 @@ impl Case {
                     total: Duration::from_secs(15),
                 },
                 keys: ProviderKeys::default(),
+                introspection: None,
             },
         );
         issuer.replace(KeySet::read(keys.as_bytes(), &Algorithm::ALL).unwrap().0);

@@ -40,7 +40,8 @@ pub use self::{
     listener::{Bind, ClientCertificates, Gateway, Listener, Mode, ServerTls},
     problem::{Place, Problem, Problems, Rendering, Severity},
     provider::{
-        ClientTls, Endpoints, Identity, KeysLocation, Provider, ProviderKeys, ProviderTimeouts,
+        ClientTls, Endpoints, Identity, Introspected, Introspection, IntrospectionEndpoint,
+        KeysLocation, Provider, ProviderKeys, ProviderTimeouts,
     },
     route::{
         Admit, AdmitRule, Forwarded, Glob, Inject, LinkRewriting, Match, Origin,

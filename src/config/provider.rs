@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use super::{Algorithm, Name};
+use super::{Algorithm, ClientAuth, Name};
 
 /// An authorization server.
 #[derive(Debug, Clone)]
@@ -17,6 +17,37 @@ pub struct Provider {
     pub tls: ClientTls,
     pub timeouts: ProviderTimeouts,
     pub keys: ProviderKeys,
+    /// `None`: tokens that are no JWTs are refused.
+    pub introspection: Option<Introspection>,
+}
+
+/// Asking the provider about callers' tokens (RFC 7662).
+#[derive(Debug, Clone)]
+pub struct Introspection {
+    pub endpoint: IntrospectionEndpoint,
+    /// The API that asks; no client that gets tokens.
+    pub client_id: String,
+    pub auth: ClientAuth,
+    pub tokens: Introspected,
+    /// The longest time that an answer is believed; zero: for one request.
+    pub cache: Duration,
+}
+
+/// Where a provider's introspection endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IntrospectionEndpoint {
+    /// Where its metadata says.
+    Discover,
+    Given(Url),
+}
+
+/// Which tokens the provider is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Introspected {
+    /// What is no JWT.
+    Opaque,
+    /// JWTs as well; its keys are of no interest.
+    All,
 }
 
 /// The keys that callers' tokens are checked with.
@@ -48,6 +79,12 @@ impl Default for ProviderKeys {
 }
 
 impl Provider {
+    /// Whether it is asked about every token, so that its keys are not needed.
+    pub fn answers_for_all(&self) -> bool {
+        let introspection = self.introspection.as_ref();
+        introspection.is_some_and(|one| one.tokens == Introspected::All)
+    }
+
     /// Other names that its metadata may give.
     pub fn also(&self) -> &[Url] {
         match &self.endpoints {

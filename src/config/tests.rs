@@ -142,6 +142,43 @@ const FAULTS: &[(&str, &[&str])] = &[
         &["providers.idp.jwks_uri", "must be https"],
     ),
     (
+        "providers: {idp: {issuer: 'https://ims.bentley.com', introspection: {client_id: api}}}",
+        &[
+            "providers.idp.introspection",
+            "nothing says how the client proves who it is",
+        ],
+    ),
+    (
+        "providers: {idp: {issuer: 'https://ims.bentley.com', introspection: {client_secret: s}}}",
+        &["providers.idp.introspection.client_id", "is missing"],
+    ),
+    (
+        "providers: {idp: {issuer: 'https://ims.bentley.com', introspection: {client_id: api, client_auth: none}}}",
+        &[
+            "providers.idp.introspection.client_auth",
+            "who asks about tokens must prove who it is",
+        ],
+    ),
+    (
+        "providers: {idp: {issuer: 'https://ims.bentley.com', introspection: {client_id: api, client_secret: s, cache: 2h}}}",
+        &["introspection.cache", "out of range: 0s to 1h"],
+    ),
+    (
+        "providers: {idp: {issuer: 'https://ims.bentley.com', introspection: {client_id: api, client_secret: s, tokens: some}}}",
+        &["introspection.tokens", "none of: opaque, all"],
+    ),
+    (
+        "providers: {idp: {issuer: 'https://ims.bentley.com', introspection: {client_id: api, client_secret: s, endpoint: 'http://idp.example/i'}}}",
+        &["introspection.endpoint", "must be https"],
+    ),
+    (
+        "providers: {idp: {issuer: 'https://ims.bentley.com', token_endpoint: 'https://idp.example/t', introspection: {client_id: api, client_secret: s}}}",
+        &[
+            "introspection.endpoint",
+            "the provider has a token_endpoint, so that nothing is discovered",
+        ],
+    ),
+    (
         "providers: {idp: {issuer: 'https://ims.bentley.com', token_endpoint: 'https://idp.example/t'}}\nroutes: [{inject: agent, admit: {bearer: {audiences: a, provider: idp}}}]",
         &[
             "admit.bearer.provider",
@@ -1033,7 +1070,11 @@ providers:
     connect_timeout: 1s
     timeout: 2s
     tls: {extra_ca: '@cert.pem', identity: {certificate: '@cert.pem', key: '@key.pem'}, server_name: x.example, addresses: [10.0.0.1]}
-  given: {issuer: 'https://given.example', token_endpoint: 'https://given.example/token'}
+    introspection: {client_id: api, client_secret_file: '@secret', client_secret_previous_file: '@secret', tokens: all, cache: 30s}
+  given:
+    issuer: 'https://given.example'
+    token_endpoint: 'https://given.example/token'
+    introspection: {endpoint: 'https://given.example/i', client_id: api, private_key_file: '@key.pem', private_key_id: k, assertion_audience: x}
 credentials:
   basic: {provider: bentley, client_id: 'a: b', client_secret_file: '@secret', client_secret_previous_file: '@secret', parameters: {resource: 'urn:x', acr_values: 'true'}}
   post: {provider: given, client_id: x, client_secret_file: '@secret', client_auth: client_secret_post, scopes: [a, b]}

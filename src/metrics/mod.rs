@@ -33,6 +33,14 @@ pub struct KeyFetchLabels {
     pub result: &'static str,
 }
 
+/// Labels of a question to a provider about a caller's token.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct IntrospectionLabels {
+    pub provider: String,
+    /// `active`, `inactive`, `failed` or `unauthorized`.
+    pub result: &'static str,
+}
+
 /// Labels of a token metric.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CredentialLabels {
@@ -86,6 +94,7 @@ pub struct Metrics {
     pub log_lines_dropped: Counter,
     pub token_fetches: Family<FetchLabels, Counter>,
     pub key_fetches: Family<KeyFetchLabels, Counter>,
+    pub introspections: Family<IntrospectionLabels, Counter>,
     pub token_expiries: TokenExpiries,
     /// 1 while the previous of two secrets is the one that works.
     pub previous_secret_in_use: Family<CredentialLabels, Gauge>,
@@ -112,6 +121,7 @@ impl Metrics {
             log_lines_dropped: Counter::default(),
             token_fetches: Family::default(),
             key_fetches: Family::default(),
+            introspections: Family::default(),
             token_expiries: TokenExpiries::default(),
             previous_secret_in_use: Family::default(),
         };
@@ -176,6 +186,11 @@ impl Metrics {
             "key_fetches",
             "Fetches of providers' key sets, by result",
             self.key_fetches.clone(),
+        );
+        r.register(
+            "introspections",
+            "Questions to providers about callers' tokens, by result",
+            self.introspections.clone(),
         );
         r.register(
             "previous_secret_in_use",
@@ -381,6 +396,11 @@ mod tests {
             result: "ok",
         };
         metrics.key_fetches.get_or_create(&keys).inc();
+        let asked = IntrospectionLabels {
+            provider: "p".into(),
+            result: "active",
+        };
+        metrics.introspections.get_or_create(&asked).inc();
         metrics.previous_secret_in_use.get_or_create(&labels).set(0);
         let expires = now.plus(Duration::ZERO);
         metrics.token_expiries.set(labels, expires);
@@ -397,6 +417,6 @@ mod tests {
             assert!(named, "docs/metrics.md does not name `{name}`");
             count += 1;
         }
-        assert_eq!(count, 19, "a new metric is to be shown here, too");
+        assert_eq!(count, 20, "a new metric is to be shown here, too");
     }
 }

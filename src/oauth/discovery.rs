@@ -26,6 +26,14 @@ pub struct CheckedMetadata {
     pub scopes: Vec<String>,
 }
 
+/// Where an issuer is asked about tokens (RFC 7662).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntrospectionEndpoints {
+    pub endpoint: Url,
+    /// For clients with a certificate (RFC 8705 section 5), where it differs.
+    pub mtls: Option<Url>,
+}
+
 /// Metadata that cannot be had or must not be believed.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
@@ -41,6 +49,8 @@ pub enum DiscoveryError {
     Endpoint { host: String, why: EndpointError },
     #[error("the metadata of {host} names no key set that can be used: {why}")]
     Keys { host: String, why: EndpointError },
+    #[error("the metadata of {host} names no introspection endpoint that can be used: {why}")]
+    Introspection { host: String, why: EndpointError },
 }
 
 /// A URL that no credentials are sent to.
@@ -61,6 +71,7 @@ pub enum EndpointError {
 struct Document {
     issuer: String,
     token_endpoint: Option<String>,
+    introspection_endpoint: Option<String>,
     jwks_uri: Option<String>,
     #[serde(default)]
     mtls_endpoint_aliases: Aliases,
@@ -75,6 +86,7 @@ struct Document {
 #[derive(Debug, Default, Deserialize)]
 struct Aliases {
     token_endpoint: Option<String>,
+    introspection_endpoint: Option<String>,
 }
 
 /// Fetches and checks the metadata of `issuer`. `also`: other names that the document may give.
@@ -105,6 +117,30 @@ pub async fn discover_keys(
     endpoint(document.jwks_uri.as_deref(), issuer).map_err(|why| DiscoveryError::Keys {
         host: issuer.host_str().unwrap_or_default().to_owned(),
         why,
+    })
+}
+
+/// Where the metadata says that the issuer answers questions about tokens.
+///
+/// # Errors
+/// When there is no document, or none that can be believed, or it names no such endpoint.
+pub async fn discover_introspection(
+    http: &HttpClient,
+    issuer: &Url,
+    also: &[Url],
+) -> Result<IntrospectionEndpoints, DiscoveryError> {
+    let document = fetch(http, issuer).await?;
+    check_issuer(&document, issuer, also)?;
+    let endpoint = |text: Option<&str>| {
+        endpoint(text, issuer).map_err(|why| DiscoveryError::Introspection {
+            host: issuer.host_str().unwrap_or_default().to_owned(),
+            why,
+        })
+    };
+    let mtls = document.mtls_endpoint_aliases.introspection_endpoint;
+    Ok(IntrospectionEndpoints {
+        endpoint: endpoint(document.introspection_endpoint.as_deref())?,
+        mtls: mtls.as_deref().map(|url| endpoint(Some(url))).transpose()?,
     })
 }
 

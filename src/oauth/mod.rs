@@ -4,8 +4,10 @@
 //! answers are bounded, and what a provider writes is cleaned before anybody reads it.
 
 pub mod client_auth;
+mod client_material;
 pub mod discovery;
 pub mod grant;
+mod introspect;
 pub mod jwks;
 mod sent;
 pub mod token_endpoint;
@@ -16,8 +18,13 @@ pub use crate::http::client::{ClientError, HttpClient, chain};
 
 pub use self::{
     client_auth::{AssertionError, Proof},
-    discovery::{CheckedMetadata, DiscoveryError, discover, discover_keys},
+    client_material::{ClientMaterial, ProofError, SecretInUse},
+    discovery::{
+        CheckedMetadata, DiscoveryError, IntrospectionEndpoints, discover, discover_introspection,
+        discover_keys,
+    },
     grant::TokenRequest,
+    introspect::{IntrospectionError, IntrospectionRequest, introspect},
     jwks::{JwksError, fetch_jwks},
     types::{Class, ExchangeError, Issued, Note},
 };

@@ -9,13 +9,14 @@ use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-/// The parameters whose values are secrets (RFC 6749, RFC 7521).
-const SECRET_PARAMETERS: [&str; 5] = [
+/// The parameters whose values are secrets (RFC 6749, RFC 7521, RFC 7662).
+const SECRET_PARAMETERS: [&str; 6] = [
     "client_secret",
     "client_assertion",
     "assertion",
     "password",
     "refresh_token",
+    "token",
 ];
 
 /// Shorter values would be found in the middle of words.
@@ -26,7 +27,7 @@ const SHORTEST: usize = 4;
 pub(super) struct Sent(Vec<Zeroizing<String>>);
 
 impl Sent {
-    pub(super) fn of(request: &Request<Vec<u8>>) -> Self {
+    pub(super) fn of<B: AsRef<[u8]>>(request: &Request<B>) -> Self {
         let mut sent = Self::default();
         for value in request.headers().get_all(AUTHORIZATION) {
             let value = String::from_utf8_lossy(value.as_bytes());
@@ -42,7 +43,7 @@ impl Sent {
                 sent.add(&percent_decode_str(&plain).decode_utf8_lossy());
             }
         }
-        let body = request.body();
+        let body = request.body().as_ref();
         for pair in body.split(|byte| *byte == b'&') {
             let raw = String::from_utf8_lossy(pair);
             for (name, value) in form_urlencoded::parse(pair) {

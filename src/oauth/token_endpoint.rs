@@ -268,7 +268,7 @@ fn date(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Seconds or a date (RFC 9110 section 10.2.3), at most an hour.
-fn retry_after(headers: &HeaderMap, now: Duration) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: Duration) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),

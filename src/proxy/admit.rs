@@ -308,18 +308,17 @@ fn is_cross_site(headers: &HeaderMap, target: &Target<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{borrow::Cow, num::NonZeroUsize};
+    use std::{borrow::Cow, num::NonZeroUsize, sync::LazyLock};
 
     use http::HeaderValue;
     use tokio::sync::Semaphore;
 
-    use super::super::bearer::Patience;
     use super::*;
     use crate::{
         clock::Clock,
         config::SecretSource,
         net::share::{Share, Spread},
-        verify::Verifier,
+        verify::{Verifier, Waited},
     };
 
     fn conn(peer: &str, local: Reach) -> Conn {
@@ -350,6 +349,8 @@ mod tests {
             .collect()
     }
 
+    static NOTHING: LazyLock<Waited> = LazyLock::new(Waited::default);
+
     /// For gates that ask for no token.
     fn none() -> Verifier {
         Verifier::new(&[7; 32]).unwrap()
@@ -361,7 +362,7 @@ mod tests {
             now: Clock::system().now(),
             method: &http::Method::GET,
             query: None,
-            patience: Patience::MayWait,
+            waited: &NOTHING,
             metadata: None,
         }
     }
@@ -430,7 +431,7 @@ mod tests {
                 .map(Admission::into_caller)
                 .map_err(|denied| match denied {
                     Denied::For(failure) => failure.status().as_u16(),
-                    Denied::UntilKeysCome(_) => 0,
+                    Denied::Until(_) => 0,
                 })
         };
         let inside: IpAddr = "10.1.2.3".parse().unwrap();

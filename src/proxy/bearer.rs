@@ -15,7 +15,10 @@ use crate::{
     caller::Caller,
     clock::Moment,
     config::{InsufficientScope, Name, Preflight, Strangers, TokenRules},
-    verify::{Coming, Issuer, Newer, Refusal, Verified, Verifier},
+    verify::{
+        Coming, Introspector, Issuer, Newer, Outcome, Refusal, Said, Unavailable, Verified,
+        Verifier, Waited,
+    },
 };
 
 /// Tokens of one issuer that a route takes.
@@ -33,24 +36,17 @@ pub struct Tokens<'p> {
     pub method: &'p Method,
     /// The request's query: a token there is refused, but with a word about it.
     pub query: Option<&'p str>,
-    pub patience: Patience,
+    pub waited: &'p Waited,
     /// Where the resource's metadata are (RFC 9728).
     pub metadata: Option<&'p Arc<str>>,
-}
-
-/// Whether newer keys may be waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    MayWait,
-    HasWaited,
 }
 
 /// A caller who is not admitted, now.
 #[derive(Debug)]
 pub enum Denied {
     For(Failure),
-    /// Perhaps, with the keys that are being fetched.
-    UntilKeysCome(Coming),
+    /// Perhaps, when what is under way has come.
+    Until(Coming),
 }
 
 impl From<Failure> for Denied {
@@ -85,6 +81,8 @@ pub enum Denial {
     },
     #[error("there are no keys of provider {0} to check the access token with")]
     NoKeys(Name),
+    #[error("nobody says whether the access token is good")]
+    Unanswered(#[source] Unavailable),
 }
 
 /// The caller, if one of `all` takes the token that it shows.
@@ -114,16 +112,29 @@ pub(super) fn admit<'g>(
         Err(Shown::Twice) => return Err(Failure::SeveralAuthorizations.into()),
         Err(Shown::Wrong(denial)) => return Err(deny(denial)),
     };
-    let mut coming = None;
+    let mut coming: Option<Coming> = None;
     let mut nearest: Option<Denial> = None;
     for bearer in all {
         let seen = match bearer.verify(token, tokens) {
             Ok(seen) => seen,
-            Err((denial, newer)) => {
-                coming = coming.or(newer);
-                // of several, the one of the issuer that the token is from says most
-                let foreign = matches!(denial, Denial::Invalid(Refusal::Issuer { .. }));
-                if nearest.is_none() || !foreign {
+            // nobody else is shown the token while this one may say that it is its own
+            Err(Unseen::Until(Coming::Answer(answer))) => {
+                coming = Some(Coming::Answer(answer));
+                break;
+            }
+            Err(Unseen::Until(keys)) => {
+                coming = coming.or(Some(keys));
+                continue;
+            }
+            Err(Unseen::Denied(denial)) => {
+                // of several, the one of the issuer that the token is from says most; that it is
+                // bad cannot be said while one does not answer
+                let weak = matches!(
+                    denial,
+                    Denial::Invalid(Refusal::Issuer { .. } | Refusal::NotJwt)
+                );
+                let open = matches!(nearest, Some(Denial::Unanswered(_)));
+                if nearest.is_none() || !(weak || open) {
                     nearest = Some(denial);
                 }
                 continue;
@@ -135,9 +146,15 @@ pub(super) fn admit<'g>(
         }
     }
     Err(match (coming, nearest) {
-        (Some(coming), _) => Denied::UntilKeysCome(coming),
+        (Some(coming), _) => Denied::Until(coming),
         (None, nearest) => deny(nearest.unwrap_or(Denial::Missing)),
     })
+}
+
+/// A token that the issuer does not vouch for, or not yet.
+enum Unseen {
+    Denied(Denial),
+    Until(Coming),
 }
 
 impl Bearer {
@@ -154,33 +171,64 @@ impl Bearer {
             || (self.rules.preflight == Preflight::Passed && preflight())
     }
 
-    /// The token, if the issuer signed it; otherwise why not, and the keys that may set it right.
-    fn verify(
+    /// The token, if the issuer vouches for it.
+    fn verify(&self, token: &str, tokens: &Tokens<'_>) -> Result<Arc<Verified>, Unseen> {
+        let Some(introspector) = self.issuer.introspector() else {
+            return self.by_signature(token, tokens);
+        };
+        if let Some(known) = tokens.verifier.known(&self.issuer, token, tokens.now) {
+            return Ok(known);
+        }
+        match self.issuer.is_asked_about(introspector, token) {
+            Ok(true) => self.by_answer(introspector, token, tokens),
+            Ok(false) => self.by_signature(token, tokens),
+            Err(refusal) => Err(Unseen::Denied(Denial::Invalid(refusal))),
+        }
+    }
+
+    fn by_answer(
         &self,
+        introspector: &Arc<Introspector>,
         token: &str,
         tokens: &Tokens<'_>,
-    ) -> Result<Arc<Verified>, (Denial, Option<Coming>)> {
+    ) -> Result<Arc<Verified>, Unseen> {
+        let outcome = match tokens.waited.answer(introspector.number()) {
+            Some(outcome) => outcome.clone(),
+            None => match introspector.ask(token, tokens.now) {
+                Said::Known(outcome) => outcome,
+                Said::Coming(answer) => return Err(Unseen::Until(Coming::Answer(answer))),
+            },
+        };
+        match outcome {
+            Outcome::Good(seen) => {
+                let verifier = tokens.verifier;
+                verifier.remember(&self.issuer, token, &seen, tokens.now);
+                Ok(seen)
+            }
+            Outcome::Bad(refusal) => Err(Unseen::Denied(Denial::Invalid(refusal))),
+            Outcome::None(why) => Err(Unseen::Denied(Denial::Unanswered(why))),
+        }
+    }
+
+    fn by_signature(&self, token: &str, tokens: &Tokens<'_>) -> Result<Arc<Verified>, Unseen> {
         let verify = || tokens.verifier.verify(&self.issuer, token, tokens.now);
         let mut unverified = match verify() {
             Ok(seen) => return Ok(seen),
             Err(unverified) => unverified,
         };
-        let coming = match self.issuer.newer(token, &unverified, tokens.now) {
-            Newer::Coming(coming) if tokens.patience == Patience::MayWait => Some(coming),
-            Newer::Coming(_) | Newer::No => None,
+        let has_waited = tokens.waited.for_keys();
+        match self.issuer.newer(token, &unverified, tokens.now) {
+            Newer::Coming(keys) if !has_waited => return Err(Unseen::Until(Coming::Keys(keys))),
+            Newer::Coming(_) | Newer::No => {}
             Newer::Here => match verify() {
                 Ok(seen) => return Ok(seen),
-                Err(again) => {
-                    unverified = again;
-                    None
-                }
+                Err(again) => unverified = again,
             },
-        };
-        let has_waited = tokens.patience == Patience::HasWaited;
+        }
         if has_waited && unverified.refusal == Refusal::UnknownKey {
             self.issuer.stays_unknown(token, tokens.now);
         }
-        Err((self.denial(unverified.refusal), coming))
+        Err(Unseen::Denied(self.denial(unverified.refusal)))
     }
 
     fn denial(&self, refusal: Refusal) -> Denial {
@@ -218,9 +266,13 @@ impl Denial {
             Self::InQuery => "Send the access token in the Authorization header, not in the URL.",
             Self::Scopes { .. } => "The access token lacks a scope that this route needs.",
             Self::Stale { .. } => "The user must sign in again.",
+            Self::Unanswered(_) => {
+                "The authorization server does not say whether the access token is good."
+            }
             Self::NoKeys(_) => "The keys to check access tokens with are not available.",
             Self::Invalid(refusal) => match refusal {
                 Refusal::Expired { .. } => "The access token expired.",
+                Refusal::Inactive => "The access token is not valid any more, or never was.",
                 Refusal::TooEarly { .. } | Refusal::FromTheFuture { .. } => {
                     "The access token is not valid yet: a clock may be wrong."
                 }
@@ -265,7 +317,7 @@ impl Denial {
                 let error = described("insufficient_user_authentication");
                 format!("{error}, max_age=\"{max_age}\"")
             }
-            Self::NoKeys(_) => return None,
+            Self::NoKeys(_) | Self::Unanswered(_) => return None,
         };
         if let Some(metadata) = metadata {
             challenge = format!("{challenge}, resource_metadata=\"{metadata}\"");

@@ -142,6 +142,10 @@ impl Failure {
                 denial: Denial::NoKeys(_),
                 ..
             } => Some(5),
+            Self::Bearer {
+                denial: Denial::Unanswered(why),
+                ..
+            } => Some(why.retry_after.as_secs().saturating_add(1)),
             Self::Overloaded | Self::Connect { .. } => Some(1),
             _ => None,
         }
@@ -160,6 +164,10 @@ impl Failure {
             Self::Undescribed { field } => {
                 Some(format!("{field} is missing, doubled or unreadable"))
             }
+            Self::Bearer {
+                denial: Denial::Unanswered(why),
+                ..
+            } => Some(format!("provider {}: {}", why.provider, why.reason)),
             Self::NotAdmitted { route, .. } | Self::Bearer { route, .. } => {
                 Some(format!("route {route}"))
             }
@@ -280,6 +288,9 @@ impl Failure {
                         (status, "InsufficientScope", "http_request_denied")
                     }
                     Denial::NoKeys(_) => (503, "KeysUnavailable", "proxy_internal_response"),
+                    Denial::Unanswered(_) => {
+                        (503, "IntrospectionUnavailable", "proxy_internal_response")
+                    }
                 };
                 (status, code, proxy_error, denial.description())
             }

@@ -20,12 +20,15 @@ use super::{
     Held, Prepared, Proxy, Step,
     answer::{Answer, Content, Ending},
     attempt::{Exchanged, First, Unanswered},
-    bearer::Patience,
     decide,
     failure::Failure,
     record::Record,
 };
-use crate::{shutdown::Stage, tokens::Ready};
+use crate::{
+    shutdown::Stage,
+    tokens::Ready,
+    verify::{LONGEST_WAIT, Waited},
+};
 
 pin_project! {
     /// See the module.
@@ -61,8 +64,8 @@ pub(super) enum Begun<F> {
     },
     /// Something has to be waited for first.
     Prepared(Box<Prepared>),
-    /// Keys, before it is known whether the caller is admitted.
-    ForKeys(Box<Held>),
+    /// Whether the caller is admitted has to be waited for.
+    Held(Box<Held>),
     /// An endpoint of ours answers.
     Own(BoxFuture<'static, Response<Bytes>>),
 }
@@ -94,8 +97,8 @@ where
                 let answer = Box::pin(Arc::clone(&proxy).wait(prepared, None, ending));
                 (State::Waits { answer }, None)
             }
-            Ok(Begun::ForKeys(held)) => {
-                let answer = Box::pin(Arc::clone(&proxy).wait_for_keys(held, ending));
+            Ok(Begun::Held(held)) => {
+                let answer = Box::pin(Arc::clone(&proxy).wait_to_admit(held, ending));
                 (State::Waits { answer }, None)
             }
             Ok(Begun::Own(answer)) => {
@@ -187,12 +190,15 @@ impl Proxy {
         }
     }
 
-    /// Admission once more, when the keys are there that the caller's token may be signed with.
-    async fn wait_for_keys(
+    /// Admission once more, when what the caller's token has to wait for has come: newer keys, or
+    /// the provider's word. Each comes once, and all in a time that is bounded.
+    async fn wait_to_admit(
         self: Arc<Self>,
         mut held: Box<Held>,
         mut ending: Box<Ending>,
     ) -> Response<Answer> {
+        let until = self.observer.clock.mono() + LONGEST_WAIT;
+        let mut waited = Waited::default();
         loop {
             let Held {
                 request,
@@ -200,17 +206,16 @@ impl Proxy {
                 conn,
                 coming,
             } = *held;
-            coming.ended().await;
+            waited = waited.and_for(coming, until).await;
             let admitted = catch_unwind(AssertUnwindSafe(|| {
-                let patience = Patience::HasWaited;
-                self.admit(request, survey, &conn, &mut ending.record, patience)
+                self.admit(request, survey, &conn, &mut ending.record, &waited)
             }));
             match admitted {
                 Ok(Ok(Step::On(prepared))) => {
                     ending.reads(prepared.outgoing.payload.intake.as_ref());
                     return self.wait(prepared, None, ending).await;
                 }
-                Ok(Ok(Step::ForKeys(again))) => held = again,
+                Ok(Ok(Step::Held(again))) => held = again,
                 Ok(Ok(Step::Own(answer))) => return self.own(answer, ending).await,
                 Ok(Err(failure)) => return self.answer(ending, |_| Err(failure)),
                 Err(_) => return self.panicked(ending),

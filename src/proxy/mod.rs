@@ -47,7 +47,7 @@ use self::{
     admit::Site,
     answer::{Content, Ending},
     attempt::{Exchanged, First},
-    bearer::{Denied, Patience, Tokens},
+    bearer::{Denied, Tokens},
     failure::Failure,
     handling::{Begun, Handling},
     incoming::{Asked, Https},
@@ -74,7 +74,7 @@ use crate::{
     net::{Conn, Place, tunnel::Spares},
     shutdown::Shutdown,
     telemetry::RequestId,
-    verify::{Coming, Verifier},
+    verify::{Coming, Verifier, Waited},
 };
 
 /// How often idle upstream connections are looked at.
@@ -152,7 +152,7 @@ impl Proxy {
                     ending.reads(prepared.outgoing.payload.intake.as_ref());
                     self.launch(prepared, &mut ending.record)
                 }
-                Step::ForKeys(held) => Begun::ForKeys(held),
+                Step::Held(held) => Begun::Held(held),
                 Step::Own(answer) => Begun::Own(answer),
             })
         }));
@@ -182,7 +182,7 @@ impl Proxy {
         check_size(survey, request.uri(), &self.plan.limits)?;
         check_framing(&request, survey)?;
         check_method(request.method())?;
-        self.admit(request, survey, conn, record, Patience::MayWait)
+        self.admit(request, survey, conn, record, &Waited::default())
     }
 
     fn admit(
@@ -191,7 +191,7 @@ impl Proxy {
         survey: Survey,
         conn: &Conn,
         record: &mut Record,
-        patience: Patience,
+        waited: &Waited,
     ) -> Result<Step, Failure> {
         let target = Target::read(&request, self.plan.path_matters)?;
         // a gateway would take any answer of theirs for a yes
@@ -208,13 +208,14 @@ impl Proxy {
         let from = Site::of(&target, request.headers(), survey);
         let tokens = Tokens {
             verifier: &self.verifier,
-            now: match patience {
-                Patience::MayWait => record.begun(),
-                Patience::HasWaited => self.observer.clock.now(),
+            now: if waited.is_nothing() {
+                record.begun()
+            } else {
+                self.observer.clock.now()
             },
             method: request.method(),
             query: request.uri().query(),
-            patience,
+            waited,
             metadata: route.metadata.as_ref(),
         };
         let admitted = route
@@ -223,9 +224,9 @@ impl Proxy {
         let admission = match admitted {
             Ok(admission) => admission,
             Err(Denied::For(failure)) => return Err(failure),
-            Err(Denied::UntilKeysCome(coming)) => {
+            Err(Denied::Until(coming)) => {
                 let conn = conn.clone();
-                return Ok(Step::ForKeys(Box::new(Held {
+                return Ok(Step::Held(Box::new(Held {
                     request,
                     survey,
                     conn,
@@ -334,12 +335,12 @@ impl Proxy {
 /// What comes after the steps that need no waiting.
 enum Step {
     On(Box<Prepared>),
-    ForKeys(Box<Held>),
+    Held(Box<Held>),
     /// An endpoint of ours answers.
     Own(BoxFuture<'static, Response<Bytes>>),
 }
 
-/// A request whose caller may be admitted once newer keys are there.
+/// A request whose caller may be admitted once something has come.
 #[derive(Debug)]
 struct Held {
     request: Request<Incoming>,

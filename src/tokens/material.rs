@@ -4,31 +4,18 @@ use std::{fs, path::Path};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::source::{Fingerprint, SecretInUse};
+use super::source::Fingerprint;
 use crate::{
-    config::{
-        Assertion, ClientAuth, Credential, Grant, SecretPair, SecretSource, secret::SecretError,
-    },
-    oauth::{ClientError, HttpClient},
+    config::{Assertion, ClientAuth, Credential, Grant, SecretSource, secret::SecretError},
+    oauth::{ClientError, ClientMaterial, HttpClient},
     secret::Secret,
 };
 
 /// Everything secret that goes into one fetch.
 pub(super) struct Material {
-    pub(super) auth: AuthMaterial,
+    pub(super) auth: ClientMaterial,
     pub(super) password: Option<Secret>,
     pub(super) http: HttpClient,
-}
-
-/// How the client authenticates, with what.
-pub(super) enum AuthMaterial {
-    /// Nothing secret, or nothing but the connection's certificate.
-    None,
-    /// In the order in which they are tried.
-    Basic(Vec<(SecretInUse, Secret)>),
-    Post(Vec<(SecretInUse, Secret)>),
-    SigningKey(Secret),
-    Assertion(Secret),
 }
 
 /// A secret, or a file for the connection, that cannot be had.
@@ -44,22 +31,8 @@ impl Material {
     /// Reads it all. Blocking.
     pub(super) fn read(credential: &Credential) -> Result<Self, MaterialError> {
         let provider = &credential.provider;
-        let mut tls = provider.tls.clone();
-        let auth = match &credential.auth {
-            ClientAuth::None => AuthMaterial::None,
-            ClientAuth::Basic(pair) => AuthMaterial::Basic(read_pair(pair)?),
-            ClientAuth::Post(pair) => AuthMaterial::Post(read_pair(pair)?),
-            ClientAuth::Assertion(Assertion::Signed(key)) => {
-                AuthMaterial::SigningKey(key.key.read()?)
-            }
-            ClientAuth::Assertion(Assertion::File(path)) => {
-                AuthMaterial::Assertion(SecretSource::File(path.clone()).read()?)
-            }
-            ClientAuth::MutualTls(identity) => {
-                tls.identity = Some(identity.clone());
-                AuthMaterial::None
-            }
-        };
+        let auth = ClientMaterial::read(&credential.auth)?;
+        let tls = ClientMaterial::tls(&credential.auth, &provider.tls);
         let password = match &credential.grant {
             Grant::Password { password, .. } => Some(password.read()?),
             Grant::ClientCredentials | Grant::RefreshToken { .. } => None,
@@ -70,17 +43,6 @@ impl Material {
             password,
             http: HttpClient::new(&tls, timeouts.connect, timeouts.total)?,
         })
-    }
-}
-
-/// One that cannot be read does not matter while the other can: a rotation may be under way.
-fn read_pair(pair: &SecretPair) -> Result<Vec<(SecretInUse, Secret)>, SecretError> {
-    let current = pair.current.read().map(|s| (SecretInUse::Current, s));
-    let previous = pair.previous.as_ref().and_then(|source| source.read().ok());
-    let previous = previous.map(|s| (SecretInUse::Previous, s));
-    match (current, previous) {
-        (Err(error), None) => Err(error),
-        (current, previous) => Ok(current.into_iter().chain(previous).collect()),
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::rand;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::{task::spawn_blocking, time::timeout};
 use tracing::warn;
@@ -12,18 +10,17 @@ use url::Url;
 use super::{
     cell,
     endpoints::Endpoints,
-    material::{AuthMaterial, Material, MaterialError, fingerprint},
+    material::{Material, MaterialError, fingerprint},
     rotation::{Rotations, Sendable},
     source::{Failure, Fingerprint, Granted, SecretInUse, Source},
 };
 use crate::{
     clock::{Clock, Moment},
-    config::{Assertion, ClientAuth, Credential, Grant, ScopeSet},
+    config::{Credential, Grant, ScopeSet},
     oauth::{
-        AssertionError, Class, DiscoveryError, ExchangeError, Issued, Note, Proof, TokenRequest,
-        chain, client_auth, grant,
+        Class, DiscoveryError, ExchangeError, Issued, Note, Proof, ProofError, TokenRequest, chain,
+        grant,
     },
-    secret::Secret,
     shutdown::Shutdown,
 };
 
@@ -43,11 +40,9 @@ enum FetchError {
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
     #[error(transparent)]
-    Assertion(#[from] AssertionError),
+    Proof(#[from] ProofError),
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
-    #[error("the system has no randomness")]
-    Randomness,
     #[error("no token within {0:?}")]
     Late(std::time::Duration),
     #[error("a file could not be read to its end")]
@@ -139,7 +134,12 @@ impl Providers {
             .endpoints
             .of(fetch.credential, &fetch.material.http)
             .await?;
-        let mut proofs = self.proofs(fetch, &endpoint)?.into_iter().peekable();
+        let client_id = &fetch.credential.client_id;
+        let proofs = fetch
+            .material
+            .auth
+            .proofs(client_id, &endpoint, self.clock.now())?;
+        let mut proofs = proofs.into_iter().peekable();
         while let Some((secret, proof)) = proofs.next() {
             let since = self.clock.now();
             match fetch.once(&endpoint, &proof, since).await {
@@ -154,32 +154,6 @@ impl Providers {
             }
         }
         Err(FetchError::Broken)
-    }
-
-    /// The proofs to try, in order.
-    fn proofs(
-        &self,
-        fetch: &Fetch<'_>,
-        endpoint: &Url,
-    ) -> Result<Vec<(SecretInUse, Proof)>, FetchError> {
-        let each = |all: &[(SecretInUse, Secret)], proof: fn(Secret) -> Proof| {
-            all.iter()
-                .map(|(which, secret)| (*which, proof(secret.clone())))
-                .collect()
-        };
-        let one = |proof| vec![(SecretInUse::Current, proof)];
-        Ok(match (&fetch.material.auth, &fetch.credential.auth) {
-            (AuthMaterial::Basic(all), _) => each(all, Proof::Basic),
-            (AuthMaterial::Post(all), _) => each(all, Proof::Post),
-            (AuthMaterial::Assertion(jwt), _) => one(Proof::Assertion(jwt.clone())),
-            (AuthMaterial::SigningKey(pem), ClientAuth::Assertion(Assertion::Signed(key))) => {
-                let audience = key.audience.as_deref().unwrap_or(endpoint.as_str());
-                let client_id = &fetch.credential.client_id;
-                let (jti, now) = (fresh_id()?, self.clock.now());
-                one(client_auth::sign(key, pem, client_id, audience, &jti, now)?)
-            }
-            (AuthMaterial::None | AuthMaterial::SigningKey(_), _) => one(Proof::None),
-        })
     }
 
     fn refresh_token(&self, credential: &Credential) -> Result<Option<Sendable>, MaterialError> {
@@ -263,7 +237,7 @@ impl FetchError {
                 "secret",
                 "a file that the token request needs cannot be used".to_owned(),
             ),
-            Self::Assertion(_) | Self::Randomness => (
+            Self::Proof(_) => (
                 cell::Class::Fatal,
                 "secret",
                 "the private key of the client cannot be used".to_owned(),
@@ -329,11 +303,4 @@ fn warn_of(note: Note, credential: &Credential) {
             "the provider does not say what type the token is; Bearer is assumed"
         ),
     }
-}
-
-/// 128 random bits.
-fn fresh_id() -> Result<String, FetchError> {
-    let mut id = [0_u8; 16];
-    rand::fill(&mut id).map_err(|_| FetchError::Randomness)?;
-    Ok(URL_SAFE_NO_PAD.encode(id))
 }

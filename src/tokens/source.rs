@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderValue;
 
 use super::cell::Class;
+pub(super) use crate::oauth::SecretInUse;
 use crate::{
     clock::Moment,
     config::{Credential, ScopeSet},
@@ -39,13 +40,6 @@ pub(super) struct Granted {
     /// What was asked for and not granted.
     pub(super) missing: ScopeSet,
     pub(super) secret: SecretInUse,
-}
-
-/// Which of two secrets the provider accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SecretInUse {
-    Current,
-    Previous,
 }
 
 /// No token.

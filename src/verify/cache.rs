@@ -24,18 +24,27 @@ use super::{
     claims::Claims,
     keys::{KeyIdentity, KeySet},
 };
-use crate::clock::Moment;
+use crate::clock::{Deadline, Moment};
 
 /// Tokens of one thread.
 const MOST: usize = 4096;
 /// Octets of one thread; a token's claims take 1 to 4 KB.
 const MOST_OCTETS: usize = 8 << 20;
 
-/// A token whose issuer signed it.
+/// A token whose issuer vouches for it.
 #[derive(Debug)]
 pub struct Verified {
     pub claims: Claims,
-    pub(super) key: KeyIdentity,
+    pub(super) proof: Proof,
+}
+
+/// How the issuer does.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Proof {
+    /// It signed the token with this key.
+    Signed(KeyIdentity),
+    /// It was asked, and its answer is believed until then.
+    Answered { until: Deadline },
 }
 
 /// One thread's memory.
@@ -88,10 +97,10 @@ impl Cache {
 
     /// `issuer`: its number in this process; what one issuer signed says nothing about another.
     pub(super) fn digest(&self, issuer: u32, token: &str) -> Option<Digest> {
-        self.digester.digest(issuer, token.as_bytes())
+        self.digester.digest(issuer, token).map(Digest)
     }
 
-    /// What is known of a token, while both it and its key are good.
+    /// What is known of a token, while it is good and so is what vouches for it.
     pub(super) fn get(
         &mut self,
         digest: Digest,
@@ -100,12 +109,19 @@ impl Cache {
     ) -> Option<Arc<Verified>> {
         let number = *self.by_digest.get(&digest.0)?;
         let slot = self.slots.get_mut(number)?;
-        if slot.generation != keys.generation() {
-            if !keys.has(slot.verified.key) {
+        match slot.verified.proof {
+            Proof::Signed(key) if slot.generation != keys.generation() => {
+                if !keys.has(key) {
+                    self.remove(number);
+                    return None;
+                }
+                slot.generation = keys.generation();
+            }
+            Proof::Answered { until } if until.passed(now) => {
                 self.remove(number);
                 return None;
             }
-            slot.generation = keys.generation();
+            Proof::Signed(_) | Proof::Answered { .. } => {}
         }
         if slot.verified.claims.gone().passed(now) {
             self.remove(number);
@@ -178,10 +194,10 @@ impl Cache {
 /// GHASH under a secret key, as AES-GCM computes it over additional data (GMAC, NIST SP 800-38D).
 ///
 /// Two texts of at most 16 KB have the same digest with a probability of 2⁻¹¹⁷ at most, whoever
-/// chose them, as long as nobody sees a digest; none ever leaves this file, so that the nonce may
+/// chose them, as long as nobody sees a digest; none is ever shown to anybody, so that the nonce may
 /// always be the same. It takes 0.1 µs for a token of 1 KB, where SHA-256 takes 0.6 µs and on
 /// processors without instructions for it 2.3 µs.
-struct Digester(LessSafeKey);
+pub(super) struct Digester(LessSafeKey);
 
 impl std::fmt::Debug for Digester {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -190,19 +206,19 @@ impl std::fmt::Debug for Digester {
 }
 
 impl Digester {
-    fn new(key: &[u8; 32]) -> Result<Self, Unspecified> {
+    pub(super) fn new(key: &[u8; 32]) -> Result<Self, Unspecified> {
         Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key)?)))
     }
 
-    fn digest(&self, issuer: u32, token: &[u8]) -> Option<Digest> {
+    pub(super) fn digest(&self, issuer: u32, token: &str) -> Option<u128> {
         let mut nonce = [0; 12];
         nonce[..4].copy_from_slice(&issuer.to_be_bytes());
         let nonce = Nonce::assume_unique_for_key(nonce);
         let sealed = self
             .0
-            .seal_in_place_separate_tag(nonce, Aad::from(token), &mut []);
+            .seal_in_place_separate_tag(nonce, Aad::from(token.as_bytes()), &mut []);
         let tag: [u8; 16] = sealed.ok()?.as_ref().try_into().ok()?;
-        Some(Digest(u128::from_be_bytes(tag)))
+        Some(u128::from_be_bytes(tag))
     }
 }
 

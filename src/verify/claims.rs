@@ -15,6 +15,9 @@ use crate::{
     config::LONGEST_SKEW,
 };
 
+/// An answer about a token takes no longer to arrive.
+const JUST_COME: Duration = Duration::from_secs(60);
+
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
@@ -26,7 +29,8 @@ pub struct Claims {
     pub(super) typ: Option<Box<str>>,
     /// `exp` and [`LONGEST_SKEW`], on both clocks.
     pub(super) gone: Deadline,
-    pub(super) expires: Duration,
+    /// What was asked about without its provider saying when it ends has none.
+    pub(super) expires: Option<Duration>,
     pub(super) not_before: Option<Duration>,
     pub(super) issued: Option<Duration>,
     /// When its user signed in.
@@ -44,16 +48,44 @@ impl Claims {
         typ: Option<Box<str>>,
         now: Moment,
     ) -> Result<Self, Refusal> {
+        let expires = date(&members, "exp")?.ok_or(Refusal::Missing { claim: "exp" })?;
+        let gone = gone(expires, now);
+        Self::of(members, typ, None, (Some(expires), gone))
+    }
+
+    /// Reads what the issuer of this name says of a token; when that was asked, and how long it is
+    /// believed. It may say neither who it is nor when the token ends (RFC 7662 section 2.2).
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn introspected(
+        members: Object,
+        issuer: &str,
+        asked: Moment,
+        cache: Duration,
+    ) -> Result<Self, Refusal> {
+        let expires = date(&members, "exp")?;
+        // whoever remembers the answer keeps to `cache`; one that has just come must still count
+        let believed = asked.wall.saturating_add(cache).saturating_add(JUST_COME);
+        let gone = gone(expires.unwrap_or(believed), asked);
+        Self::of(members, None, Some(issuer), (expires, gone))
+    }
+
+    fn of(
+        members: Object,
+        typ: Option<Box<str>>,
+        issuer: Option<&str>,
+        (expires, gone): (Option<Duration>, Deadline),
+    ) -> Result<Self, Refusal> {
         let claims = &members;
         refuse_other_kinds(claims, typ.as_deref())?;
-        let expires = date(claims, "exp")?.ok_or(Refusal::Missing { claim: "exp" })?;
-        let issuer = text(claims, "iss")?.ok_or(Refusal::Missing { claim: "iss" })?;
+        let named = text(claims, "iss")?.or_else(|| issuer.map(Into::into));
+        let issuer = named.ok_or(Refusal::Missing { claim: "iss" })?;
         // RFC 9068 and IMS say client_id, OpenID Connect azp
         let client = match text(claims, "client_id")? {
             Some(client) => Some(client),
             None => text(claims, "azp")?,
         };
-        let gone = expires.saturating_add(LONGEST_SKEW);
         Ok(Self {
             issuer,
             holder: Arc::new(Holder {
@@ -62,7 +94,7 @@ impl Claims {
             }),
             audiences: texts(claims, "aud")?,
             scopes: scopes(claims)?,
-            gone: now.plus(gone.saturating_sub(now.wall)),
+            gone,
             expires,
             not_before: date(claims, "nbf")?,
             issued: date(claims, "iat")?,
@@ -70,6 +102,12 @@ impl Claims {
             typ,
             members,
         })
+    }
+
+    /// How long it lives, where that is known.
+    pub(super) fn expires_in(&self, now: Moment) -> Option<Duration> {
+        let expires = self.expires?;
+        Some(expires.saturating_sub(now.wall))
     }
 
     /// When no rule can take it any more.
@@ -96,6 +134,12 @@ impl Claims {
     pub fn members(&self) -> &Object {
         &self.members
     }
+}
+
+/// When no rule can take any more what expires then.
+fn gone(expires: Duration, now: Moment) -> Deadline {
+    let gone = expires.saturating_add(LONGEST_SKEW);
+    now.plus(gone.saturating_sub(now.wall))
 }
 
 /// Other tokens of the same issuer, signed with the same keys (RFC 8725 section 2.8).

@@ -3,7 +3,7 @@
 //! One task replaces the keys ([`super::follow`]); every thread reads them. Who meets a token whose
 //! key is not known may ask that task for newer keys, once in [`ASK_AGAIN`] for all callers
 //! together; whoever asks in between is told no. So no caller can make us ask the provider often,
-//! and nobody waits longer than [`LONGEST_WAIT`].
+//! and nobody waits longer than [`super::LONGEST_WAIT`].
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -11,13 +11,14 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 use super::{
     Unverified,
     claims::Claims,
-    jwt::Jws,
+    introspection::Introspector,
+    jwt::{Jws, said_issuer},
     keys::KeySet,
     refusal::{Refusal, shown},
 };
@@ -28,8 +29,6 @@ use crate::{
 
 /// Between fetches that callers cause.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(10);
-/// How long a request waits for newer keys.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Requests that wait for them at once; more are refused.
 const MOST_WAITING: usize = 256;
 /// A key id that was not in the newest set is not asked for again for so long.
@@ -43,6 +42,7 @@ pub struct Issuer {
     pub name: Name,
     /// Without a slash at the end.
     names: Box<[Box<str>]>,
+    introspector: Option<Arc<Introspector>>,
     keys: ArcSwap<KeySet>,
     /// Wakes the task that follows the keys.
     pub(super) asked: Notify,
@@ -71,7 +71,7 @@ pub(super) enum Fetch {
 
 /// Newer keys that are being fetched.
 #[derive(Debug)]
-pub struct Coming {
+pub struct NewerKeys {
     progress: watch::Receiver<Progress>,
     rounds: u64,
 }
@@ -82,16 +82,16 @@ pub enum Newer {
     No,
     /// They are there already.
     Here,
-    Coming(Coming),
+    Coming(NewerKeys),
 }
 
-impl Coming {
-    /// Waits for the end of the fetch, whatever comes of it; not for ever.
-    pub async fn ended(mut self) {
+impl NewerKeys {
+    /// Waits for the end of the fetch, whatever comes of it, but no longer than until then.
+    pub async fn ended(mut self, then: Instant) {
         let rounds = self.rounds;
         let newer = self.progress.wait_for(|now| now.rounds > rounds);
         // who waits too long finds the keys as they were
-        let _ = timeout(LONGEST_WAIT, newer).await;
+        let _ = timeout_at(then, newer).await;
     }
 }
 
@@ -105,11 +105,45 @@ impl Issuer {
             names: names
                 .map(|name| without_slash(name.as_str()).into())
                 .collect(),
+            introspector: None,
             keys: ArcSwap::from_pointee(KeySet::none()),
             asked: Notify::new(),
             progress: watch::Sender::default(),
             unknown: Mutex::default(),
         }
+    }
+
+    /// Tokens that are no JWTs are asked about.
+    #[must_use]
+    pub(super) fn asking(mut self, introspector: Arc<Introspector>) -> Self {
+        self.introspector = Some(introspector);
+        self
+    }
+
+    /// Who says whether tokens are good that cannot be checked with keys.
+    pub fn introspector(&self) -> Option<&Arc<Introspector>> {
+        self.introspector.as_ref()
+    }
+
+    /// Whether it is asked about this token.
+    ///
+    /// # Errors
+    /// When no issuer could be; or when the token says that it is of another, which is none of
+    /// this one's business.
+    pub fn is_asked_about(&self, by: &Introspector, token: &str) -> Result<bool, Refusal> {
+        let asked = by.is_for(token)?;
+        let foreign = said_issuer(token).filter(|said| asked && !self.is_called(said));
+        match foreign {
+            Some(said) => Err(Refusal::Issuer {
+                found: shown(&said),
+            }),
+            None => Ok(asked),
+        }
+    }
+
+    /// Its own name, rather than another that its tokens may have.
+    pub(super) fn first_name(&self) -> &str {
+        self.names.first().map(|name| &**name).unwrap_or_default()
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -140,7 +174,7 @@ impl Issuer {
         }
     }
 
-    fn ask(&self, token: &str, now: Moment) -> Option<Coming> {
+    fn ask(&self, token: &str, now: Moment) -> Option<NewerKeys> {
         if let Some(id) = key_id(token)
             && self.is_unknown(&id, now)
         {
@@ -156,7 +190,7 @@ impl Issuer {
             Fetch::NotBefore(_) => self.asked.notify_one(),
             Fetch::UnderWay => {}
         }
-        Some(Coming {
+        Some(NewerKeys {
             rounds: seen.rounds,
             progress,
         })
@@ -189,14 +223,22 @@ impl Issuer {
     /// Reads the claims of a token that one of its keys signed, or of one that no rule would take
     /// anyway.
     pub(super) fn claims(&self, token: &Jws<'_>, now: Moment) -> Result<Claims, Refusal> {
-        let claims = Claims::read(token.payload()?, token.typ.clone(), now)?;
-        // to the character, but for one slash at the end, which a URL without a path may have
-        let issuer = without_slash(&claims.issuer);
-        if self.names.iter().any(|name| **name == *issuer) {
+        self.is_from(Claims::read(token.payload()?, token.typ.clone(), now)?)
+    }
+
+    /// The claims, if they are this issuer's.
+    pub(super) fn is_from(&self, claims: Claims) -> Result<Claims, Refusal> {
+        if self.is_called(&claims.issuer) {
             return Ok(claims);
         }
         let found = shown(&claims.issuer);
         Err(Refusal::Issuer { found })
+    }
+
+    /// To the character, but for one slash at the end, which a URL without a path may have.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        let name = without_slash(name);
+        self.names.iter().any(|known| **known == *name)
     }
 }
 

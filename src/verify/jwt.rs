@@ -136,6 +136,23 @@ impl<'t> Parts<'t> {
     }
 }
 
+/// Whether a token is a JWT, be it a bad one: in three parts, of which the first is a JSON object.
+pub(super) fn is_jwt(token: &str) -> bool {
+    let part = Part::Header;
+    let header = Refusal::Encoding { part };
+    match Jws::parse(token) {
+        Ok(_) => true,
+        Err(Refusal::NotJwt | Refusal::Encrypted) => false,
+        Err(refusal) => refusal != header && refusal != Refusal::Unreadable { part },
+    }
+}
+
+/// Who a JWT says that it is from; nobody has checked that.
+pub(super) fn said_issuer(token: &str) -> Option<String> {
+    let payload = Jws::parse(token).ok()?.payload().ok()?;
+    payload.get("iss")?.text().map(str::to_owned)
+}
+
 /// Strict: one text for the same octets, without padding (RFC 7515 section 2).
 fn decoded(text: &str, part: Part) -> Result<Vec<u8>, Refusal> {
     URL_SAFE_NO_PAD

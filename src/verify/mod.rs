@@ -9,8 +9,10 @@ mod algorithm;
 mod bound;
 mod cache;
 mod claims;
+mod coming;
 mod dpop;
 mod follow;
+mod introspection;
 mod issuer;
 mod json;
 mod jwk;
@@ -26,13 +28,15 @@ use std::sync::Arc;
 use aws_lc_rs::error::Unspecified;
 use parking_lot::Mutex;
 
-use self::cache::Cache;
+use self::cache::{Cache, Proof};
 pub use self::{
     bound::Thumbprint,
     cache::Verified,
     claims::Claims,
+    coming::{Coming, LONGEST_WAIT, Waited},
     dpop::{Asked, BadProof, Expected, Nonce, Proofs},
-    issuer::{Coming, Issuer, Newer},
+    introspection::{Introspector, Outcome, Said, Unavailable},
+    issuer::{Issuer, Newer, NewerKeys},
     json::{Json, Object},
     jwt::{Jws, LONGEST},
     keys::{Key, KeyIdentity, KeySet, KeySetError, Unusable},
@@ -107,6 +111,26 @@ impl Verifier {
         }
         Ok(verified)
     }
+
+    /// What is remembered of the token.
+    pub fn known(&self, issuer: &Issuer, token: &str, now: Moment) -> Option<Arc<Verified>> {
+        let mut cache = self.cache.lock();
+        let digest = cache.digest(issuer.number(), token)?;
+        cache.get(digest, &issuer.keys(), now)
+    }
+
+    /// Remembers what the issuer said of the token, as long as that is believed.
+    pub fn remember(&self, issuer: &Issuer, token: &str, verified: &Arc<Verified>, now: Moment) {
+        let Proof::Answered { until } = verified.proof else {
+            return;
+        };
+        let mut cache = self.cache.lock();
+        if let Some(digest) = cache.digest(issuer.number(), token)
+            && !until.passed(now)
+        {
+            cache.put(digest, &issuer.keys(), verified);
+        }
+    }
 }
 
 /// Without memory.
@@ -115,7 +139,7 @@ fn verify(issuer: &Issuer, keys: &KeySet, token: &str, now: Moment) -> Result<Ve
     match keys.verify(&token) {
         Ok(key) => Ok(Verified {
             claims: issuer.claims(&token, now)?,
-            key,
+            proof: Proof::Signed(key),
         }),
         // no key is asked for on behalf of what would be refused with any
         Err(refusal @ (Refusal::UnknownKey | Refusal::Signature)) => {

@@ -14,6 +14,10 @@ pub enum Refusal {
     TooLarge { limit: usize },
     #[error("the token is no JWT")]
     NotJwt,
+    #[error("the token has characters that no access token has")]
+    Characters,
+    #[error("the provider says that the token is not active")]
+    Inactive,
     #[error("the token is encrypted")]
     Encrypted,
     #[error("the token's {part} is not base64url without padding")]

@@ -108,7 +108,7 @@ impl Claims {
         // by the clock that says so first: a wall clock that was set back makes nothing young again
         let left = self.gone.remaining(now);
         if left.saturating_add(skew) <= LONGEST_SKEW {
-            let ago = now.wall.saturating_sub(self.expires);
+            let ago = now.wall.saturating_sub(self.expires.unwrap_or(now.wall));
             let ago = whole(ago.max(LONGEST_SKEW.saturating_sub(left)));
             return Err(Refusal::Expired { ago });
         }
@@ -120,15 +120,16 @@ impl Claims {
             let ahead = whole(ahead);
             return Err(Refusal::FromTheFuture { ahead });
         }
+        let Some(limit) = rules.max_lifetime else {
+            return Ok(());
+        };
+        let expires = self.expires.ok_or(Refusal::Missing { claim: "exp" })?;
         // `nbf` is not when it was issued: IMS keeps the one of the first sign-in
         let issued = self.issued.unwrap_or(now.wall);
-        let life = self.expires.saturating_sub(issued);
-        match rules.max_lifetime {
-            Some(limit) if life > limit.saturating_add(skew) => {
-                Err(Refusal::LivesTooLong { limit })
-            }
-            _ => Ok(()),
+        if expires.saturating_sub(issued) > limit.saturating_add(skew) {
+            return Err(Refusal::LivesTooLong { limit });
         }
+        Ok(())
     }
 }
 

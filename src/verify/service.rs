@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     follow::{Follower, Remote},
+    introspection::{Asker, Introspector},
     issuer::Issuer,
     kept::Kept,
 };
@@ -41,8 +42,12 @@ impl KeyService {
         let store = config.token_store.as_ref().filter(|_| !asked.is_empty());
         let kept = store.map(|store| Kept::open(store, shutdown));
         for (number, provider) in (0..).zip(asked.into_values()) {
-            let issuer = Arc::new(Issuer::new(number, &provider));
+            let around = (clock, metrics, shutdown);
+            let issuer = asking(Issuer::new(number, &provider), &provider, around, rng);
             issuers.insert(provider.name.clone(), Arc::clone(&issuer));
+            if provider.answers_for_all() {
+                continue; // its keys check nothing
+            }
             let follower = Follower {
                 issuer,
                 clock: clock.clone(),
@@ -67,6 +72,35 @@ impl KeyService {
         let known = self.issuers.get(&provider.name).cloned();
         known.unwrap_or_else(|| Arc::new(Issuer::new(u32::MAX, provider)))
     }
+}
+
+/// The issuer, with the task that asks it about tokens where that is configured.
+fn asking(
+    issuer: Issuer,
+    provider: &Arc<Provider>,
+    (clock, metrics, shutdown): (&Clock, &Arc<Metrics>, &Shutdown),
+    rng: &mut impl Rng,
+) -> Arc<Issuer> {
+    let Some(config) = provider.introspection.clone() else {
+        return Arc::new(issuer);
+    };
+    let name = Arc::clone(&provider.name);
+    let made = Introspector::new(issuer.number(), name, &config, rng);
+    // a key of 32 octets can always be used
+    let Ok((introspector, queue)) = made else {
+        return Arc::new(issuer);
+    };
+    let issuer = Arc::new(issuer.asking(introspector));
+    let asker = Asker {
+        issuer: Arc::clone(&issuer),
+        provider: Arc::clone(provider),
+        config,
+        clock: clock.clone(),
+        metrics: Arc::clone(metrics),
+        shutdown: shutdown.clone(),
+    };
+    shutdown.spawn(asker.run(queue));
+    issuer
 }
 
 fn asked_for(config: &Config) -> BTreeMap<Name, Arc<Provider>> {
@@ -99,6 +133,7 @@ impl Report for KeyService {
                 "keys": issuer.keys().ids().collect::<Vec<_>>(),
                 "last_success_seconds_ago": progress.last_success.map(ago),
                 "last_error": progress.last_error.as_deref(),
+                "introspection": issuer.introspector().map(|one| one.report(now)),
             })
         };
         self.issuers.values().map(describe).collect()

@@ -6,16 +6,17 @@
 
 mod bearer;
 mod block;
+mod clients;
 
 use std::{path::Path, time::Duration};
 
 use self::block::block;
 pub use self::block::scalar;
+use self::clients::{credential, provider};
 use super::{
-    Admit, AdmitRule, Assertion, Bind, ClientAuth, ClientCertificates, ClientTls, Config,
-    Credential, Endpoints, Forwarded, Gateway, Grant, Identity, Inject, KeysLocation, Limits,
-    LinkRewriting, Listener, LogFormat, Mode, PresentedAuthorization, Provider, Route, ScopeSet,
-    SecretSource, SharedKey, Upstream, UpstreamProtocol,
+    Admit, AdmitRule, Bind, ClientCertificates, ClientTls, Config, Forwarded, Gateway, Identity,
+    Inject, Limits, LinkRewriting, Listener, LogFormat, Mode, PresentedAuthorization, Route,
+    ScopeSet, SecretSource, SharedKey, Upstream, UpstreamProtocol,
     raw::{self, SecretText, Texts, Words},
     valid::format_size,
 };
@@ -78,92 +79,6 @@ fn raw(config: &Config) -> raw::Raw {
             .and_then(|workers| u32::try_from(workers.get()).ok()),
         trusted_proxies: list(config.trusted_proxies.iter()),
     }
-}
-
-fn provider(provider: &Provider) -> raw::Provider {
-    let (also, token_endpoint) = match &provider.endpoints {
-        Endpoints::Discover { also } => (Some(Texts(also.iter().map(issuer).collect())), None),
-        Endpoints::Given { token } => (None, Some(token.to_string())),
-    };
-    raw::Provider {
-        issuer: Some(issuer(&provider.issuer)),
-        also,
-        token_endpoint,
-        jwks_uri: match &provider.keys.location {
-            KeysLocation::Discover => None,
-            KeysLocation::Given(url) => Some(url.to_string()),
-        },
-        algorithms: list(provider.keys.algorithms.iter()),
-        max_stale: Some(duration(provider.keys.max_stale)),
-        connect_timeout: Some(duration(provider.timeouts.connect)),
-        timeout: Some(duration(provider.timeouts.total)),
-        tls: client_tls(&provider.tls),
-    }
-}
-
-/// An issuer as it is compared, without a trailing slash.
-fn issuer(url: &url::Url) -> String {
-    url.as_str().trim_end_matches('/').to_owned()
-}
-
-fn credential(one: &Credential) -> raw::Credential {
-    let mut raw = raw::Credential {
-        provider: Some(one.provider.name.to_string()),
-        client_id: Some(one.client_id.clone()),
-        scopes: Some(scopes(&one.scopes)),
-        parameters: one.extra.clone(),
-        ..raw::Credential::default()
-    };
-    match &one.grant {
-        Grant::ClientCredentials => raw.grant = Some(raw::GrantType::ClientCredentials),
-        Grant::Password { username, password } => {
-            raw.grant = Some(raw::GrantType::Password);
-            raw.username = Some(username.clone());
-            (raw.password, raw.password_file, raw.password_env) = forms(password);
-        }
-        Grant::RefreshToken { file } => {
-            raw.grant = Some(raw::GrantType::RefreshToken);
-            raw.refresh_token_file = Some(text(file));
-        }
-    }
-    let method = match &one.auth {
-        ClientAuth::None => raw::ClientAuthMethod::None,
-        ClientAuth::Basic(pair) | ClientAuth::Post(pair) => {
-            (
-                raw.client_secret,
-                raw.client_secret_file,
-                raw.client_secret_env,
-            ) = forms(&pair.current);
-            if let Some(previous) = &pair.previous {
-                (
-                    raw.client_secret_previous,
-                    raw.client_secret_previous_file,
-                    raw.client_secret_previous_env,
-                ) = forms(previous);
-            }
-            match &one.auth {
-                ClientAuth::Post(_) => raw::ClientAuthMethod::ClientSecretPost,
-                _ => raw::ClientAuthMethod::ClientSecretBasic,
-            }
-        }
-        ClientAuth::Assertion(Assertion::File(file)) => {
-            raw.assertion_file = Some(text(file));
-            raw::ClientAuthMethod::PrivateKeyJwt
-        }
-        ClientAuth::Assertion(Assertion::Signed(key)) => {
-            (raw.private_key, raw.private_key_file, raw.private_key_env) = forms(&key.key);
-            raw.private_key_algorithm = Some(format!("{:?}", key.algorithm));
-            raw.private_key_id.clone_from(&key.key_id);
-            raw.assertion_audience.clone_from(&key.audience);
-            raw::ClientAuthMethod::PrivateKeyJwt
-        }
-        ClientAuth::MutualTls(own) => {
-            raw.tls = Some(identity(own));
-            raw::ClientAuthMethod::TlsClientAuth
-        }
-    };
-    raw.client_auth = Some(method);
-    raw
 }
 
 fn listener(listener: &Listener) -> raw::Listener {

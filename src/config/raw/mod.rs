@@ -12,6 +12,7 @@
 
 mod bearer;
 mod credential;
+mod introspection;
 mod listener;
 mod provider;
 mod route;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::{
     bearer::{BearerRule, ClaimRule, Preflight, Scalar, Scalars},
     credential::{ClientAuthMethod, Credential, GrantType},
+    introspection::{IntrospectedTokens, Introspection},
     listener::{ClientsMode, GatewayName, Listener, ServerTls},
     provider::{ClientTls, Identity, Provider},
     route::{

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Texts, Words};
+use super::{Introspection, Texts, Words};
 
 /// An OAuth 2.0 / OpenID Connect authorization server.
 #[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -47,6 +47,9 @@ pub(in crate::config) struct Provider {
     /// TLS towards this provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) tls: Option<ClientTls>,
+    /// Asking the provider about callers' tokens that are no JWTs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) introspection: Option<Introspection>,
 }
 
 /// TLS and addresses towards a provider or an upstream.

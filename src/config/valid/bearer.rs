@@ -213,7 +213,7 @@ impl Check<'_> {
     fn has_keys(&mut self, path: &Path, provider: &Provider) {
         let unknown = matches!(provider.endpoints, Endpoints::Given { .. })
             && provider.keys.location == KeysLocation::Discover;
-        if unknown {
+        if unknown && !provider.answers_for_all() {
             let text = format!(
                 "nothing says where the keys of {} are: it has a token_endpoint, so that nothing is discovered",
                 provider.name

@@ -64,17 +64,7 @@ impl Check<'_> {
     ) -> Option<Credential> {
         let provider =
             self.provider_called(&path.key("provider"), raw.provider.as_deref(), providers);
-        let client_id = raw.client_id.clone().filter(|id| {
-            let good = !id.is_empty() && id.chars().all(|c| matches!(c, ' '..='~'));
-            if !good {
-                self.error(
-                    &path.key("client_id"),
-                    "must be printable ASCII and not empty (RFC 6749 appendix A.1)",
-                    "",
-                );
-            }
-            good
-        });
+        let client_id = self.client_id(path, raw.client_id.as_ref());
         let grant = self.grant(path, raw);
         let auth = self.client_auth(path, raw);
         let scopes = self.credential_scopes(path, raw, provider.as_deref());
@@ -98,6 +88,19 @@ impl Check<'_> {
             scopes,
             extra: raw.parameters.clone(),
         })
+    }
+
+    pub(super) fn client_id(&mut self, above: &Path, written: Option<&String>) -> Option<String> {
+        let good = |id: &&String| !id.is_empty() && id.chars().all(|c| matches!(c, ' '..='~'));
+        let found = written.filter(good);
+        if written.is_some() && found.is_none() {
+            self.error(
+                &above.key("client_id"),
+                "must be printable ASCII and not empty (RFC 6749 appendix A.1)",
+                "",
+            );
+        }
+        found.cloned()
     }
 
     pub(super) fn provider_called(

@@ -11,6 +11,7 @@ mod client_auth;
 mod credential;
 mod files;
 mod inject;
+mod introspection;
 mod listener;
 mod provider;
 mod route;

@@ -10,6 +10,7 @@ use super::{
         ProviderTimeouts, Route, path::Path, raw,
     },
     Check,
+    introspection::Metadata,
     route::Numbered,
     scalar::{MILLISECOND, MINUTE, SECOND},
 };
@@ -140,6 +141,7 @@ impl Check<'_> {
             tls: ClientTls::default(),
             timeouts: self.provider_timeouts(&Path::root(), &raw::Provider::default()),
             keys: ProviderKeys::default(),
+            introspection: None,
         }
     }
 
@@ -173,6 +175,14 @@ impl Check<'_> {
         let keys = self.provider_keys(path, raw);
         let port = issuer.as_ref().and_then(Url::port_or_known_default);
         let tls = self.client_tls(&path.key("tls"), raw.tls.as_ref(), port.unwrap_or(443));
+        let introspection = raw.introspection.as_ref().map(|written| {
+            let path = path.key("introspection");
+            let metadata = match token {
+                Some(_) => Metadata::NotAsked,
+                None => Metadata::Discovered,
+            };
+            self.introspection(&path, written, metadata)
+        });
         let issuer = issuer?;
         let endpoints = match (token, &raw.also) {
             (Some(token), _) => Endpoints::Given { token: token? },
@@ -188,6 +198,7 @@ impl Check<'_> {
             tls,
             timeouts,
             keys,
+            introspection: introspection.flatten(),
         })
     }
 

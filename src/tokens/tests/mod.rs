@@ -52,6 +52,7 @@ pub(super) fn credential() -> Credential {
                 total: Duration::from_secs(10),
             },
             keys: ProviderKeys::default(),
+            introspection: None,
         }),
         client_id: "service-1".into(),
         auth: ClientAuth::Basic(SecretPair {

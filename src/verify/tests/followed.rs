@@ -33,6 +33,12 @@ impl Source for Script {
     }
 }
 
+/// As a request waits.
+async fn waited(keys: NewerKeys) {
+    let until = clock().mono() + LONGEST_WAIT;
+    keys.ended(until).await;
+}
+
 struct Followed {
     issuer: Arc<Issuer>,
     answers: UnboundedSender<Answer>,
@@ -100,7 +106,7 @@ impl Followed {
         verifier().verify(&self.issuer, token, now).is_ok()
     }
 
-    fn asks(&self, token: &str) -> Option<Coming> {
+    fn asks(&self, token: &str) -> Option<NewerKeys> {
         let now = self.clock.now();
         let unverified = verifier().verify(&self.issuer, token, now).unwrap_err();
         match self.issuer.newer(token, &unverified, now) {
@@ -177,7 +183,7 @@ async fn an_unknown_key_is_fetched_once_and_then_known() {
     assert!(followed.asks(&token).is_none(), "just fetched");
     followed.pass(11).await;
     let (first, second) = (followed.asks(&token), followed.asks(&token));
-    let waits = async { tokio::join!(first.unwrap().ended(), second.unwrap().ended()) };
+    let waits = async { tokio::join!(waited(first.unwrap()), waited(second.unwrap())) };
     tokio::join!(waits, followed.answer(Some(serving(&[&EC, &new]))));
     assert!(followed.takes(&token));
     assert_eq!(followed.fetched_since(), 0, "one for both");
@@ -191,7 +197,7 @@ async fn the_same_id_with_a_new_key_recovers() {
     let token = new.token(&ims());
     followed.pass(11).await;
     let coming = followed.asks(&token).unwrap();
-    tokio::join!(coming.ended(), followed.answer(Some(serving(&[&new]))));
+    tokio::join!(waited(coming), followed.answer(Some(serving(&[&new]))));
     assert!(followed.takes(&token));
     assert!(!followed.takes(&EC.token(&ims())));
 }
@@ -248,9 +254,9 @@ async fn nobody_waits_for_a_provider_that_does_not_answer() {
     let token = Pair::ec("strange").token(&ims());
     followed.pass(11).await;
     let begun = followed.clock.now();
-    let all: Vec<Coming> = (0..1000).filter_map(|_| followed.asks(&token)).collect();
+    let all: Vec<NewerKeys> = (0..1000).filter_map(|_| followed.asks(&token)).collect();
     assert_eq!(all.len(), 256, "more are refused at once");
-    futures_util::future::join_all(all.into_iter().map(Coming::ended)).await;
+    futures_util::future::join_all(all.into_iter().map(waited)).await;
     let waited = followed.clock.now().wall.saturating_sub(begun.wall);
     assert_eq!(waited.as_secs(), 5);
     assert!(followed.takes(&EC.token(&ims())), "others were not delayed");

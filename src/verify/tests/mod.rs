@@ -181,6 +181,7 @@ fn provider() -> Provider {
             total: Duration::from_secs(15),
         },
         keys: ProviderKeys::default(),
+        introspection: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the tests speak with: a recording origin, a provider with a script, a raw client, and the
 //! proxy between them. Everything blocks on the test's own thread, with deadlines instead of sleeps.
 
+pub(crate) mod authority;
 pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod http2;

@@ -127,6 +127,12 @@ impl Proxy {
         Client::connect(self.address)
     }
 
+    /// What the admin listener serves there, if it has one.
+    pub(crate) fn admin(&self, path: &str) -> Answer {
+        let admin = self.running.as_ref().and_then(Running::admin).unwrap();
+        Client::connect(admin).send(get(path)).answer()
+    }
+
     /// Where the listener with this number accepts.
     pub(crate) fn listener(&self, number: usize) -> &str {
         &self.running().listeners()[number]
