@@ -56,7 +56,7 @@ fn the_demo_goes_as_it_is_told() {
     let out = String::from_utf8(ended.stdout).unwrap();
     assert!(ended.status.success(), "{out}");
     assert!(out.contains("All as told") && !out.contains('✗'), "{out}");
-    assert!(out.contains("\n7  "), "all acts are played: {out}");
+    assert!(out.contains("\n8  "), "all acts are played: {out}");
     assert!(!out.contains('\x1b'), "plain where there is no terminal");
     assert!(ended.stderr.is_empty(), "nothing disturbs the story");
 }

@@ -46,8 +46,11 @@ impl Agent {
     }
 
     pub(super) async fn get(&self, url: &str) -> Call {
+        self.send(Request::get(url).body(Bytes::new())).await
+    }
+
+    pub(super) async fn send(&self, request: http::Result<Request<Bytes>>) -> Call {
         let began = self.clock.now();
-        let request = Request::get(url).body(Bytes::new());
         let answer = match request {
             Ok(request) => self.client.send(request).await.ok(),
             Err(_) => None,

@@ -6,6 +6,7 @@
 //! is marked, and `--once` ends with exit code 1.
 
 mod agent;
+mod guard;
 mod screen;
 mod story;
 

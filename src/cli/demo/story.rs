@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 
 use super::{
     agent::{Agent, Tally},
+    guard,
     screen::{Screen, Seen},
 };
 use crate::{
@@ -57,12 +58,15 @@ impl Story<'_> {
         }
         let counts = self.sandbox.counts();
         let (hub, tokens) = (counts.hub_authorized, counts.tokens_issued);
+        if self.screen.otherwise() == 0 {
+            guard::show(self.sandbox, &self.agent, self.screen).await;
+        }
         let seconds = self.since(began).as_secs();
         self.screen.line("");
         match self.screen.otherwise() {
             0 => self.screen.line(format_args!(
-                "**All as told**, in {seconds} s: {hub} calls reached the hub with {tokens} tokens, \
-                 and the agent knew of none."
+                "**All as told**, in {seconds} s: {hub} calls of the agent reached the hub with {tokens} tokens, \
+                 of which it knew none."
             )),
             n => self.screen.line(format_args!(
                 "**Not all went as told**: see the {n} marked ✗ above."
