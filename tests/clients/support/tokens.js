@@ -13,6 +13,8 @@ import { generateKeyPairSync, constants, createHmac, sign as signOctets } from '
 
 export const TAKEN = 'taken';
 export const REFUSED = 'refused';
+/** The one thing that we take and a library does not. */
+export const OTHER_NAME = 'RFC 9864 section 2.2: Ed25519 is a name of what EdDSA is with this key';
 /** What a library makes of these depends on how its platform decodes base64. */
 export const ONE_TEXT = 'RFC 7515 section 2: base64url without padding; one text for the same octets';
 
@@ -94,12 +96,14 @@ export function tokens({ issuer, second }) {
     /** Too small for the algorithm (RFC 7518 section 3.3). */
     small: pair('RS256', 'small', { size: 1024 }),
     encryption: pair('ES256', 'encryption'),
+    edwards: pair('EdDSA', 'ed25519'),
   };
+  extra.edwards.jwk.alg = 'Ed25519';
   extra.encryption.jwk.use = 'enc';
   delete extra.encryption.jwk.alg;
   const stranger = Object.fromEntries(ALGORITHMS.map((algorithm) => [algorithm, pair(algorithm, algorithm.toLowerCase())]));
   const jwks = {
-    keys: [...Object.values(keys), extra.unnamed, ...extra.twins, extra.large, extra.small, extra.encryption].map((key) => key.jwk),
+    keys: [...Object.values(keys), extra.unnamed, ...extra.twins, extra.large, extra.small, extra.encryption, extra.edwards].map((key) => key.jwk),
   };
 
   const shapes = {
@@ -470,6 +474,9 @@ export function tokens({ issuer, second }) {
   for (const [number, twin] of extra.twins.entries()) {
     add(`twin ${number}`, TAKEN, (now) => signed({ alg: 'ES256', kid: 'twin' }, shapes.ims(now), twin));
   }
+  add('Ed25519, and the key says EdDSA', OTHER_NAME, (now) =>
+    signed({ alg: 'Ed25519', kid: 'eddsa' }, shapes.ims(now), keys.EdDSA));
+  add('Ed25519, as the key says', TAKEN, (now) => signed({ alg: 'Ed25519', kid: 'ed25519' }, shapes.ims(now), extra.edwards));
   // signed rightly, but by another form of the algorithm than JOSE has
   add('ES256 as DER', REFUSED, (now) => {
     const start = `${encode(text(good('ims', 'ES256')))}.${encode(text(shapes.ims(now)))}`;
