@@ -163,7 +163,7 @@ impl Issuer {
 
     /// Asks for newer keys on behalf of a token that was not verified.
     pub fn newer(&self, token: &str, unverified: &Unverified, now: Moment) -> Newer {
-        if !matches!(unverified.refusal, Refusal::UnknownKey | Refusal::Signature) {
+        if !unverified.refusal.is_of_the_keys() {
             return Newer::No;
         }
         match self.ask(token, now) {

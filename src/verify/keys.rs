@@ -150,8 +150,7 @@ impl KeySet {
     /// The key that signed the token.
     ///
     /// # Errors
-    /// [`Refusal::UnknownKey`] and [`Refusal::Signature`] may be another with newer keys; no other
-    /// is.
+    /// That no key of the set signed it; a newer set may have one that did.
     pub fn verify(&self, token: &Jws<'_>) -> Result<KeyIdentity, Refusal> {
         let id = token.key_id.as_deref();
         self.signer(id, token.algorithm, token.signed(), token.signature())

@@ -142,9 +142,7 @@ fn verify(issuer: &Issuer, keys: &KeySet, token: &str, now: Moment) -> Result<Ve
             proof: Proof::Signed(key),
         }),
         // no key is asked for on behalf of what would be refused with any
-        Err(refusal @ (Refusal::UnknownKey | Refusal::Signature)) => {
-            issuer.claims(&token, now).and(Err(refusal))
-        }
+        Err(refusal) if refusal.is_of_the_keys() => issuer.claims(&token, now).and(Err(refusal)),
         Err(refusal) => Err(refusal),
     }
 }

@@ -70,6 +70,17 @@ pub enum Refusal {
     Scopes { missing: String },
 }
 
+impl Refusal {
+    /// Whether newer keys of the issuer may set it right. An id that stays may come to be that of a
+    /// key of another kind.
+    pub(super) fn is_of_the_keys(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownKey | Self::Signature | Self::WrongAlgorithm { .. }
+        )
+    }
+}
+
 /// A part of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {

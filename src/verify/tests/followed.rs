@@ -203,6 +203,18 @@ async fn the_same_id_with_a_new_key_recovers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_same_id_with_a_key_of_another_kind_recovers() {
+    let mut followed = Followed::start();
+    followed.answer(Some(serving(&[&EC]))).await;
+    let new = Pair::edwards(EC.id());
+    let token = new.token(&ims());
+    followed.pass(11).await;
+    let coming = followed.asks(&token).unwrap();
+    tokio::join!(waited(coming), followed.answer(Some(serving(&[&new]))));
+    assert!(followed.takes(&token));
+}
+
+#[tokio::test(start_paused = true)]
 async fn ten_thousand_strange_keys_cause_one_fetch_in_ten_seconds() {
     let mut followed = Followed::start();
     followed.answer(Some(serving(&[&EC]))).await;
