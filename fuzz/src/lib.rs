@@ -1,0 +1,277 @@
+//! What the fuzz targets do with the octets that they are given. Each ends in an assertion that an
+//! attacker would like to break, by another JSON parser than the program's where that says anything.
+//!
+//! `tests/fuzz_targets.rs` runs the same functions over the corpus with every test run.
+
+use std::{sync::LazyLock, time::Duration};
+
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    signature::{Ed25519KeyPair, KeyPair},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use itwin_auth_proxy::{
+    clock::{Clock, Moment},
+    config::{Admit, AdmitRule, Algorithm, NonceUse, ProofRules, Sources, TokenRules},
+    verify::{Asked, Expected, Issuer, Jws, KeySet, Proofs, Thumbprint, Verifier},
+};
+use serde_json::{Value, json};
+
+/// When all targets happen.
+const NOW: u64 = 1_700_000_000;
+const ISSUER: &str = "https://ids.example";
+const AUDIENCE: &str = "api";
+const SCOPE: &str = "itwin-platform";
+const SKEW: f64 = 60.0;
+
+static KEY: LazyLock<Ed25519KeyPair> =
+    LazyLock::new(|| Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key"));
+static CLOCK: LazyLock<Clock> = LazyLock::new(|| Clock::for_tests(Duration::from_secs(NOW)));
+
+struct Route {
+    issuer: Issuer,
+    rules: TokenRules,
+}
+
+/// A route as an operator would write it, whose provider has the key.
+static ROUTE: LazyLock<Route> = LazyLock::new(|| {
+    let bearer = json!({"provider": "ids", "audiences": [AUDIENCE], "scopes": [SCOPE]});
+    let config = json!({
+        "providers": {"ids": {"issuer": ISSUER}},
+        "listeners": [{"bind": "127.0.0.1:0"}],
+        "routes": [{"upstream": "http://127.0.0.1:1", "admit": [{"bearer": bearer}]}],
+    });
+    let loaded = itwin_auth_proxy::config::load(Sources::yaml(&config.to_string()));
+    let config = loaded
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .config;
+    let Admit::Rules(rules) = &config.routes[0].admit else {
+        panic!("no rules")
+    };
+    let AdmitRule::Bearer { provider, rules } = &rules[0] else {
+        panic!("no bearer rule")
+    };
+    let issuer = Issuer::new(1, provider);
+    issuer.replace(
+        KeySet::read(key_set().as_bytes(), &Algorithm::ALL)
+            .expect("a set")
+            .0,
+    );
+    Route {
+        issuer,
+        rules: (**rules).clone(),
+    }
+});
+
+fn jwk() -> Value {
+    json!({"kty": "OKP", "crv": "Ed25519", "x": encode(KEY.public_key())})
+}
+
+fn key_set() -> String {
+    let mut jwk = jwk();
+    jwk["kid"] = json!("k");
+    json!({"keys": [jwk]}).to_string()
+}
+
+fn encode(octets: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(octets)
+}
+
+/// A JWS of these octets by the key.
+fn signed(header: &[u8], payload: &[u8]) -> String {
+    let start = format!("{}.{}", encode(header), encode(payload));
+    let signature = KEY.sign(start.as_bytes());
+    format!("{start}.{}", encode(signature))
+}
+
+fn now() -> Moment {
+    let mut now = CLOCK.now();
+    now.wall = Duration::from_secs(NOW);
+    now
+}
+
+fn verifier() -> Verifier {
+    Verifier::new(&[7; 32]).expect("a key")
+}
+
+/// The token that the corpus begins with; nobody can make another.
+static GOOD: LazyLock<String> = LazyLock::new(|| {
+    signed(
+        br#"{"alg":"EdDSA","kid":"k"}"#,
+        claims_of(ISSUER).as_bytes(),
+    )
+});
+
+fn claims_of(issuer: &str) -> String {
+    format!(
+        r#"{{"iss":"{issuer}","aud":["{AUDIENCE}"],"scope":["{SCOPE}"],"sub":"ann","exp":{}}}"#,
+        NOW + 3600
+    )
+}
+
+/// A whole token, as a caller shows it: none but the one that was signed is verified.
+pub fn token(data: &[u8]) {
+    let Ok(token) = std::str::from_utf8(data) else {
+        return;
+    };
+    // the corpus has a place for the good one, so that its parts can be mixed with others
+    let token = token.replace("GOOD", &GOOD);
+    let verifier = verifier();
+    let first = verifier.verify(&ROUTE.issuer, &token, now());
+    assert_eq!(first.is_ok(), token == *GOOD, "{token}");
+    // the second time from memory
+    let again = verifier.verify(&ROUTE.issuer, &token, now());
+    assert_eq!(first.is_ok(), again.is_ok(), "{token}");
+}
+
+/// A header that the issuer signed: what is read of it is what another parser reads.
+pub fn header(data: &[u8]) {
+    let token = signed(data, claims_of(ISSUER).as_bytes());
+    let parsed = Jws::parse(&token).is_ok();
+    let Ok(verified) = verifier().verify(&ROUTE.issuer, &token, now()) else {
+        return;
+    };
+    assert!(parsed);
+    let header: Value = serde_json::from_slice(data).expect("JSON");
+    assert!(matches!(header["alg"].as_str(), Some("EdDSA" | "Ed25519")));
+    assert!(header.get("kid").is_none_or(|id| id == "k"));
+    assert!(header.get("crit").is_none() && header.get("b64").is_none());
+    if verified.claims.check(&ROUTE.rules, now()).is_ok() {
+        let typ = header
+            .get("typ")
+            .map(|typ| typ.as_str().expect("text").to_ascii_lowercase());
+        assert!(matches!(
+            typ.as_deref(),
+            None | Some("jwt" | "at+jwt" | "application/jwt" | "application/at+jwt")
+        ));
+    }
+}
+
+/// Claims that the issuer signed: what a route takes of them another parser would take too.
+pub fn claims(data: &[u8]) {
+    let token = signed(br#"{"alg":"EdDSA","kid":"k"}"#, data);
+    let Ok(verified) = verifier().verify(&ROUTE.issuer, &token, now()) else {
+        return;
+    };
+    let claims: Value = serde_json::from_slice(data).expect("JSON");
+    assert_eq!(
+        claims["iss"].as_str().map(|iss| iss.trim_end_matches('/')),
+        Some(ISSUER)
+    );
+    if verified.claims.check(&ROUTE.rules, now()).is_err() {
+        return;
+    }
+    let texts = |claim: &str| -> Vec<String> {
+        match &claims[claim] {
+            Value::String(text) => vec![text.clone()],
+            Value::Array(all) => all
+                .iter()
+                .map(|one| one.as_str().expect("text").into())
+                .collect(),
+            Value::Null if claims.get(claim).is_none() => Vec::new(),
+            other => panic!("{claim} is {other}"),
+        }
+    };
+    #[expect(clippy::cast_precision_loss, reason = "seconds")]
+    let now = NOW as f64;
+    assert!(claims["exp"].as_f64().expect("a number") > now - SKEW);
+    for claim in ["nbf", "iat"] {
+        if let Some(date) = claims.get(claim) {
+            assert!(date.as_f64().expect("a number") <= now + SKEW + 1.0);
+        }
+    }
+    assert!(texts("aud").contains(&AUDIENCE.to_owned()));
+    let scope = if claims.get("scope").is_some() {
+        "scope"
+    } else {
+        "scp"
+    };
+    let words = texts(scope);
+    assert!(
+        words
+            .iter()
+            .flat_map(|text| text.split(' '))
+            .any(|word| word == SCOPE)
+    );
+    for claim in ["sub", "client_id"] {
+        assert!(claims.get(claim).is_none_or(Value::is_string));
+    }
+    assert!(claims.get("events").is_none());
+}
+
+/// A provider's answer to the question for its keys.
+pub fn jwks(data: &[u8]) {
+    let Ok((keys, unusable)) = KeySet::read(data, &Algorithm::ALL) else {
+        return;
+    };
+    let count = keys.ids().count();
+    assert!((1..=64).contains(&count) && unusable.len() <= 64);
+    let (again, _) = KeySet::read(data, &Algorithm::ALL).expect("as before");
+    assert!(keys.same(&again));
+    // whatever the keys are, none but ours signed this
+    let token = Jws::parse(&GOOD).expect("a token");
+    if keys.verify(&token).is_ok() {
+        let x = encode(KEY.public_key());
+        assert!(String::from_utf8_lossy(data).contains(&x[..8]) || data.contains(&b'\\'));
+    }
+}
+
+/// A proof of possession (RFC 9449): header and claims, a line each, signed by the caller's key.
+pub fn proof(data: &[u8]) {
+    let mut lines = data.splitn(2, |octet| *octet == b'\n');
+    let (header, claims) = (
+        lines.next().unwrap_or_default(),
+        lines.next().unwrap_or_default(),
+    );
+    // the corpus need not know the key
+    let known = |text: &[u8]| {
+        let text = String::from_utf8_lossy(text);
+        text.replace("\"JWK\"", &jwk().to_string())
+            .replace("ATH", &encode(digest(&SHA256, b"token")))
+    };
+    let (header, claims) = (known(header), known(claims));
+    let proof = signed(header.as_bytes(), claims.as_bytes());
+    let thumbprint = json!({"crv": "Ed25519", "kty": "OKP", "x": encode(KEY.public_key())});
+    let key = encode(digest(&SHA256, thumbprint.to_string().as_bytes()));
+    let key = Thumbprint::parse(&key).expect("a thumbprint");
+    let rules = ProofRules {
+        algorithms: Algorithm::ALL.to_vec(),
+        nonce: NonceUse::Optional,
+        max_age: Duration::from_secs(300),
+    };
+    let expected = Expected {
+        asked: Asked {
+            method: "GET",
+            scheme: "https",
+            authority: "api.example",
+            path: "/imodels/1",
+        },
+        token: "token",
+        key: &key,
+        rules: &rules,
+        skew: Duration::from_secs(60),
+    };
+    let proofs = Proofs::new(&[7; 32], Duration::from_secs(400), now());
+    // as it is written, signed by nobody
+    assert!(proofs.check(data, &expected, now()).is_err());
+    if proofs.check(proof.as_bytes(), &expected, now()).is_err() {
+        return;
+    }
+    assert!(
+        proofs.check(proof.as_bytes(), &expected, now()).is_err(),
+        "taken twice"
+    );
+    let header: Value = serde_json::from_str(&header).expect("JSON");
+    let claims: Value = serde_json::from_str(&claims).expect("JSON");
+    let typ = header["typ"].as_str().expect("text").to_ascii_lowercase();
+    assert!(matches!(&*typ, "dpop+jwt" | "application/dpop+jwt"));
+    assert_eq!(claims["htm"], "GET");
+    assert_eq!(claims["ath"], json!(encode(digest(&SHA256, b"token"))));
+    let at = claims["htu"].as_str().expect("text").to_ascii_lowercase();
+    assert!(at.starts_with("https://api.example"));
+    let issued = claims["iat"].as_f64().expect("a number");
+    #[expect(clippy::cast_precision_loss, reason = "seconds")]
+    let age = NOW as f64 - issued;
+    assert!((-61.0..=361.0).contains(&age), "{age}");
+    assert!(claims["jti"].is_string());
+}
