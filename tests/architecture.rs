@@ -46,7 +46,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     // neither proxy nor listen: commands start the program, they are no part of a request
     (
         "cli",
-        &["app", "config", "http", "tokens", "oauth", "sandbox"],
+        &[
+            "app", "config", "http", "tokens", "verify", "oauth", "sandbox",
+        ],
     ),
 ];
 

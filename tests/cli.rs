@@ -397,3 +397,123 @@ fn an_address_that_is_taken_is_named() {
     assert_eq!(ended.code, 69, "{}", ended.err);
     assert!(ended.err.contains(&address.to_string()), "{}", ended.err);
 }
+
+/// A sandbox, a configuration with three routes that ask for its tokens, and a token.
+async fn with_token() -> (Sandbox, File, String) {
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let rule_with =
+        |rest: &str| format!("{{bearer: {{audiences: [bentley-api-management], {rest}}}}}");
+    let file = File::new(&format!(
+        "
+providers: {{sandbox: {{issuer: '{}'}}}}
+credentials: {{agent: {{client_id: '{}', client_secret: '{}', scopes: itwin-platform}}}}
+listeners: ['127.0.0.1:0']
+routes:
+  - {{name: good, path: /good, admit: {}, upstream: 'http://127.0.0.1:1'}}
+  - {{name: scope, path: /scope, admit: {}, upstream: 'http://127.0.0.1:1'}}
+  - {{name: role, path: /role, admit: {}, upstream: 'http://127.0.0.1:1'}}
+admin: none
+",
+        sandbox.issuer(),
+        sandbox.client_id(),
+        sandbox.client_secret(),
+        rule_with("scopes: [itwin-platform]"),
+        rule_with("scopes: [storage:read, storage:modify]"),
+        rule_with("claims: {role: Admin}, types: [at+jwt]"),
+    ));
+    let token = file.run(&["token"]).out.trim().to_owned();
+    (sandbox, file, token)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_says_claim_by_claim_what_each_route_would_make_of_a_token() {
+    let (_sandbox, file, token) = with_token().await;
+    let ended = file.run(&["verify", &token]);
+    assert_eq!(ended.code, 0, "{} {}", ended.out, ended.err);
+    let mut parts = ended.out.split("route ").skip(1);
+    let (good, scope, role) = (
+        parts.next().unwrap(),
+        parts.next().unwrap(),
+        parts.next().unwrap(),
+    );
+    for (part, lines) in [
+        (
+            good,
+            &[
+                "would pass",
+                "ok  signature",
+                "ok  exp",
+                "in ",
+                "ok  scope",
+                "-   sub",
+            ][..],
+        ),
+        (
+            scope,
+            &[
+                "would be refused",
+                "no  scope",
+                "lacks the scopes storage:modify storage:read",
+            ],
+        ),
+        (
+            role,
+            &[
+                "would be refused",
+                "no  typ",
+                "no  role",
+                "none: the token's `role` is not what",
+            ],
+        ),
+    ] {
+        for line in lines {
+            assert!(part.contains(line), "{line} in {part}");
+        }
+    }
+    let secret = token.rsplit('.').next().unwrap();
+    assert!(
+        !ended.out.contains(secret) && !ended.err.contains(secret),
+        "{}",
+        ended.out
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_takes_a_token_as_it_is_copied_and_tells_what_it_is_not() {
+    let (_sandbox, file, token) = with_token().await;
+    // from standard input, as a header; one route; as JSON
+    let mut child = command(&["verify", "--route", "scope", "--json", "--config"], &[])
+        .arg(file.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    write!(input, "Authorization: Bearer {token}\r\n").unwrap();
+    drop(input);
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let all: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(all[0]["route"], "scope");
+    assert_eq!(all[0]["passes"], false);
+    assert_eq!(all.as_array().unwrap().len(), 1);
+
+    let (head, _) = token.rsplit_once('.').unwrap();
+    let forged = file.run(&["verify", &format!("{head}.AAAA")]);
+    assert_eq!(forged.code, 1);
+    assert!(forged.out.contains("no  signature"), "{}", forged.out);
+    assert!(
+        forged.out.contains("ok  aud"),
+        "the rest is told all the same: {}",
+        forged.out
+    );
+    let nonsense = file.run(&["verify", "nonsense"]);
+    assert_eq!(nonsense.code, 1);
+    assert!(
+        nonsense.out.contains("no  form  the token is no JWT"),
+        "{}",
+        nonsense.out
+    );
+    assert_eq!(file.run(&["verify", ""]).code, 64);
+    assert_eq!(file.run(&["verify", "--route", "other", &token]).code, 64);
+}

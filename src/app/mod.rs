@@ -6,6 +6,7 @@
 
 mod control;
 mod data;
+mod examine;
 mod explain;
 mod workers;
 
@@ -14,6 +15,7 @@ use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use self::{
+    examine::{Examined, examine_token},
     explain::{Explanation, Verdict, explain},
     workers::Workers,
 };

@@ -15,6 +15,7 @@ mod run;
 mod sandbox;
 mod schema;
 mod token;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -84,6 +85,7 @@ enum Command {
     Check(check::Arguments),
     Explain(explain::Arguments),
     Token(token::Arguments),
+    Verify(verify::Arguments),
     Init(init::Arguments),
     Probe(probe::Arguments),
     Sandbox(sandbox::Arguments),
@@ -145,6 +147,7 @@ impl Command {
             Self::Run(arguments) => run::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),
             Self::Token(arguments) => token::run(arguments),
+            Self::Verify(arguments) => verify::run(arguments),
             Self::Check(arguments) => check::run(arguments),
             Self::Init(arguments) => init::run(arguments),
             Self::Probe(arguments) => probe::run(arguments),

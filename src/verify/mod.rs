@@ -11,6 +11,7 @@ mod cache;
 mod claims;
 mod coming;
 mod dpop;
+mod examine;
 mod follow;
 mod introspection;
 mod issuer;
@@ -35,6 +36,7 @@ pub use self::{
     claims::Claims,
     coming::{Coming, LONGEST_WAIT, Waited},
     dpop::{Asked, BadProof, Expected, Nonce, Proofs},
+    examine::{Finding, Verdict, examine},
     introspection::{Introspector, Outcome, Said, Unavailable},
     issuer::{Issuer, Newer, NewerKeys},
     json::{Json, Object},

@@ -21,47 +21,71 @@ impl Claims {
     /// # Errors
     /// The first rule that does not hold; the scopes last, because they are what may be asked for.
     pub fn check(&self, rules: &TokenRules, now: Moment) -> Result<(), Refusal> {
-        self.check_times(rules, now)?;
-        let known_type = match self.typ.as_deref() {
-            None => rules.types.contains(ABSENT),
-            Some(typ) => typ != ABSENT && rules.types.contains(typ),
-        };
-        if !known_type {
-            return Err(Refusal::Type);
+        self.check_expiry(rules, now)?;
+        self.check_begin(rules, now)?;
+        self.check_lifetime(rules, now)?;
+        self.check_type(rules)?;
+        self.check_audience(rules)?;
+        self.check_client(rules)?;
+        for rule in &rules.claims {
+            self.check_claim(rule)?;
         }
-        if !self
-            .audiences
-            .iter()
-            .any(|a| rules.audiences.contains(&**a))
-        {
-            let found = shown(&self.audiences.join(" "));
-            return Err(Refusal::Audience { found });
-        }
-        if !rules.clients.is_empty() {
-            let client = self.holder.client.as_deref();
-            let client = client.ok_or(Refusal::Missing { claim: "client_id" })?;
-            if !rules.clients.contains(client) {
-                let found = shown(client);
-                return Err(Refusal::Client { found });
-            }
-        }
-        if let Some(rule) = rules.claims.iter().find(|rule| !self.fulfils(rule)) {
-            return Err(Refusal::Claim {
-                claim: rule.claim.clone(),
-            });
-        }
-        if let Some(limit) = rules.max_age {
-            let then = self.signed_in;
-            let then = then.ok_or(Refusal::Missing { claim: "auth_time" })?;
-            let age = now.wall.saturating_sub(then);
-            if age > limit.saturating_add(rules.clock_skew) {
-                return Err(Refusal::SignedInLongAgo { age: whole(age) });
-            }
-        }
+        self.check_sign_in(rules, now)?;
         self.check_scopes(rules)
     }
 
-    fn check_scopes(&self, rules: &TokenRules) -> Result<(), Refusal> {
+    pub(super) fn check_type(&self, rules: &TokenRules) -> Result<(), Refusal> {
+        let known = match self.typ.as_deref() {
+            None => rules.types.contains(ABSENT),
+            Some(typ) => typ != ABSENT && rules.types.contains(typ),
+        };
+        if known { Ok(()) } else { Err(Refusal::Type) }
+    }
+
+    pub(super) fn check_audience(&self, rules: &TokenRules) -> Result<(), Refusal> {
+        let mut audiences = self.audiences.iter();
+        if audiences.any(|audience| rules.audiences.contains(&**audience)) {
+            return Ok(());
+        }
+        let found = shown(&self.audiences.join(" "));
+        Err(Refusal::Audience { found })
+    }
+
+    pub(super) fn check_client(&self, rules: &TokenRules) -> Result<(), Refusal> {
+        if rules.clients.is_empty() {
+            return Ok(());
+        }
+        let client = self.holder.client.as_deref();
+        let client = client.ok_or(Refusal::Missing { claim: "client_id" })?;
+        if rules.clients.contains(client) {
+            return Ok(());
+        }
+        let found = shown(client);
+        Err(Refusal::Client { found })
+    }
+
+    pub(super) fn check_claim(&self, rule: &ClaimRule) -> Result<(), Refusal> {
+        if self.fulfils(rule) {
+            return Ok(());
+        }
+        let claim = rule.claim.clone();
+        Err(Refusal::Claim { claim })
+    }
+
+    pub(super) fn check_sign_in(&self, rules: &TokenRules, now: Moment) -> Result<(), Refusal> {
+        let Some(limit) = rules.max_age else {
+            return Ok(());
+        };
+        let then = self.signed_in;
+        let then = then.ok_or(Refusal::Missing { claim: "auth_time" })?;
+        let age = now.wall.saturating_sub(then);
+        if age > limit.saturating_add(rules.clock_skew) {
+            return Err(Refusal::SignedInLongAgo { age: whole(age) });
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_scopes(&self, rules: &TokenRules) -> Result<(), Refusal> {
         let has = |scope: &String| self.scopes.iter().any(|granted| **granted == **scope);
         let words = |scopes: &mut dyn Iterator<Item = &String>| {
             let words: Vec<&str> = scopes.map(String::as_str).collect();
@@ -102,9 +126,8 @@ impl Claims {
         }
     }
 
-    fn check_times(&self, rules: &TokenRules, now: Moment) -> Result<(), Refusal> {
-        let skew = rules.clock_skew.min(LONGEST_SKEW);
-        let ahead = |date: Duration| date.saturating_sub(now.wall);
+    pub(super) fn check_expiry(&self, rules: &TokenRules, now: Moment) -> Result<(), Refusal> {
+        let skew = skew(rules);
         // by the clock that says so first: a wall clock that was set back makes nothing young again
         let left = self.gone.remaining(now);
         if left.saturating_add(skew) <= LONGEST_SKEW {
@@ -112,6 +135,12 @@ impl Claims {
             let ago = whole(ago.max(LONGEST_SKEW.saturating_sub(left)));
             return Err(Refusal::Expired { ago });
         }
+        Ok(())
+    }
+
+    pub(super) fn check_begin(&self, rules: &TokenRules, now: Moment) -> Result<(), Refusal> {
+        let skew = skew(rules);
+        let ahead = |date: Duration| date.saturating_sub(now.wall);
         if let Some(ahead) = self.not_before.map(ahead).filter(|ahead| *ahead > skew) {
             let ahead = whole(ahead);
             return Err(Refusal::TooEarly { ahead });
@@ -120,13 +149,17 @@ impl Claims {
             let ahead = whole(ahead);
             return Err(Refusal::FromTheFuture { ahead });
         }
+        Ok(())
+    }
+
+    pub(super) fn check_lifetime(&self, rules: &TokenRules, now: Moment) -> Result<(), Refusal> {
         let Some(limit) = rules.max_lifetime else {
             return Ok(());
         };
         let expires = self.expires.ok_or(Refusal::Missing { claim: "exp" })?;
         // `nbf` is not when it was issued: IMS keeps the one of the first sign-in
         let issued = self.issued.unwrap_or(now.wall);
-        if expires.saturating_sub(issued) > limit.saturating_add(skew) {
+        if expires.saturating_sub(issued) > limit.saturating_add(skew(rules)) {
             return Err(Refusal::LivesTooLong { limit });
         }
         Ok(())
@@ -153,6 +186,10 @@ fn same(found: &Json, wanted: &ClaimValue) -> bool {
         (Json::Number(found), ClaimValue::Number(wanted)) => found.as_i64() == Some(*wanted),
         _ => false,
     }
+}
+
+fn skew(rules: &TokenRules) -> Duration {
+    rules.clock_skew.min(LONGEST_SKEW)
 }
 
 /// For people.
