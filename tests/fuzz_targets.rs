@@ -49,6 +49,11 @@ fn key_sets() {
 }
 
 #[test]
+fn introspection_answers() {
+    over_the_corpus("introspection", targets::introspection);
+}
+
+#[test]
 fn proofs() {
     over_the_corpus("proof", targets::proof);
 }

@@ -37,7 +37,7 @@ pub use self::{
     coming::{Coming, LONGEST_WAIT, Waited},
     dpop::{Asked, BadProof, Expected, Nonce, Proofs},
     examine::{Finding, Verdict, examine},
-    introspection::{Introspector, Outcome, Said, Unavailable},
+    introspection::{Introspector, Outcome, Said, Unavailable, UnreadableAnswer, read_answer},
     issuer::{Issuer, Newer, NewerKeys},
     json::{Json, Object},
     jwt::{Jws, LONGEST},

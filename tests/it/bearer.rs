@@ -183,6 +183,63 @@ fn each_way_to_show_no_token_has_an_answer_of_its_own() {
 }
 
 #[test]
+fn a_good_token_in_an_odd_field_passes_only_as_what_reaches_the_service() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = guarding(&origin, &issuer).start();
+    let token = key.token(&issuer.claims(&json!({})));
+    let evil = Pair::new("k").token(&issuer.claims(&json!({"sub": "root"})));
+    let refused = [
+        format!("Bearer {token}, Bearer {evil}"),
+        format!("Bearer {evil}, Bearer {token}"),
+        format!("Bearer {token} {evil}"),
+        format!("Bearer {token};{evil}"),
+        format!("Bearer {token}, realm=\"a\""),
+        format!("Bearer \"{token}\""),
+        format!("Bearer token={token}"),
+        format!("Bearer: {token}"),
+        format!("Bearer\t{token}"),
+        format!("Bearer \t{token}"),
+        format!("Bearer{token}"),
+        format!("Bearer%20{token}"),
+        format!("Bearer Bearer {token}"),
+        format!("Basic {token}"),
+        format!("{token} Bearer"),
+        format!("Bearer {token}\u{e9}"),
+        format!("\u{a0}Bearer {token}"),
+        format!("Bearer \u{a0}{token}"),
+        format!("Bearer {token}\u{85}"),
+        token.clone(),
+    ];
+    for field in refused {
+        let answer = proxy.send(proxy::with_fields(
+            "GET",
+            "/",
+            &format!("Authorization: {field}\r\n"),
+        ));
+        assert!(
+            matches!(answer.status(), 400 | 401),
+            "{field:?}: {}",
+            answer.head
+        );
+    }
+    assert!(origin.requests().is_empty());
+    // the same token for who reads it after us
+    for field in [
+        format!("Bearer {token}"),
+        format!("bEARER   {token}"),
+        format!("\t Bearer {token} \t"),
+    ] {
+        let fields = format!("Authorization: {field}\r\n");
+        let answer = proxy.send(proxy::with_fields("GET", "/", &fields));
+        answer.is_the_upstreams(200);
+        let passed = origin.requests();
+        let passed = passed.last().unwrap().field("authorization").unwrap();
+        assert_eq!(passed.split_whitespace().nth(1), Some(token.as_str()));
+    }
+}
+
+#[test]
 fn rotated_keys_are_found_and_old_ones_forgotten() {
     let (origin, old, new) = (
         origin::answering([origin::ok("hello")]),

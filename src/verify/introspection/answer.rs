@@ -17,7 +17,7 @@ use crate::clock::Moment;
 
 /// An answer that says nothing about the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     #[error("is not a JSON object that can be read")]
     NotAnObject,
     #[error("has a member twice")]
@@ -28,7 +28,10 @@ pub(super) enum Unreadable {
 
 /// The token, if the provider says that it is good. `asked` is when the question was sent, `cache`
 /// how long the answer may be believed.
-pub(super) fn read(
+///
+/// # Errors
+/// When the answer says nothing. An answer that the token is not good is none of these.
+pub fn read(
     document: &[u8],
     issuer: &Issuer,
     asked: Moment,

@@ -28,6 +28,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+pub use self::answer::{Unreadable as UnreadableAnswer, read as read_answer};
 pub(super) use self::ask::Asker;
 use self::trouble::{Failed, Fault, Trouble};
 use super::{
