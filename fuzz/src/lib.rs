@@ -3,7 +3,13 @@
 //!
 //! `tests/fuzz_targets.rs` runs the same functions over the corpus with every test run.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::LazyLock,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
@@ -13,7 +19,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use itwin_auth_proxy::{
     clock::{Clock, Moment},
     config::{Admit, AdmitRule, Algorithm, NonceUse, ProofRules, Sources, TokenRules},
-    verify::{Asked, Expected, Issuer, Jws, KeySet, Proofs, Thumbprint, Verifier, read_answer},
+    verify::{
+        Asked, Expected, Issuer, Jws, KeySet, Proofs, Thumbprint, Verdict, Verifier, examine,
+        read_answer,
+    },
 };
 use serde_json::{Value, json};
 
@@ -147,10 +156,17 @@ pub fn header(data: &[u8]) {
     }
 }
 
-/// Claims that the issuer signed: what a route takes of them another parser would take too.
+/// Claims that the issuer signed: what a route takes of them another parser would take too, and what
+/// a person is told of a token is what a request gets.
 pub fn claims(data: &[u8]) {
     let token = signed(br#"{"alg":"EdDSA","kid":"k"}"#, data);
-    let Ok(verified) = verifier().verify(&ROUTE.issuer, &token, now()) else {
+    let verified = verifier().verify(&ROUTE.issuer, &token, now());
+    let passes = verified.as_ref().is_ok_and(|verified| {
+        let checked = verified.claims.check(&ROUTE.rules, now());
+        checked.is_ok()
+    });
+    assert_eq!(passes, is_found_good(&token));
+    let Ok(verified) = verified else {
         return;
     };
     let claims: Value = serde_json::from_slice(data).expect("JSON");
@@ -163,6 +179,16 @@ pub fn claims(data: &[u8]) {
     }
     assert!(claims.get("exp").is_some());
     taken(&claims);
+}
+
+fn is_found_good(token: &str) -> bool {
+    let examined = pin!(examine(&ROUTE.issuer, &ROUTE.rules, token, now()));
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(findings) = examined.poll(&mut context) else {
+        panic!("nobody is asked")
+    };
+    let mut verdicts = findings.iter().map(|finding| &finding.verdict);
+    verdicts.all(|verdict| !matches!(verdict, Verdict::Bad(_)))
 }
 
 /// A provider's answer to the question about a token (RFC 7662): the token is good only where it is

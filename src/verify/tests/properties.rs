@@ -1,8 +1,10 @@
 //! What holds for every input.
 
+use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::{ClaimRule, ClaimTest, ClaimValue};
 
 proptest! {
     #[test]
@@ -45,6 +47,28 @@ proptest! {
     }
 
     #[test]
+    fn what_a_person_is_told_is_what_a_request_gets(
+        changes in proptest::collection::vec((CLAIMS, json_value()), 0..3),
+        typ in proptest::option::of("at\\+jwt|JWT|id_token\\+jwt|other"),
+        rules in token_rules(),
+    ) {
+        let claims = changes.into_iter().fold(ims(), |mut claims, (name, value)| {
+            claims[name] = value;
+            claims
+        });
+        let mut header = EC.header();
+        if let Some(typ) = typ {
+            header["typ"] = json!(typ);
+        }
+        let token = EC.sign(&header, &claims);
+        let issuer = issuer(&[&EC]);
+        let admitted = admit(&issuer, &rules, &token);
+        let told = examine(&issuer, &rules, &token, clock_now()).now_or_never().unwrap();
+        let bad: Vec<_> = told.iter().filter(|told| matches!(told.verdict, Verdict::Bad(_))).collect();
+        prop_assert_eq!(admitted.is_ok(), bad.is_empty(), "{:?} {:?}", admitted, bad);
+    }
+
+    #[test]
     fn a_token_with_anything_changed_is_refused(pair in 0..3_usize, at in any::<prop::sample::Index>(), change in change()) {
         let pair = SIGNERS[pair];
         let issuer = issuer(&[pair]);
@@ -76,6 +100,46 @@ proptest! {
             prop_assert_eq!(shuffled.verify(&token), first.verify(&token));
         }
     }
+}
+
+const CLAIMS: &str =
+    "iss|sub|aud|exp|nbf|iat|auth_time|scope|scp|client_id|azp|typ|events|role|org|cnf|jti|sid";
+
+/// Rules of which each may or may not be there.
+fn token_rules() -> impl Strategy<Value = TokenRules> {
+    let some = |word: &'static str| {
+        let set = move |there: bool| there.then(|| word.to_owned()).into_iter().collect();
+        any::<bool>().prop_map(set)
+    };
+    let time = || proptest::option::of((0..8000_u64).prop_map(Duration::from_secs));
+    let role = ClaimRule {
+        claim: "role".into(),
+        test: ClaimTest::Contains(vec![ClaimValue::Text("BENTLEY_EMPLOYEE".into())]),
+    };
+    let lists = (
+        some("webapp-1"),
+        some("email"),
+        some("at+jwt"),
+        some("missing"),
+    );
+    let others = (time(), time(), 0..400_u64, proptest::option::of(Just(role)));
+    (lists, others).prop_map(|((clients, any_scopes, types, missing), others)| {
+        let (max_age, max_lifetime, skew, role) = others;
+        let mut rules = TokenRules {
+            clients,
+            any_scopes,
+            max_age,
+            max_lifetime,
+            clock_skew: Duration::from_secs(skew),
+            claims: role.into_iter().collect(),
+            ..rules()
+        };
+        if !types.is_empty() {
+            rules.types = types;
+        }
+        rules.any_scopes.extend(missing);
+        rules
+    })
 }
 
 static EDWARDS: LazyLock<Pair> = LazyLock::new(|| Pair::edwards("edwards"));
