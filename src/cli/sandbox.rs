@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{Exit, complain, output};
-use crate::sandbox::{Sandbox, SandboxConfig, SigningAlgorithm};
+use crate::sandbox::{Sandbox, SandboxConfig, SigningAlgorithm, TokenShape};
 
 /// Run a mock authorization server and a mock iModelHub to try the proxy with.
 #[derive(Debug, Args)]
@@ -38,6 +38,9 @@ pub(super) struct Arguments {
     /// What tokens are signed with.
     #[arg(long, value_enum, default_value_t = Algorithm::Rs256)]
     algorithm: Algorithm,
+    /// What tokens look like.
+    #[arg(long, value_enum, default_value_t = Shape::Ims)]
+    tokens: Shape,
     /// Print one line of JSON, and end when standard input does.
     #[arg(long)]
     json: bool,
@@ -49,6 +52,16 @@ enum Algorithm {
     Rs256,
     /// Elliptic curve.
     Es256,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shape {
+    /// JWTs of Bentley IMS.
+    Ims,
+    /// JWTs of IdentityServer.
+    IdentityServer,
+    /// References, about which the introspection endpoint must be asked.
+    Opaque,
 }
 
 /// Runs until it is told to end.
@@ -108,6 +121,11 @@ impl Arguments {
                 Algorithm::Rs256 => SigningAlgorithm::Rs256,
                 Algorithm::Es256 => SigningAlgorithm::Es256,
             },
+            shape: match self.tokens {
+                Shape::Ims => TokenShape::Ims,
+                Shape::IdentityServer => TokenShape::IdentityServer,
+                Shape::Opaque => TokenShape::Opaque,
+            },
             ..SandboxConfig::default()
         }
     }
@@ -150,6 +168,7 @@ fn human(sandbox: &Sandbox) -> String {
 
 fn machine(sandbox: &Sandbox) -> serde_json::Value {
     let (username, password) = sandbox.user().unzip();
+    let (api, api_secret) = sandbox.api().unzip();
     let environment: serde_json::Map<_, _> = environment(sandbox)
         .map(|(name, value)| (name.to_owned(), value.into()))
         .into_iter()
@@ -161,6 +180,8 @@ fn machine(sandbox: &Sandbox) -> serde_json::Value {
         "itwin_id": sandbox.itwin_id(),
         "client_id": sandbox.client_id(),
         "client_secret": sandbox.client_secret(),
+        "api_id": api,
+        "api_secret": api_secret,
         "username": username,
         "password": password,
         "refresh_token": sandbox.refresh_token(),

@@ -56,6 +56,7 @@ pub enum IdpEndpoint {
     Discovery,
     Keys,
     Token,
+    Introspection,
     #[default]
     All,
 }
@@ -323,11 +324,11 @@ struct IdpOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::signing::SigningAlgorithm;
+    use crate::sandbox::signing::{SigningAlgorithm, TokenShape};
 
     fn faults() -> Faults {
         let origin = || Arc::new(Origin::bind(([127, 0, 0, 1], 0).into()).unwrap());
-        let signer = Arc::new(Signer::new(SigningAlgorithm::Es256).unwrap());
+        let signer = Arc::new(Signer::new(SigningAlgorithm::Es256, TokenShape::Ims).unwrap());
         Faults::new(origin(), origin(), signer, Duration::from_secs(60))
     }
 

@@ -177,7 +177,7 @@ fn denied() -> ApiError {
 }
 
 /// The number in front of the dot of `sid`.
-fn serial(claims: &Claims) -> u64 {
+pub(super) fn serial(claims: &Claims) -> u64 {
     let number = claims.sid.split('.').next().unwrap_or_default();
     number.parse().unwrap_or(0)
 }

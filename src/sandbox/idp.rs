@@ -40,6 +40,8 @@ pub(super) struct Idp {
     pub(super) faults: Faults,
     pub(super) journal: Arc<Journal>,
     pub(super) clients: Clients,
+    /// Who may ask about tokens.
+    pub(super) apis: Clients,
     /// Name and password.
     pub(super) users: BTreeMap<String, String>,
     pub(super) refresh_tokens: Mutex<HashMap<String, RefreshToken>>,
@@ -88,7 +90,7 @@ impl OAuthError {
 pub(super) struct Form(BTreeMap<String, String>);
 
 impl Form {
-    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, OAuthError> {
+    pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, OAuthError> {
         let form = headers
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
@@ -136,11 +138,13 @@ impl Idp {
             "/.well-known/openid-configuration" => IdpEndpoint::Discovery,
             "/.well-known/openid-configuration/jwks" => IdpEndpoint::Keys,
             "/connect/token" => IdpEndpoint::Token,
+            "/connect/introspect" => IdpEndpoint::Introspection,
             _ => return Ok(answer::empty(StatusCode::NOT_FOUND)),
         };
         self.journal.count(|counts| match endpoint {
             IdpEndpoint::Discovery => counts.discovery_requests += 1,
             IdpEndpoint::Keys => counts.key_requests += 1,
+            IdpEndpoint::Introspection => counts.introspection_requests += 1,
             IdpEndpoint::Token | IdpEndpoint::All => counts.token_requests += 1,
         });
         let fault = self.faults.strike_idp(endpoint);
@@ -178,6 +182,7 @@ impl Idp {
                 answer::json(StatusCode::OK, &document)
             }
             IdpEndpoint::Keys if get => answer::json(StatusCode::OK, &self.signer.jwks()),
+            IdpEndpoint::Introspection => self.introspect(request),
             IdpEndpoint::Token | IdpEndpoint::All => match self.token(request, fault) {
                 Ok(document) => answer::no_store(answer::json(StatusCode::OK, &document)),
                 Err(error) => error.response(),
@@ -341,7 +346,7 @@ impl Idp {
         };
         let token = self
             .signer
-            .sign(&claims)
+            .sign(&claims, self.clock.now())
             .map_err(|error| OAuthError::new("server_error", &error.to_string()))?;
         let mut document = json!({
             "access_token": token,
@@ -444,7 +449,7 @@ fn plain(status: u16) -> Response<Body> {
 }
 
 /// 32 hexadecimal digits that nobody guesses.
-fn random_text() -> String {
+pub(super) fn random_text() -> String {
     let mut bytes = [0; 16];
     // fails only where the system has no randomness; then the text is merely guessable
     let _ = aws_lc_rs::rand::fill(&mut bytes);

@@ -12,6 +12,7 @@ mod faults;
 mod hub;
 mod idp;
 mod imodels;
+mod introspection;
 mod itwins;
 mod journal;
 mod model;
@@ -51,7 +52,7 @@ pub use self::{
     clients::{AssertionTrust, Client},
     faults::{Door, Faults, HubFault, IdpEndpoint, IdpFault, Times},
     journal::{Counts, HubRequest, TokenRequest},
-    signing::SigningAlgorithm,
+    signing::{SigningAlgorithm, TokenShape},
 };
 use crate::{
     clock::Clock,
@@ -72,6 +73,9 @@ pub struct SandboxConfig {
     /// Whole seconds; `expires_in` has no others.
     pub token_lifetime: Duration,
     pub signing: SigningAlgorithm,
+    pub shape: TokenShape,
+    /// Who may ask about tokens (RFC 7662); the scopes are the API's own.
+    pub apis: Vec<Client>,
     /// In the first iTwin.
     pub imodels: usize,
     /// Of each iModel.
@@ -82,6 +86,8 @@ pub struct SandboxConfig {
 /// The client that a sandbox knows unless it is told otherwise.
 const CLIENT_ID: &str = "service-sandbox";
 const CLIENT_SECRET: &str = "sandbox-secret";
+const API: &str = "imodels-api";
+const API_SECRET: &str = "sandbox-api-secret";
 const USER: &str = "agent@sandbox.example";
 const PASSWORD: &str = "sandbox-password";
 
@@ -96,6 +102,8 @@ impl Default for SandboxConfig {
             users: BTreeMap::from([(USER.to_owned(), PASSWORD.to_owned())]),
             token_lifetime: Duration::from_secs(3600),
             signing: SigningAlgorithm::Es256,
+            shape: TokenShape::Ims,
+            apis: vec![Client::with_secret(API, API_SECRET)],
             imodels: 23,
             changesets: 5,
             clock: Clock::system(),
@@ -126,8 +134,8 @@ impl Sandbox {
         let idp_origin = Arc::new(Origin::bind(config.idp)?);
         let hub_origin = Arc::new(Origin::bind(config.hub)?);
         let storage_origin = Arc::new(Origin::bind(config.storage)?);
-        let algorithm = config.signing;
-        let signer = tokio::task::spawn_blocking(move || Signer::new(algorithm))
+        let (algorithm, shape) = (config.signing, config.shape);
+        let signer = tokio::task::spawn_blocking(move || Signer::new(algorithm, shape))
             .await
             .map_err(io::Error::other)?
             .map_err(io::Error::other)?;
@@ -154,6 +162,10 @@ impl Sandbox {
             faults: faults.clone(),
             journal: Arc::clone(&journal),
             clients: Clients::new(config.clients.clone(), audiences),
+            apis: Clients::new(
+                config.apis.clone(),
+                [issuer.clone(), format!("{issuer}/connect/introspect")],
+            ),
             users: config.users.clone(),
             refresh_tokens: Mutex::default(),
         });
@@ -229,6 +241,12 @@ impl Sandbox {
         secret
             .and_then(|client| client.secrets.first())
             .map_or("", String::as_str)
+    }
+
+    /// The API that may ask about tokens, and its secret.
+    pub fn api(&self) -> Option<(&str, &str)> {
+        let api = self.config.apis.first()?;
+        Some((&api.id, api.secrets.first()?))
     }
 
     /// A user's name and password.

@@ -1,8 +1,11 @@
 //! The keys with which the mock provider signs, and the tokens made with them.
 //!
-//! Tokens look like those of Bentley IMS: no `typ` in the header; no `iat` and no `jti`; `scope`
-//! and `aud` as arrays; `nbf` five minutes before the issue. `sid` is unique in every token, so that
-//! two of the same second differ.
+//! Tokens look like those of Bentley IMS (no `typ` in the header; no `iat` and no `jti`; `scope`
+//! and `aud` as arrays; `nbf` five minutes before the issue), like IdentityServer's (`at+jwt`, `iat`,
+//! `jti`) or say nothing, as its reference tokens. `sid`, or `jti`, is unique in every token, so
+//! that two of the same second differ.
+
+use std::collections::HashMap;
 
 use aws_lc_rs::{
     encoding::AsDer,
@@ -15,10 +18,11 @@ use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
     jwk::Jwk,
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::idp::random_text;
 use crate::clock::Moment;
 
 /// What tokens are signed with.
@@ -28,6 +32,17 @@ pub enum SigningAlgorithm {
     Rs256,
     /// Ready at once.
     Es256,
+}
+
+/// What tokens look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenShape {
+    /// A JWT of Bentley IMS.
+    Ims,
+    /// A JWT of IdentityServer.
+    IdentityServer,
+    /// A reference, which says nothing (IdentityServer).
+    Opaque,
 }
 
 /// A key that could not be made or used.
@@ -58,6 +73,8 @@ pub(super) struct Claims {
     pub(super) aud: Vec<String>,
     pub(super) sub: String,
     pub(super) iss: String,
+    /// What makes it one of its kind; IdentityServer calls it `jti`.
+    #[serde(alias = "jti")]
     pub(super) sid: String,
     pub(super) nbf: u64,
     pub(super) exp: u64,
@@ -70,7 +87,10 @@ pub(super) struct Claims {
 #[derive(Debug)]
 pub(super) struct Signer {
     algorithm: SigningAlgorithm,
+    shape: TokenShape,
     keys: RwLock<Vec<Key>>,
+    /// What opaque tokens stand for.
+    references: Mutex<HashMap<String, Claims>>,
 }
 
 #[derive(Clone)]
@@ -92,10 +112,15 @@ impl std::fmt::Debug for Key {
 const KEYS: usize = 2;
 
 impl Signer {
-    pub(super) fn new(algorithm: SigningAlgorithm) -> Result<Self, SigningError> {
+    pub(super) fn new(
+        algorithm: SigningAlgorithm,
+        shape: TokenShape,
+    ) -> Result<Self, SigningError> {
         let first = Key::generate(algorithm, 1)?;
         Ok(Self {
             algorithm,
+            shape,
+            references: Mutex::default(),
             keys: RwLock::new(vec![first]),
         })
     }
@@ -110,34 +135,69 @@ impl Signer {
         Ok(())
     }
 
-    pub(super) fn sign(&self, claims: &Claims) -> Result<String, SigningError> {
+    /// A token with these claims, issued at `now`.
+    pub(super) fn sign(&self, claims: &Claims, now: Moment) -> Result<String, SigningError> {
         let key = self.newest();
         let mut header = Header::new(key.algorithm);
-        header.typ = None;
         header.kid = Some(key.id);
-        header.extras.insert("pi.atm", "a8me");
-        Ok(encode(&header, claims, &key.private)?)
+        match self.shape {
+            TokenShape::Ims => {
+                header.typ = None;
+                header.extras.insert("pi.atm", "a8me");
+                Ok(encode(&header, claims, &key.private)?)
+            }
+            TokenShape::IdentityServer => {
+                header.typ = Some("at+jwt".into());
+                let iat = now.unix_seconds();
+                let payload = json!({
+                    "nbf": iat,
+                    "exp": claims.exp,
+                    "iss": claims.iss,
+                    "aud": claims.aud,
+                    "client_id": claims.client_id,
+                    "sub": claims.sub,
+                    "jti": claims.sid,
+                    "iat": iat,
+                    "scope": claims.scope,
+                });
+                Ok(encode(&header, &payload, &key.private)?)
+            }
+            TokenShape::Opaque => {
+                let mut references = self.references.lock();
+                references.retain(|_, known| now.unix_seconds() < known.exp);
+                let token = [random_text(), random_text()].concat().to_uppercase();
+                references.insert(token.clone(), claims.clone());
+                Ok(token)
+            }
+        }
     }
 
     /// The claims of a token of ours that is valid at `now`.
     pub(super) fn verify(&self, token: &str, now: Moment) -> Result<Claims, Refused> {
+        let reference = self.references.lock().get(token).cloned();
+        let claims = match reference {
+            Some(claims) => claims,
+            None => self.read(token)?,
+        };
+        match now.unix_seconds() {
+            now if now < claims.nbf => Err(Refused::TooEarly),
+            now if now >= claims.exp => Err(Refused::Expired),
+            _ => Ok(claims),
+        }
+    }
+
+    fn read(&self, token: &str) -> Result<Claims, Refused> {
         let header = decode_header(token).map_err(|_| Refused::NotOurs)?;
         let key = header
             .kid
             .and_then(|id| self.keys.read().iter().find(|key| key.id == id).cloned())
             .ok_or(Refused::NotOurs)?;
         let mut rules = Validation::new(key.algorithm);
-        // times are compared below, with the sandbox's clock
+        // times are compared with the sandbox's clock
         rules.validate_exp = false;
         rules.validate_aud = false;
-        let claims = decode::<Claims>(token, &key.public, &rules)
-            .map_err(|_| Refused::NotOurs)?
-            .claims;
-        match now.unix_seconds() {
-            now if now < claims.nbf => Err(Refused::TooEarly),
-            now if now >= claims.exp => Err(Refused::Expired),
-            _ => Ok(claims),
-        }
+        let token = decode::<Claims>(token, &key.public, &rules);
+        Ok(token.map_err(|_| Refused::NotOurs)?.claims)
     }
 
     /// The JWK set (RFC 7517 section 5).
@@ -229,8 +289,8 @@ mod tests {
     async fn tokens_of_the_key_before_the_last_rotation_are_still_good() {
         let clock = Clock::for_tests(Duration::from_secs(1_000_000));
         for algorithm in [SigningAlgorithm::Es256, SigningAlgorithm::Rs256] {
-            let signer = Signer::new(algorithm).unwrap();
-            let token = signer.sign(&claims(1_000_000)).unwrap();
+            let signer = Signer::new(algorithm, TokenShape::Ims).unwrap();
+            let token = signer.sign(&claims(1_000_000), clock.now()).unwrap();
             assert_eq!(signer.verify(&token, clock.now()), Ok(claims(1_000_000)));
             signer.rotate().unwrap();
             assert!(signer.verify(&token, clock.now()).is_ok());
@@ -246,8 +306,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_token_ends_on_the_second() {
         let clock = Clock::for_tests(Duration::from_secs(1_000_000));
-        let signer = Signer::new(SigningAlgorithm::Es256).unwrap();
-        let token = signer.sign(&claims(1_000_000)).unwrap();
+        let signer = Signer::new(SigningAlgorithm::Es256, TokenShape::Ims).unwrap();
+        let token = signer.sign(&claims(1_000_000), clock.now()).unwrap();
         clock.jump(9_999);
         assert!(signer.verify(&token, clock.now()).is_ok());
         clock.jump(1);
@@ -258,8 +318,9 @@ mod tests {
 
     #[test]
     fn a_token_has_the_shape_that_bentley_ims_gives_it() {
-        let signer = Signer::new(SigningAlgorithm::Es256).unwrap();
-        let token = signer.sign(&claims(1_000_000)).unwrap();
+        let clock = Clock::for_tests(Duration::from_secs(1_000_000));
+        let signer = Signer::new(SigningAlgorithm::Es256, TokenShape::Ims).unwrap();
+        let token = signer.sign(&claims(1_000_000), clock.now()).unwrap();
         let part = |n: usize| -> Value {
             let text = token.split('.').nth(n).unwrap();
             let text = base64::engine::general_purpose::URL_SAFE_NO_PAD

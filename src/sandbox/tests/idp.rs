@@ -221,3 +221,66 @@ async fn a_client_assertion_is_checked_and_good_once() {
         "a projected token is shown again and again"
     );
 }
+
+async fn introspect(sandbox: &Sandbox, basic: &str, form: &str) -> Got {
+    let url = format!("{}/connect/introspect", sandbox.issuer());
+    let basic = format!("Basic {}", STANDARD.encode(basic));
+    let headers = [FORM, ("authorization", basic.as_str())];
+    send("POST", &url, &headers, form).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_opaque_token_is_asked_about_by_the_api_that_it_is_for() {
+    let sandbox = sandbox(|config| {
+        config.shape = TokenShape::Opaque;
+        let mut other = Client::with_secret("other", "secret");
+        other.scopes = vec!["other".into()];
+        config.apis.push(other);
+    })
+    .await;
+    let issued = token(&sandbox, &client_credentials(&sandbox)).await.json();
+    let token = issued["access_token"].as_str().unwrap();
+    assert!(token.len() == 64 && token.bytes().all(|b| b.is_ascii_hexdigit()));
+    let form = format!("token={token}&token_type_hint=access_token");
+    let (id, secret) = sandbox.api().unwrap();
+    let api = format!("{id}:{secret}");
+    let said = introspect(&sandbox, &api, &form).await.json();
+    assert_eq!(said["active"], true);
+    assert_eq!(said["scope"], "itwin-platform");
+    assert_eq!(said["iss"], sandbox.issuer());
+    // the hub takes it, too
+    let url = format!("{}/imodels?iTwinId={}", sandbox.hub(), sandbox.itwin_id());
+    let bearer = format!("Bearer {token}");
+    let got = send("GET", &url, &[("authorization", &bearer)], "").await;
+    assert_eq!(got.unwrap().status, 200);
+
+    let inactive = json!({"active": false});
+    assert_eq!(introspect(&sandbox, &api, "token=x").await.json(), inactive);
+    let foreign = introspect(&sandbox, "other:secret", &form).await;
+    assert_eq!(foreign.json(), inactive, "it has none of that API's scopes");
+    for bad in ["imodels-api:wrong", "service-sandbox:sandbox-secret"] {
+        let got = introspect(&sandbox, bad, &form).await;
+        assert_eq!((got.status, got.body.len()), (401, 0), "{bad}");
+    }
+    sandbox.faults().revoke_tokens();
+    assert_eq!(introspect(&sandbox, &api, &form).await.json(), inactive);
+    assert_eq!(sandbox.counts().introspection_requests, 6);
+}
+
+#[tokio::test]
+async fn a_token_may_have_the_shape_that_identity_server_gives_it() {
+    let sandbox = sandbox(|config| config.shape = TokenShape::IdentityServer).await;
+    let issued = token(&sandbox, &client_credentials(&sandbox)).await.json();
+    let token = issued["access_token"].as_str().unwrap();
+    let header = jsonwebtoken::decode_header(token).unwrap();
+    assert_eq!(header.typ.as_deref(), Some("at+jwt"));
+    let payload = token.split('.').nth(1).unwrap();
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let payload: Value = serde_json::from_slice(&engine.decode(payload).unwrap()).unwrap();
+    assert!(payload["scope"].is_array() && payload["jti"].is_string());
+    assert_eq!(payload["nbf"], payload["iat"]);
+    let url = format!("{}/imodels?iTwinId={}", sandbox.hub(), sandbox.itwin_id());
+    let bearer = format!("Bearer {token}");
+    let got = send("GET", &url, &[("authorization", &bearer)], "").await;
+    assert_eq!(got.unwrap().status, 200);
+}

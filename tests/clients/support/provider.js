@@ -32,10 +32,11 @@ function serviceClient(client) {
  *   format      of access tokens: 'jwt' | 'opaque'
  *   users       { name: password } for the password grant (RFC 6749 section 4.3)
  *   rotate      refresh tokens are rotated
+ *   apis        client metadata of APIs, which may ask about tokens (RFC 7662)
  *   tls         { key, cert, ca } PEM; https with client certificates asked for
  */
 export async function startProvider(t, options) {
-  const { clients, lifetime = 3600, format = 'jwt', users = {}, rotate = true, tls } = options;
+  const { clients, apis = [], lifetime = 3600, format = 'jwt', users = {}, rotate = true, tls } = options;
   const server = tls
     ? https.createServer({ ...tls, requestCert: true, rejectUnauthorized: false })
     : http.createServer();
@@ -51,7 +52,7 @@ export async function startProvider(t, options) {
     jwt: { sign: { alg: 'RS256' } },
   };
   const provider = new Provider(issuer, {
-    clients: clients.map(serviceClient),
+    clients: [...clients.map(serviceClient), ...apis.map((api) => serviceClient({ grant_types: [], ...api }))],
     scopes: ['openid', 'offline_access', ...SCOPES],
     jwks: { keys: [{ ...signing, use: 'sig', alg: 'RS256', kid: 'test' }] },
     clientAuthMethods: [
@@ -67,6 +68,11 @@ export async function startProvider(t, options) {
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
+      introspection: {
+        enabled: true,
+        allowedPolicy: (ctx, client) => apis.some((api) => api.client_id === client.clientId),
+      },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
         defaultResource: () => API,
@@ -124,12 +130,18 @@ export async function startProvider(t, options) {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
   });
+  const questions = [];
+  server.on('request', (request) => {
+    if (request.url === '/token/introspection') questions.push(request.headers);
+  });
   server.on('request', provider.callback());
 
   const running = {
     issuer,
     provider,
     tokenRequests,
+    /** What arrived at its introspection endpoint. */
+    questions,
     /** Access tokens that were handed out. */
     get issued() {
       return tokenRequests.filter((request) => request.result === 'success').length;
