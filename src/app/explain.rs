@@ -6,7 +6,8 @@ use http::{Method, Request, Uri};
 
 use crate::{
     config::{
-        Admit, AdmitRule, Config, Inject, LinkRewriting, PresentedAuthorization, Route, Strangers,
+        Admit, AdmitRule, CallerIdentity, CallersToken, Config, IdentityHeader, Inject,
+        LinkRewriting, PresentedAuthorization, Route, Says, Strangers,
     },
     proxy::{Looked, look},
 };
@@ -99,11 +100,11 @@ pub fn explain(config: &Config, method: &Method, url: &Uri) -> Explanation {
         ),
     ));
     match &route.inject {
-        None => lines.push((
-            "token",
-            "none is added; the caller's Authorization passes".into(),
-        )),
+        None => lines.push(("token", passed(route).into())),
         Some(inject) => injected(inject, &mut lines),
+    }
+    if let Some(identity) = &route.identity {
+        lines.push(("service learns", told(identity)));
     }
     let rewriting = match &route.links {
         LinkRewriting::Off => "links in answers stay as they are".to_owned(),
@@ -197,6 +198,41 @@ fn rule(rule: &AdmitRule) -> String {
         }
         AdmitRule::Uids(uids) => format!("processes of the users {uids:?} on a Unix socket"),
     }
+}
+
+/// What becomes of the caller's `Authorization` where nothing is injected.
+fn passed(route: &Route) -> &'static str {
+    let checks = match &route.admit {
+        Admit::Rules(rules) => rules.iter().any(|r| matches!(r, AdmitRule::Bearer { .. })),
+        Admit::Local | Admit::Anyone => false,
+    };
+    match &route.identity {
+        Some(identity) if identity.token == CallersToken::Removed => {
+            "none is added; the caller's Authorization is removed"
+        }
+        _ if checks => "none is added; the caller's passes once it is checked",
+        _ => "none is added; the caller's Authorization passes",
+    }
+}
+
+fn told(identity: &CallerIdentity) -> String {
+    if identity.headers.is_empty() {
+        return "nothing of the caller".to_owned();
+    }
+    let one = |header: &IdentityHeader| {
+        let what = match &header.says {
+            Says::Caller => "how the caller is known",
+            Says::Subject => "subject",
+            Says::Client => "client",
+            Says::Issuer => "issuer",
+            Says::Scopes => "scopes",
+            Says::Email => "e-mail address",
+            Says::Claim(claim) => claim,
+        };
+        format!("{what} in {}", header.name)
+    };
+    let all: Vec<String> = identity.headers.iter().map(one).collect();
+    format!("{}; a caller's own such fields are removed", all.join(", "))
 }
 
 fn injected(inject: &Inject, lines: &mut Vec<(&'static str, String)>) {

@@ -8,6 +8,7 @@
 pub mod bearer;
 mod bound;
 pub mod credential;
+pub mod identity;
 pub mod limits;
 pub mod listener;
 mod path;
@@ -36,6 +37,7 @@ pub use self::{
     },
     bound::{Bound, NonceUse, OLDEST_PROOF, ProofRules},
     credential::{Assertion, ClientAuth, Credential, Grant, ScopeSet, SigningKey},
+    identity::{CallerIdentity, CallersToken, IdentityHeader, Says},
     limits::Limits,
     listener::{Bind, ClientCertificates, Gateway, Listener, Mode, ServerTls},
     problem::{Place, Problem, Problems, Rendering, Severity},

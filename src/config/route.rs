@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use url::Url;
 
-use super::{ClientTls, Credential, Name, Provider, ScopeSet, SecretPair, TokenRules};
+use super::{
+    CallerIdentity, ClientTls, Credential, Name, Provider, ScopeSet, SecretPair, TokenRules,
+};
 
 /// One route.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub struct Route {
     /// The URL that callers know it by (RFC 9728 section 1.2).
     pub resource: Option<Url>,
     pub inject: Option<Inject>,
+    /// What the service is told of callers; `None`: nothing.
+    pub identity: Option<CallerIdentity>,
     /// `None`: requests of this route are decided about, and go nowhere from here.
     pub upstream: Option<Arc<Upstream>>,
     pub links: LinkRewriting,

@@ -437,6 +437,39 @@ const FAULTS: &[(&str, &[&str])] = &[
         "providers: {'a b': {issuer: 'https://ims.bentley.com'}}",
         &["this name cannot be used"],
     ),
+    (
+        "routes: [{upstream: 'http://a', identity: {headers: {subject: Authorization}}}]",
+        &[
+            "routes[0].identity.headers.subject | config.yaml",
+            "the header authorization carries something else",
+        ],
+    ),
+    (
+        "routes: [{upstream: 'http://a', identity: {headers: {subject: X_Forwarded-For}}}]",
+        &["the header x_forwarded-for carries something else"],
+    ),
+    (
+        "routes: [{upstream: 'http://a', identity: {headers: {subject: 'X Y'}}}]",
+        &["'X Y' is not a header's name"],
+    ),
+    (
+        "routes: [{upstream: 'http://a', identity: {headers: {claims: {org: X_Itwin.Caller}}}}]",
+        &[
+            "routes[0].identity.headers.claims.org",
+            "x_itwin.caller is, or could be taken for, what routes[0].identity.headers.caller is said with",
+        ],
+    ),
+    (
+        "routes: [{path: /a, upstream: 'http://a', identity: {headers: {claims: {org: X-Api-Key}}}}, {upstream: 'http://a', admit: {key: {header: x_api_key, secret_file: '@secret'}}}]",
+        &[
+            "routes[1].admit",
+            "the header x_api_key says who the caller is, on the route route-1",
+        ],
+    ),
+    (
+        "routes: [{upstream: 'http://a', identity: {token: drop}}]",
+        &["routes[0].identity.token"],
+    ),
 ];
 
 #[test]

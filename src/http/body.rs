@@ -16,7 +16,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -25,7 +24,11 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{headers, replay::ReplayBody, serve::Reading};
+use super::{
+    headers::{self, Aliases},
+    replay::ReplayBody,
+    serve::Reading,
+};
 
 /// Why a body ended early; only ever shown to hyper, which closes the connection.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -147,7 +150,7 @@ pub struct CallerBody {
     idle: IdleTimer,
     intake: Intake,
     /// Trailer fields that do not go on, beside those about the caller.
-    unwelcome: Arc<[HeaderName]>,
+    unwelcome: Aliases,
 }
 
 impl CallerBody {
@@ -157,7 +160,7 @@ impl CallerBody {
         limit: Option<u64>,
         idle: Duration,
         intake: Intake,
-        unwelcome: Arc<[HeaderName]>,
+        unwelcome: Aliases,
     ) -> Self {
         Self {
             inner,
@@ -200,7 +203,7 @@ impl Body for CallerBody {
         if let Some(trailers) = frame.trailers_mut() {
             // what a caller may not say before the body it may not say after it
             headers::strip_forwarded(trailers);
-            headers::strip_aliases(trailers, &this.unwelcome);
+            this.unwelcome.strip(trailers);
         }
         if let Some(data) = frame.data_ref() {
             let size = data.len() as u64;

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, header::ORIGIN};
 
 use super::{
-    bearer::{self, Bearer, Denied, Tokens},
+    bearer::{self, Bearer, Denied, Known, Tokens},
     failure::{Failure, Wants},
     target::Target,
 };
@@ -20,7 +20,7 @@ use crate::{
     http::survey::{Field, Survey},
     net::{Conn, Peer, Reach, Security},
     secret::Secret,
-    verify::KeyService,
+    verify::{KeyService, Verified},
 };
 
 /// A route's `admit`, prepared.
@@ -98,11 +98,39 @@ impl Key {
 
 /// A caller whom the route's rules admit. Made here only.
 #[derive(Debug)]
-pub struct Admission(Caller);
+pub struct Admission {
+    caller: Caller,
+    verified: Option<Arc<Verified>>,
+}
 
 impl Admission {
-    pub fn into_caller(self) -> Caller {
-        self.0
+    fn of(caller: Caller) -> Self {
+        Self {
+            caller,
+            verified: None,
+        }
+    }
+
+    /// The caller, and the token that it is known by.
+    pub fn into_parts(self) -> (Caller, Option<Arc<Verified>>) {
+        (self.caller, self.verified)
+    }
+
+    #[cfg(test)]
+    fn into_caller(self) -> Caller {
+        self.caller
+    }
+}
+
+impl From<Known> for Admission {
+    fn from(known: Known) -> Self {
+        match known {
+            Known::Stranger => Self::of(Caller::Stranger),
+            Known::Holder(verified) => Self {
+                caller: Caller::Bearer(Arc::clone(&verified.claims.holder)),
+                verified: Some(verified),
+            },
+        }
     }
 }
 
@@ -136,16 +164,21 @@ impl Gate {
             }
         };
         if let Some(caller) = caller {
-            return Ok(Admission(caller));
+            return Ok(Admission::of(caller));
         }
         let mut bearers = self.bearers().peekable();
         if bearers.peek().is_some() {
-            return bearer::admit(bearers, route, headers, tokens).map(Admission);
+            return bearer::admit(bearers, route, headers, tokens).map(Admission::from);
         }
         Err(Denied::For(Failure::NotAdmitted {
             route: route.to_owned(),
             wants: self.wants(),
         }))
+    }
+
+    /// Whether it looks at callers' tokens.
+    pub fn asks_for_tokens(&self) -> bool {
+        self.bearers().next().is_some()
     }
 
     fn bearers(&self) -> impl Iterator<Item = &Bearer> + Clone {

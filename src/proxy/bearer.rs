@@ -12,7 +12,6 @@ use http::{
 
 use super::failure::Failure;
 use crate::{
-    caller::Caller,
     clock::Moment,
     config::{InsufficientScope, Name, Preflight, Strangers, TokenRules},
     verify::{
@@ -39,6 +38,15 @@ pub struct Tokens<'p> {
     pub waited: &'p Waited,
     /// Where the resource's metadata are (RFC 9728).
     pub metadata: Option<&'p Arc<str>>,
+}
+
+/// A caller who is admitted.
+#[derive(Debug)]
+pub enum Known {
+    /// It shows no token, and needs none.
+    Stranger,
+    /// It shows this one.
+    Holder(Arc<Verified>),
 }
 
 /// A caller who is not admitted, now.
@@ -94,7 +102,7 @@ pub(super) fn admit<'g>(
     route: &str,
     headers: &HeaderMap,
     tokens: &Tokens<'_>,
-) -> Result<Caller, Denied> {
+) -> Result<Known, Denied> {
     let deny = |denial| {
         Denied::For(Failure::Bearer {
             route: route.to_owned(),
@@ -107,7 +115,7 @@ pub(super) fn admit<'g>(
         Err(Shown::Wrong(Denial::Missing))
             if all.clone().any(|b| b.needs_none(headers, tokens)) =>
         {
-            return Ok(Caller::Stranger);
+            return Ok(Known::Stranger);
         }
         Err(Shown::Twice) => return Err(Failure::SeveralAuthorizations.into()),
         Err(Shown::Wrong(denial)) => return Err(deny(denial)),
@@ -141,7 +149,7 @@ pub(super) fn admit<'g>(
             }
         };
         match seen.claims.check(&bearer.rules, tokens.now) {
-            Ok(()) => return Ok(Caller::Bearer(Arc::clone(&seen.claims.holder))),
+            Ok(()) => return Ok(Known::Holder(seen)),
             Err(refusal) => nearest = Some(bearer.denial(refusal)),
         }
     }

@@ -13,6 +13,7 @@ mod decide;
 mod failure;
 mod forwarded;
 mod handling;
+mod identity;
 mod incoming;
 mod outgoing;
 mod own;
@@ -37,7 +38,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
     response::Parts,
 };
@@ -50,6 +51,7 @@ use self::{
     bearer::{Denied, Tokens},
     failure::Failure,
     handling::{Begun, Handling},
+    identity::Memory,
     incoming::{Asked, Https},
     outgoing::Outgoing,
     permit::Permit,
@@ -88,6 +90,7 @@ pub struct Proxy {
     pools: Vec<Arc<Pool>>,
     spares: Arc<Spares>,
     verifier: Verifier,
+    memory: Memory,
     /// Random, one a thread; with `next` it names a request.
     seed: u64,
     next: AtomicU64,
@@ -113,6 +116,7 @@ impl Proxy {
             plan,
             observer,
             verifier,
+            memory: Memory::default(),
             seed,
             next: AtomicU64::new(0),
             stop,
@@ -237,7 +241,7 @@ impl Proxy {
         let permit = Permit::grant(route, admission);
         record.caller(permit.caller());
         if conn.mode != Mode::Reverse {
-            let answer = decide::yes(HeaderMap::new());
+            let answer = decide::yes(self.told(&permit));
             return Ok(Step::Own(std::future::ready(answer).boxed()));
         }
         let asked = Asked {
@@ -247,7 +251,7 @@ impl Proxy {
                 Https::No
             },
         };
-        let outgoing = Outgoing::prepare(request, &self.plan, conn, &permit, survey)?;
+        let outgoing = Outgoing::prepare(request, &self.plan, conn, &permit, &self.memory, survey)?;
         if let Some(intake) = &outgoing.payload.intake {
             record.intake(intake);
         }
@@ -258,6 +262,18 @@ impl Proxy {
             asked,
             place,
         })))
+    }
+
+    /// What a gateway is to tell the service. What is not known is there and empty, so that a gateway
+    /// that copies what it finds leaves nothing of the caller's.
+    fn told(&self, permit: &Permit) -> HeaderMap {
+        let blank = HeaderValue::from_static("");
+        let names = self.plan.told_fields.iter().cloned();
+        let mut fields = names.map(|name| (name, blank.clone())).collect();
+        if let Some(identity) = &permit.route().identity {
+            identity.tell(&mut fields, permit, &self.memory);
+        }
+        fields
     }
 
     /// The steps that wait: token, upstream, answer; or what is left of them after the `first`

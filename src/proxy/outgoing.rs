@@ -4,8 +4,6 @@
 //! no field of the caller's can take ours away or stand beside it. Path and query pass byte for
 //! byte.
 
-use std::sync::Arc;
-
 use http::{
     HeaderMap, HeaderValue, Method, Request, Uri, Version,
     header::{
@@ -20,6 +18,7 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use super::{
     failure::Failure,
     forwarded::Forwarding,
+    identity::{self, Identity, Memory},
     permit::Permit,
     plan::{Plan, Route},
     upstream::Need,
@@ -91,6 +90,7 @@ impl Outgoing {
         plan: &Plan,
         conn: &Conn,
         permit: &Permit,
+        memory: &Memory,
         survey: Survey,
     ) -> Result<Self, Failure> {
         let route = permit.route();
@@ -117,9 +117,7 @@ impl Outgoing {
         ) = request.into_parts();
 
         let hop = headers::strip_hop_by_hop(&mut headers, survey);
-        if !plan.key_headers.is_empty() {
-            headers::strip_aliases(&mut headers, &plan.key_headers);
-        }
+        plan.own_fields.strip(&mut headers);
         match forwarded {
             Some(forwarded) => forwarded.write(&mut headers, told),
             None if survey.has(Field::Forwarded) => headers::strip_forwarded(&mut headers),
@@ -131,12 +129,17 @@ impl Outgoing {
         if injects == Injects::Yes {
             // takes the caller's away, and makes room for ours in every copy
             headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
+        } else if survey.has(Field::Authorization) {
+            check_presented(&mut headers, permit);
         }
         if route.config.links != LinkRewriting::Off
             && survey.has(Field::AcceptEncoding)
             && let Some(fewer) = links::acceptable(&headers)
         {
             headers.insert(ACCEPT_ENCODING, fewer);
+        }
+        if let Some(identity) = &route.identity {
+            identity.tell(&mut headers, permit, memory);
         }
         let asked = set_host(&mut headers, route, uri.authority());
         let need = match hop.upgrade {
@@ -206,6 +209,17 @@ fn decide(headers: &HeaderMap, inject: &Inject) -> Result<Injects, Failure> {
         PresentedAuthorization::Replace => Ok(Injects::Yes),
         PresentedAuthorization::Keep => Ok(Injects::No),
         PresentedAuthorization::Refuse => Err(Failure::AuthorizationRefused),
+    }
+}
+
+/// A caller's own token goes on if it was checked and the route sends it on.
+fn check_presented(headers: &mut HeaderMap, permit: &Permit) {
+    let route = permit.route();
+    let keeps = route.identity.as_ref().is_none_or(Identity::keeps_token);
+    if !keeps {
+        headers.remove(AUTHORIZATION);
+    } else if permit.verified().is_none() && route.gate.asks_for_tokens() {
+        identity::remove_unchecked_token(headers);
     }
 }
 
@@ -339,7 +353,7 @@ impl Payload {
             limit,
             config.timeouts.idle,
             intake.clone(),
-            Arc::clone(&plan.unwelcome_trailers),
+            plan.unwelcome_trailers.clone(),
         );
         // a body that is known to be too large is not kept at all
         let keep = injects == Injects::Yes && known.unwrap_or(0) <= config.replay.total_bytes;

@@ -6,25 +6,33 @@
 use std::sync::Arc;
 
 use super::{admit::Admission, plan::Route};
-use crate::caller::Caller;
+use crate::{caller::Caller, verify::Verified};
 
 /// A request may use this route.
 #[derive(Debug)]
 pub(super) struct Permit {
     route: Arc<Route>,
     caller: Caller,
+    verified: Option<Arc<Verified>>,
 }
 
 impl Permit {
     pub(super) fn grant(route: &Arc<Route>, admission: Admission) -> Self {
+        let (caller, verified) = admission.into_parts();
         Self {
             route: Arc::clone(route),
-            caller: admission.into_caller(),
+            caller,
+            verified,
         }
     }
 
     pub(super) fn route(&self) -> &Arc<Route> {
         &self.route
+    }
+
+    /// The token that admitted the caller, if one did.
+    pub(super) fn verified(&self) -> Option<&Arc<Verified>> {
+        self.verified.as_ref()
     }
 
     pub(super) fn caller(&self) -> &Caller {

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, header::AUTHORIZATION, uri::Authority};
 
 use super::{
     admit::{Gate, Key, Rule},
+    identity::{self, Identity},
     own::{self, Own},
     route::Matcher,
     target::{PathMatters, Target},
@@ -16,8 +17,10 @@ use super::{
 };
 use crate::{
     config::{
-        self, Admit, ClientTls, Config, Forwarded, Limits, Origin, Upstream, UpstreamProtocol,
+        self, Admit, CallerIdentity, ClientTls, Config, Forwarded, Limits, Origin, Says, Upstream,
+        UpstreamProtocol,
     },
+    http::headers::Aliases,
     metrics::{Metrics, RouteMetrics},
     tokens::{TokenHandle, TokenService},
     verify::KeyService,
@@ -31,10 +34,12 @@ pub struct Plan {
     pub path_matters: PathMatters,
     pub limits: Limits,
     pub trusted_proxies: Vec<ipnet::IpNet>,
-    /// Fields that carry keys for us and never go on.
-    pub key_headers: Vec<HeaderName>,
+    /// Fields that carry keys for us, or say who the caller is: a caller's never go on.
+    pub own_fields: Aliases,
+    /// Those of them that say who the caller is, on whatever route.
+    pub told_fields: Vec<HeaderName>,
     /// The same, and `Authorization`: what a caller's trailers do not carry on either.
-    pub unwelcome_trailers: Arc<[HeaderName]>,
+    pub unwelcome_trailers: Aliases,
     /// Endpoints of our own.
     pub(super) own: Own,
 }
@@ -48,6 +53,8 @@ pub struct Route {
     /// Where its metadata are (RFC 9728).
     pub metadata: Option<Arc<str>>,
     pub token: Option<TokenHandle>,
+    /// What the service is told of callers.
+    pub identity: Option<Identity>,
     pub metrics: RouteMetrics,
     /// Which of the plan's upstreams.
     pub upstream: usize,
@@ -79,6 +86,7 @@ impl Route {
             gate: self.gate.clone(),
             metadata: self.metadata.clone(),
             token: self.token.clone(),
+            identity: self.identity.as_ref().map(Identity::for_thread),
             metrics: metrics.route(&self.config.name),
             upstream: self.upstream,
             to: Arc::clone(&self.to),
@@ -113,20 +121,23 @@ impl Plan {
     ) -> Result<Self, PlanError> {
         let mut upstreams: Vec<Arc<upstream::Target>> = Vec::new();
         let mut routes = Vec::with_capacity(config.routes.len());
+        let mut identities = Vec::new();
         for route in &config.routes {
             let to = route.upstream.clone().unwrap_or_else(nowhere);
             let upstream = place(&mut upstreams, &to).map_err(|source| {
                 let route = route.name.to_string();
                 PlanError::Upstream { route, source }
             })?;
-            routes.push(Arc::new(prepare(
-                route, upstream, to, tokens, keys, metrics,
-            )?));
+            let mut prepared = prepare(route, upstream, to, tokens, keys, metrics)?;
+            prepared.identity = identity(&mut identities, route);
+            routes.push(Arc::new(prepared));
         }
         let matters = routes.iter().any(|route| route.matcher.depends_on_path());
+        let told_fields = told_fields(&routes);
         let keys = routes.iter().flat_map(|route| route.gate.keys());
-        let key_headers: Vec<HeaderName> = keys.map(|key| key.header.clone()).collect();
-        let unwelcome = key_headers.iter().cloned().chain([AUTHORIZATION]);
+        let keys = keys.map(|key| key.header.clone());
+        let own_fields: Vec<HeaderName> = keys.chain(told_fields.iter().cloned()).collect();
+        let unwelcome = own_fields.iter().cloned().chain([AUTHORIZATION]);
         let own = Own::of(&config.routes);
         Ok(Self {
             own,
@@ -140,7 +151,8 @@ impl Plan {
             limits: config.limits.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             unwelcome_trailers: unwelcome.collect(),
-            key_headers,
+            own_fields: own_fields.into_iter().collect(),
+            told_fields,
         })
     }
 
@@ -156,8 +168,9 @@ impl Plan {
             path_matters: self.path_matters,
             limits: self.limits.clone(),
             trusted_proxies: self.trusted_proxies.clone(),
-            key_headers: self.key_headers.clone(),
-            unwelcome_trailers: self.unwelcome_trailers.iter().cloned().collect(),
+            own_fields: self.own_fields.for_thread(),
+            told_fields: self.told_fields.iter().map(identity::own).collect(),
+            unwelcome_trailers: self.unwelcome_trailers.for_thread(),
             own: self.own.clone(),
         }
     }
@@ -220,6 +233,32 @@ fn place(
     Ok(all.len() - 1)
 }
 
+/// Routes that tell the same share what was made of a token.
+fn identity<'c>(all: &mut Vec<&'c CallerIdentity>, route: &'c config::Route) -> Option<Identity> {
+    let wanted = route.identity.as_ref()?;
+    let known = all.iter().position(|known| *known == wanted);
+    let number = known.unwrap_or_else(|| {
+        all.push(wanted);
+        all.len() - 1
+    });
+    Some(Identity::new(number, wanted))
+}
+
+/// Fields that say who the caller is. Where some route tells that, also those that it does not use,
+/// but others usually do: services know these names.
+fn told_fields(routes: &[Arc<Route>]) -> Vec<HeaderName> {
+    let identities = || routes.iter().filter_map(|route| route.identity.as_ref());
+    let usual = identities()
+        .take(1)
+        .flat_map(|_| &Says::USUAL)
+        .filter_map(|(_, name)| HeaderName::from_bytes(name.as_bytes()).ok());
+    let ours = identities().flat_map(Identity::names).cloned();
+    let mut all: Vec<HeaderName> = ours.chain(usual).collect();
+    all.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    all.dedup();
+    all
+}
+
 fn prepare(
     route: &Arc<config::Route>,
     upstream: usize,
@@ -258,6 +297,7 @@ fn prepare(
             .as_ref()
             .map(|url| own::metadata_url(url).as_str().into()),
         token: inject.map(|inject| tokens.handle(&inject.credential, &inject.scopes)),
+        identity: None,
         metrics: metrics.route(&route.name),
         upstream,
         authority,

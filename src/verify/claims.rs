@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     json::{Json, Object},
     refusal::Refusal,
+    rules::at,
 };
 use crate::{
     caller::Holder,
@@ -116,7 +117,7 @@ impl Claims {
     }
 
     /// Octets that it takes in memory, about.
-    pub(super) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         let one = |text: &str| text.len() + size_of::<Box<str>>();
         let lists = self.audiences.iter().chain(&self.scopes);
         let single = self.holder.subject.iter().chain(&self.holder.client);
@@ -128,6 +129,11 @@ impl Claims {
     /// The claim of this name, whatever it is.
     pub fn get(&self, name: &str) -> Option<&Json> {
         self.members.get(name)
+    }
+
+    /// The claim of this name, else the member that a path with dots leads to.
+    pub fn find(&self, name: &str) -> Option<&Json> {
+        at(&self.members, name)
     }
 
     /// All claims, as the token has them.

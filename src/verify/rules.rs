@@ -103,7 +103,7 @@ impl Claims {
     }
 
     fn fulfils(&self, rule: &ClaimRule) -> bool {
-        let Some(found) = at(self.members(), &rule.claim) else {
+        let Some(found) = self.find(&rule.claim) else {
             return false;
         };
         // words of a scope are values; those of any other text may be one name

@@ -16,6 +16,7 @@ mod framing;
 mod hostile_issuers;
 mod hosts;
 mod http2;
+mod identity;
 mod introspection;
 mod limits;
 mod links;

@@ -7,6 +7,7 @@
 mod bearer;
 mod block;
 mod clients;
+mod identity;
 
 use std::{path::Path, time::Duration};
 
@@ -125,6 +126,7 @@ fn route(route: &Route) -> raw::Route {
         admit: Some(admit(&route.admit)),
         resource: route.resource.as_ref().map(ToString::to_string),
         inject: route.inject.as_ref().map(inject),
+        identity: route.identity.as_ref().map(identity::written),
         upstream: route.upstream.as_deref().map(upstream),
         links: Some(match &route.links {
             LinkRewriting::Off => raw::Links {

@@ -12,6 +12,7 @@
 
 mod bearer;
 mod credential;
+mod identity;
 mod introspection;
 mod listener;
 mod provider;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::{
     bearer::{BearerRule, ClaimRule, Preflight, Scalar, Scalars},
     credential::{ClientAuthMethod, Credential, GrantType},
+    identity::{CallerIdentity, CallersToken, IdentityHeaders},
     introspection::{IntrospectedTokens, Introspection},
     listener::{ClientsMode, GatewayName, Listener, ServerTls},
     provider::{ClientTls, Identity, Provider},

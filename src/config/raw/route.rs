@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BearerRule, ClientTls, SecretText, Words};
+use super::{BearerRule, CallerIdentity, ClientTls, SecretText, Words};
 
 /// What a request must match, who may send it, which credential goes with it, where it goes.
 #[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
@@ -40,6 +40,11 @@ pub(in crate::config) struct Route {
     /// came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) inject: Option<Inject>,
+    /// What the service learns of the caller, such as `{headers: {email: off}, token: remove}`.
+    /// Default: the header fields below where the route admits callers by their tokens and injects
+    /// none, nothing otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) identity: Option<CallerIdentity>,
     /// Where requests go. Default: `https://api.bentley.com` for a credential of `bentley`,
     /// `https://qa-api.bentley.com` for one of `bentley-qa`.
     #[serde(skip_serializing_if = "Option::is_none")]

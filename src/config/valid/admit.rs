@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Headers that carry something else, so that no key can be taken from them.
-const TAKEN: [&str; 12] = [
+pub(super) const TAKEN: [&str; 12] = [
     "authorization",
     "connection",
     "content-length",

@@ -10,6 +10,7 @@ mod bearer;
 mod client_auth;
 mod credential;
 mod files;
+mod identity;
 mod inject;
 mod introspection;
 mod listener;
@@ -73,6 +74,7 @@ pub(super) fn check(
     check.listeners_apart(&listeners, admin);
     check.nobody_else_injects(raw, &listeners, &routes);
     check.every_route_can_match(&listeners, &routes);
+    check.identity_apart_from_keys(&routes);
     let limits = check.limits(raw.limits.as_ref(), &listeners);
     let log = check.log(raw.log.as_ref());
     let token_store = check.token_store(raw.token_store.as_ref());

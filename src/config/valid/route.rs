@@ -162,6 +162,12 @@ impl Check<'_> {
         if let (Some(inject), Some(Admit::Rules(rules))) = (&inject, &admit) {
             self.takes_what_it_asks_for(path, inject, rules);
         }
+        let identity = self.caller_identity(
+            &path.key("identity"),
+            raw.identity.as_ref(),
+            admit.as_ref(),
+            injects,
+        );
         let resource = raw.resource.as_deref();
         let resource = resource.and_then(|url| self.resource(&path.key("resource"), url));
         if let (Some(_), Some(admit)) = (&raw.resource, &admit) {
@@ -207,6 +213,7 @@ impl Check<'_> {
             admit: admit?,
             resource,
             inject,
+            identity,
             upstream,
             links: links?,
             refuse_login_pages: raw.refuse_login_pages.unwrap_or(injects),

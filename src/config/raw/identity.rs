@@ -1,0 +1,79 @@
+//! What a service learns of the caller.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the service learns of the caller.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct CallerIdentity {
+    /// Header fields that say who the caller is. Whoever else sends one of them, or one that a
+    /// service could take for it (`x_itwin_subject`), has it removed, on every route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) headers: Option<IdentityHeaders>,
+    /// What happens to the access token that admitted the caller: `keep` sends it on, `remove` does
+    /// not. A bearer token that was not checked, because the caller is admitted by something else,
+    /// never goes on where others are checked. Where the route injects, ours takes its place.
+    #[schemars(extend("default" = "keep"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) token: Option<CallersToken>,
+}
+
+/// Names of header fields, each `off` for none. Values are visible ASCII with spaces within; a text
+/// that is not, or that could be taken for something else, is written as RFC 8187 has it:
+/// `UTF-8''` and the text's UTF-8 octets, percent-encoded. A value of more than 4 KiB, or with which
+/// all would be more than 8 KiB, is left out, and the log says so.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("type" = ["object", "boolean"], "x-short" = "set"))]
+pub(in crate::config) struct IdentityHeaders {
+    /// Whether they are set at all.
+    #[schemars(extend("default" = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) set: Option<bool>,
+    /// How the caller is known: `bearer` (by its access token), `stranger` (it showed none),
+    /// `key:NAME`, `cert:NAME`, `net:ADDRESS`, `uid:NUMBER` or `local`. The other fields are there
+    /// for `bearer` only.
+    #[schemars(extend("default" = "X-Itwin-Caller"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) caller: Option<String>,
+    /// The claim `sub`, which means something together with the issuer only. Tokens of services
+    /// may have none.
+    #[schemars(extend("default" = "X-Itwin-Subject"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) subject: Option<String>,
+    /// The claim `client_id`, else `azp`.
+    #[schemars(extend("default" = "X-Itwin-Client-Id"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) client_id: Option<String>,
+    /// The claim `iss`.
+    #[schemars(extend("default" = "X-Itwin-Issuer"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) issuer: Option<String>,
+    /// The scopes, with a space between them.
+    #[schemars(extend("default" = "X-Itwin-Scopes"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) scopes: Option<String>,
+    /// The claim `email`, unless `email_verified` says that it is not the caller's.
+    #[schemars(extend("default" = "X-Itwin-Email"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) email: Option<String>,
+    /// Other claims, each with the field that carries it: `{org: X-Itwin-Org}`.
+    /// `realm_access.roles` is the claim of that name, else the member `roles` of `realm_access`. A
+    /// text is sent as it is, everything else as JSON in ASCII: what begins with `[` or `{` is
+    /// always a list or an object, never a text that looks like one. `null` is not sent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(in crate::config) claims: BTreeMap<String, String>,
+}
+
+/// What happens to the access token that admitted the caller.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum CallersToken {
+    /// It goes on to the service.
+    Keep,
+    /// It does not.
+    Remove,
+}

@@ -1,0 +1,65 @@
+//! Field values that are made already, so that a token that was seen before costs a lookup.
+//!
+//! Each data-plane thread has its own. There are two generations: when the young one is full, it
+//! takes the place of the old one, and what is asked for again moves over. What is never asked for
+//! again is so forgotten by the second time.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+
+use super::Told;
+use crate::verify::Verified;
+
+/// Tokens of one generation; as many as are remembered as verified.
+const MOST: usize = 4096;
+/// Octets of one generation, the claims that are kept alive included.
+const MOST_OCTETS: usize = 8 << 20;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Memory {
+    /// Never contended: it belongs to one thread, but is shared between that thread's tasks.
+    generations: Mutex<Generations>,
+}
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<Key, Arc<Told>>,
+    old: HashMap<Key, Arc<Told>>,
+    octets: usize,
+}
+
+/// Who tells, and the address of what was verified, which is kept with the value.
+type Key = (usize, usize);
+
+impl Memory {
+    /// What `number` tells of this token; `make` makes it.
+    pub(super) fn told(
+        &self,
+        number: usize,
+        verified: &Arc<Verified>,
+        make: impl FnOnce() -> Told,
+    ) -> Arc<Told> {
+        let key = (number, Arc::as_ptr(verified).addr());
+        let mut generations = self.generations.lock();
+        if let Some(told) = generations.young.get(&key) {
+            return Arc::clone(told);
+        }
+        let old = generations.old.remove(&key);
+        let told = old.unwrap_or_else(|| Arc::new(make()));
+        generations.put(key, &told);
+        told
+    }
+}
+
+impl Generations {
+    fn put(&mut self, key: Key, told: &Arc<Told>) {
+        if self.young.len() == MOST || self.octets > MOST_OCTETS {
+            self.old = std::mem::take(&mut self.young);
+            self.octets = 0;
+        }
+        self.octets += told.size();
+        self.young.insert(key, Arc::clone(told));
+    }
+}

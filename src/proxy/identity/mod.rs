@@ -1,0 +1,188 @@
+//! What a service learns of the caller, in fields that only we set.
+//!
+//! The fields of every route, in every spelling that a service could take for one of them, are taken
+//! out of every request before ours go in (`outgoing`, which calls this last). What a token says is
+//! put into field values once, and kept ([`Memory`]): each further request with it clones them. A
+//! value that cannot be sent whole is not sent.
+
+mod memory;
+mod value;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
+
+pub(super) use self::memory::Memory;
+use super::permit::Permit;
+use crate::{
+    caller::Caller,
+    config::{CallerIdentity, CallersToken, Name, Says},
+    verify::{Claims, Json, Verified},
+};
+
+/// Octets of all fields together, as HTTP/1.1 sends them: half of what servers take that take
+/// little.
+const ALL: usize = 8 << 10;
+
+/// What a route tells its service, prepared. Each thread has its own.
+#[derive(Debug)]
+pub struct Identity {
+    /// Routes that tell the same have the same.
+    number: usize,
+    fields: Vec<(HeaderName, Says)>,
+    token: CallersToken,
+}
+
+/// The fields for one token.
+#[derive(Debug)]
+struct Told {
+    /// Nothing else can have its address while this is kept.
+    verified: Arc<Verified>,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Identity {
+    /// `number`: the same for routes that tell the same.
+    pub(in crate::proxy) fn new(number: usize, config: &CallerIdentity) -> Self {
+        let fields = config.headers.iter().filter_map(|header| {
+            // checked when the configuration was read
+            let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+            Some((name, header.says.clone()))
+        });
+        Self {
+            number,
+            fields: fields.collect(),
+            token: config.token,
+        }
+    }
+
+    /// The same, with names that count their references in a place of their own.
+    pub(in crate::proxy) fn for_thread(&self) -> Self {
+        let fields = self.fields.iter();
+        Self {
+            number: self.number,
+            fields: fields
+                .map(|(name, says)| (own(name), says.clone()))
+                .collect(),
+            token: self.token,
+        }
+    }
+
+    pub(in crate::proxy) fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.fields.iter().map(|(name, _)| name)
+    }
+
+    /// Puts the fields in. Whatever a caller may have called so has been taken out.
+    pub(in crate::proxy) fn tell(&self, headers: &mut HeaderMap, permit: &Permit, memory: &Memory) {
+        let Some(verified) = permit.verified() else {
+            let caller = self.fields.iter().find(|(_, says)| *says == Says::Caller);
+            if let Some((name, _)) = caller
+                && let Some(value) = known_as(permit.caller())
+            {
+                headers.insert(name.clone(), value);
+            }
+            return;
+        };
+        let route = &permit.route().config.name;
+        let told = memory.told(self.number, verified, || self.prepare(verified, route));
+        for (name, value) in &told.fields {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// Whether the caller's token, which was checked, goes on.
+    pub(in crate::proxy) fn keeps_token(&self) -> bool {
+        self.token == CallersToken::Kept
+    }
+
+    fn prepare(&self, verified: &Arc<Verified>, route: &Name) -> Told {
+        let mut fields = Vec::with_capacity(self.fields.len());
+        let mut room = ALL;
+        for (name, says) in &self.fields {
+            let value = match said(says, &verified.claims) {
+                None => continue,
+                Some(Ok(value)) => value,
+                Some(Err(unsent)) => {
+                    tracing::warn!(%route, header = %name, reason = %unsent, "not told to the service");
+                    continue;
+                }
+            };
+            let size = name.as_str().len() + value.len() + 4;
+            let Some(left) = room.checked_sub(size) else {
+                let reason = "no room is left for it";
+                tracing::warn!(%route, header = %name, reason, "not told to the service");
+                continue;
+            };
+            room = left;
+            fields.push((name.clone(), value));
+        }
+        Told {
+            verified: Arc::clone(verified),
+            fields,
+        }
+    }
+}
+
+impl Told {
+    /// Octets that it takes in memory, about.
+    fn size(&self) -> usize {
+        let one = |(_, value): &(HeaderName, HeaderValue)| {
+            size_of::<(HeaderName, HeaderValue)>() + value.len()
+        };
+        let fields: usize = self.fields.iter().map(one).sum();
+        size_of::<Self>() + fields + self.verified.claims.size()
+    }
+}
+
+/// The same name, which counts its references in a place of its own.
+pub(in crate::proxy) fn own(name: &HeaderName) -> HeaderName {
+    HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
+}
+
+/// Takes away a bearer token that nobody checked: behind a route that checks them, whoever is told
+/// of one takes it for checked. Other schemes pass.
+pub(super) fn remove_unchecked_token(headers: &mut HeaderMap) {
+    let is_token = |value: &HeaderValue| {
+        let value = value.as_bytes().trim_ascii();
+        let scheme = value.split(u8::is_ascii_whitespace).next();
+        let scheme = scheme.unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"dpop")
+    };
+    if headers.get_all(AUTHORIZATION).iter().any(is_token) {
+        headers.remove(AUTHORIZATION);
+    }
+}
+
+fn known_as(caller: &Caller) -> Option<HeaderValue> {
+    match caller {
+        Caller::Stranger => Some(HeaderValue::from_static("stranger")),
+        Caller::Local => Some(HeaderValue::from_static("local")),
+        Caller::Bearer(_) => Some(HeaderValue::from_static("bearer")),
+        other => value::text(&other.to_string()).ok(),
+    }
+}
+
+/// What the field says of a token with these claims; nothing where they say nothing.
+fn said(says: &Says, claims: &Claims) -> Option<Result<HeaderValue, value::Unsent>> {
+    let text = |text: &str| Some(value::text(text));
+    match says {
+        Says::Caller => Some(Ok(HeaderValue::from_static("bearer"))),
+        Says::Subject => text(claims.holder.subject.as_deref()?),
+        Says::Client => text(claims.holder.client.as_deref()?),
+        Says::Issuer => text(&claims.issuer),
+        Says::Scopes if claims.scopes.is_empty() => None,
+        Says::Scopes => text(&claims.scopes.join(" ")),
+        Says::Email => text(email(claims)?),
+        Says::Claim(name) => value::claim(claims.find(name)?),
+    }
+}
+
+/// The address, unless the provider says that nobody has proved that it is the caller's.
+fn email(claims: &Claims) -> Option<&str> {
+    match claims.get("email_verified") {
+        Some(Json::Bool(false)) => return None,
+        Some(Json::Text(text)) if text.eq_ignore_ascii_case("false") => return None,
+        _ => {}
+    }
+    claims.get("email").and_then(Json::text)
+}

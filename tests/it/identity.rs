@@ -1,0 +1,411 @@
+//! What a service learns of the caller: from us, and from nobody else.
+
+use http::Request;
+use http_body_util::Full;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use crate::support::{
+    client::Answer,
+    http2,
+    issuer::{self, Issuer, Pair},
+    origin::{self, Origin},
+    proxy,
+};
+
+/// What is told where nothing is said about it.
+const USUAL: [&str; 6] = [
+    "x-itwin-caller",
+    "x-itwin-subject",
+    "x-itwin-client-id",
+    "x-itwin-issuer",
+    "x-itwin-scopes",
+    "x-itwin-email",
+];
+
+/// Who wants to be somebody else, in every spelling that some server takes for ours.
+const FORGED: [&str; 12] = [
+    "X-Itwin-Subject",
+    "x-itwin-subject",
+    "X-ITWIN-SUBJECT",
+    "X_Itwin_Subject",
+    "X-Itwin_Subject",
+    "X.Itwin.Subject",
+    "x_itwin-caller",
+    "X-Itwin-Email",
+    "X-Itwin-Client_Id",
+    "X~Itwin|Scopes",
+    "X-Itwin-Issuer",
+    "X_Org",
+];
+
+fn guarding(origin: &Origin, issuer: &Issuer) -> proxy::Builder {
+    proxy::to(origin)
+        .with("providers.idp", json!({"issuer": issuer.url()}))
+        .route("admit", json!([{"bearer": rule(&json!({}))}]))
+}
+
+fn rule(besides: &Value) -> Value {
+    let mut rule = json!({"provider": "idp", "audiences": ["api"]});
+    for (name, value) in besides.as_object().unwrap() {
+        rule[name] = value.clone();
+    }
+    rule
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+fn forgeries() -> String {
+    let line = |name: &&str| format!("{name}: forged\r\n");
+    FORGED.iter().map(line).collect()
+}
+
+/// As the reference tells services to read a value.
+fn read(value: &str) -> Value {
+    if let Some(encoded) = value.strip_prefix("UTF-8''") {
+        let text = percent_decode_str(encoded).decode_utf8().unwrap();
+        return text.into_owned().into();
+    }
+    if value.starts_with(['[', '{']) {
+        return serde_json::from_str(value).unwrap();
+    }
+    value.into()
+}
+
+#[test]
+fn a_service_learns_who_calls_without_reading_a_token() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = guarding(&origin, &issuer).start();
+    let claims = issuer.claims(&json!({"email": "ann@example.com", "org": "unasked"}));
+    let token = key.token(&claims);
+    for _ in 0..3 {
+        let request = proxy::with_fields("GET", "/", &bearer(&token));
+        proxy.send(request).is_the_upstreams(200);
+    }
+    let url = issuer.url();
+    for request in origin.requests() {
+        let told = USUAL.map(|name| request.all(name));
+        let expected = [
+            ["bearer"],
+            ["ann"],
+            ["webapp-1"],
+            [url.as_str()],
+            ["itwin-platform email"],
+            ["ann@example.com"],
+        ];
+        assert_eq!(told.concat(), expected.concat());
+        assert_eq!(
+            request.field("authorization"),
+            Some(&*format!("Bearer {token}"))
+        );
+    }
+}
+
+#[test]
+fn nobody_else_says_who_calls_in_any_spelling_on_any_route() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let guarded = json!({
+        "path": "/api/**",
+        "upstream": origin.url(),
+        "admit": [{"bearer": rule(&json!({}))}],
+        "identity": {"headers": {"claims": {"org": "X-Org"}}},
+    });
+    let open = json!({"path": "/open/**", "upstream": origin.url()});
+    let proxy = guarding(&origin, &issuer)
+        .with("routes", json!([guarded, open]))
+        .start();
+    let token = key.token(&issuer.claims(&json!({"sub": null, "scope": null})));
+    let forged = forgeries() + "Connection: x-itwin-subject, x-itwin-caller\r\n";
+    let request = |path, fields: &str| proxy::with_fields("GET", path, &(forged.clone() + fields));
+    proxy.send(request("/open/x", "")).is_the_upstreams(200);
+    proxy
+        .send(request("/open/x", &bearer(&token)))
+        .is_the_upstreams(200);
+    proxy
+        .send(request("/api/x", &bearer(&token)))
+        .is_the_upstreams(200);
+    let known = key.token(&issuer.claims(&json!({})));
+    proxy
+        .send(request("/api/x", &bearer(&known)))
+        .is_the_upstreams(200);
+    let [open, with_token, nobody, ann] = &origin.requests()[..] else {
+        unreachable!()
+    };
+    for request in [open, with_token] {
+        let names = request.names();
+        assert!(
+            !names.iter().any(|name| name.contains("itwin")),
+            "{names:?}"
+        );
+    }
+    for request in [open, with_token, nobody, ann] {
+        assert!(!request.text().contains("forged"), "{}", request.text());
+    }
+    assert_eq!(nobody.all("x-itwin-caller"), ["bearer"]);
+    assert!(nobody.field("x-itwin-subject").is_none());
+    assert_eq!(ann.all("x-itwin-subject"), ["ann"]);
+    assert_eq!(ann.all("x-itwin-caller"), ["bearer"]);
+}
+
+#[test]
+fn nor_over_http2() {
+    let (origin, key) = (http2::answering([http2::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = proxy::to_url(&origin.url())
+        .with("providers.idp", json!({"issuer": issuer.url()}))
+        .route(
+            "admit",
+            json!([{"bearer": rule(&json!({"optional": true}))}]),
+        )
+        .route("upstream.protocol", "http2")
+        .start();
+    let token = key.token(&issuer.claims(&json!({})));
+    let client = proxy.connect_http2();
+    for token in [Some(&token), None] {
+        let mut request = Request::get("http://proxy.localhost/x");
+        for name in FORGED {
+            request = request.header(name, "forged");
+        }
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = client.send(request.body(Full::default()).unwrap());
+        assert_eq!(answer.status, 200);
+    }
+    let [known, stranger] = &origin.requests()[..] else {
+        unreachable!()
+    };
+    assert_eq!(known.head.headers["x-itwin-subject"], "ann");
+    assert_eq!(known.head.headers["x-itwin-caller"], "bearer");
+    assert_eq!(stranger.head.headers["x-itwin-caller"], "stranger");
+    assert!(!stranger.head.headers.contains_key("x-itwin-subject"));
+    for arrived in [known, stranger] {
+        let fields = format!("{:?}", arrived.head.headers);
+        let forged = fields.matches("forged").count();
+        assert_eq!(forged, 1, "X_Org is nobody's here: {fields}");
+    }
+}
+
+#[test]
+fn nor_after_the_body() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = guarding(&origin, &issuer).start();
+    let token = key.token(&issuer.claims(&json!({"sub": null})));
+    let announced = FORGED.join(", ");
+    let announced = format!("Trailer: {announced}, Authorization, X-Sum\r\n");
+    let fields = "TE: trailers\r\nConnection: te\r\nTransfer-Encoding: chunked\r\n";
+    let fields = bearer(&token) + fields + &announced;
+    let trailers = forgeries() + "Authorization: forged\r\nX-Sum: 5\r\n";
+    let request =
+        proxy::with_fields("POST", "/", &fields) + "2\r\nde\r\n0\r\n" + &trailers + "\r\n";
+    proxy.send(request).is_the_upstreams(200);
+    let request = origin.request();
+    let trailers = request.trailers.to_lowercase();
+    let mut left: Vec<&str> = trailers.lines().collect();
+    left.sort_unstable();
+    assert_eq!(
+        left,
+        ["x-sum: 5", "x_org: forged"],
+        "x_org is nobody's here"
+    );
+    assert!(request.field("x-itwin-subject").is_none());
+}
+
+#[test]
+fn strangers_and_callers_known_otherwise_are_said_to_be_that() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let secret = "0123456789abcdef";
+    let shared = json!({"key": {"name": "robot", "secret": secret}});
+    let optional = json!({"bearer": rule(&json!({"optional": true}))});
+    let proxy = guarding(&origin, &issuer)
+        .route("admit", json!([shared, optional]))
+        .start();
+    let forged = forgeries();
+    let unchecked = bearer("unchecked");
+    let with_key = format!("X-Api-Key: {secret}\r\n");
+    let cases = [
+        (String::new(), "stranger", None),
+        (with_key.clone(), "key:robot", None),
+        (with_key.clone() + &unchecked, "key:robot", None),
+        (
+            with_key + "Authorization: Basic eDp5\r\n",
+            "key:robot",
+            Some("Basic eDp5"),
+        ),
+    ];
+    for (fields, caller, authorization) in cases {
+        let request = proxy::with_fields("GET", "/", &(forged.clone() + &fields));
+        proxy.send(request).is_the_upstreams(200);
+        let request = origin.requests().pop().unwrap();
+        assert_eq!(request.all("x-itwin-caller"), [caller]);
+        assert_eq!(request.field("authorization"), authorization, "{fields}");
+        let told = USUAL.iter().filter(|name| !request.all(name).is_empty());
+        assert_eq!(told.count(), 1, "{}", request.text());
+        assert!(!request.head.contains(secret));
+    }
+    let by_network = guarding(&origin, &issuer)
+        .route("admit", json!([{"networks": ["127.0.0.0/8"]}]))
+        .route("identity", json!({}))
+        .start();
+    by_network.get("/").is_the_upstreams(200);
+    let request = origin.requests().pop().unwrap();
+    assert_eq!(request.field("x-itwin-caller"), Some("net:127.0.0.1"));
+}
+
+#[test]
+fn whatever_a_claim_holds_is_one_valid_field_that_reads_back() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let claims = json!({"claims": {"it": "X-It", "a.b": "X-Within"}});
+    let proxy = guarding(&origin, &issuer)
+        .route("identity", json!({"headers": claims}))
+        .start();
+    let table = [
+        (json!("100 %, plain"), Some("100 %, plain")),
+        (
+            json!("a\r\nX-Itwin-Subject: root"),
+            Some("UTF-8''a%0D%0AX-Itwin-Subject%3A%20root"),
+        ),
+        (json!("a\0b"), Some("UTF-8''a%00b")),
+        (
+            json!("Ren\u{e9} \u{1f600}"),
+            Some("UTF-8''Ren%C3%A9%20%F0%9F%98%80"),
+        ),
+        (json!("[\"Admin\"]"), Some("UTF-8''%5B%22Admin%22%5D")),
+        (json!("UTF-8''x"), Some("UTF-8''UTF-8%27%27x")),
+        (json!(""), Some("")),
+        (
+            json!(["Admin", "a,b", "\u{e9}\r\n"]),
+            Some(r#"["Admin","a,b","\u00e9\r\n"]"#),
+        ),
+        (json!({"a": [1, null]}), Some(r#"{"a":[1,null]}"#)),
+        (json!(7), Some("7")),
+        (json!(true), Some("true")),
+        (Value::Null, None),
+        (json!("x".repeat(4097)), None),
+        (json!(vec!["x".repeat(100); 41]), None),
+    ];
+    for (said, sent) in table {
+        let mut claims =
+            issuer.claims(&json!({"a": {"b": "within"}, "sub": said.as_str().unwrap_or("ann")}));
+        claims["it"] = said.clone();
+        let request = proxy::with_fields("GET", "/", &bearer(&key.token(&claims)));
+        proxy.send(request).is_the_upstreams(200);
+        let request = origin.requests().pop().unwrap();
+        assert_eq!(request.field("x-it"), sent, "{said}");
+        if let (Some(sent), Value::String(_) | Value::Array(_) | Value::Object(_)) = (sent, &said) {
+            assert_eq!(read(sent), said);
+        }
+        if said.is_string() {
+            assert_eq!(request.field("x-itwin-subject"), sent, "{said}");
+        }
+        assert_eq!(request.field("x-within"), Some("within"));
+    }
+}
+
+#[test]
+fn what_does_not_fit_with_the_rest_is_left_out_whole() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let claims = json!({"claims": {"a": "X-A", "b": "X-B", "c": "X-C"}});
+    let proxy = guarding(&origin, &issuer)
+        .route("identity", json!({"headers": claims}))
+        .start();
+    let long = "x".repeat(4090);
+    let claims = issuer.claims(&json!({"a": long, "b": long, "c": "short"}));
+    proxy
+        .send(proxy::with_fields("GET", "/", &bearer(&key.token(&claims))))
+        .is_the_upstreams(200);
+    let request = origin.request();
+    assert_eq!(request.field("x-a").map(str::len), Some(4090));
+    assert_eq!(request.field("x-b"), None);
+    assert_eq!(request.field("x-c"), Some("short"));
+}
+
+#[test]
+fn an_address_that_nobody_proved_is_not_the_callers() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = guarding(&origin, &issuer).start();
+    let proved = [json!(true), Value::Null, json!(false), json!("False")];
+    let told = proved.map(|proved| {
+        let claims = issuer.claims(&json!({"email": "boss@example.com", "email_verified": proved}));
+        proxy
+            .send(proxy::with_fields("GET", "/", &bearer(&key.token(&claims))))
+            .is_the_upstreams(200);
+        origin
+            .requests()
+            .pop()
+            .unwrap()
+            .field("x-itwin-email")
+            .is_some()
+    });
+    assert_eq!(told, [true, true, false, false]);
+}
+
+#[test]
+fn names_are_the_operators_and_a_token_may_end_here() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let headers =
+        json!({"subject": "Remote-User", "caller": "off", "email": "off", "scopes": "off"});
+    let proxy = guarding(&origin, &issuer)
+        .route("identity", json!({"headers": headers, "token": "remove"}))
+        .start();
+    let token = key.token(&issuer.claims(&json!({"email": "ann@example.com"})));
+    let fields = bearer(&token) + "remote_user: root\r\nX-Itwin-Email: forged\r\n";
+    proxy
+        .send(proxy::with_fields("GET", "/", &fields))
+        .is_the_upstreams(200);
+    let request = origin.request();
+    assert_eq!(request.field("remote-user"), Some("ann"));
+    assert_eq!(
+        request.names(),
+        ["host", "remote-user", "x-itwin-client-id", "x-itwin-issuer"]
+    );
+    let silent = guarding(&origin, &issuer)
+        .route("identity", json!({"headers": false}))
+        .start();
+    silent
+        .send(proxy::with_fields("GET", "/", &fields))
+        .is_the_upstreams(200);
+    let request = origin.requests().pop().unwrap();
+    assert_eq!(request.names(), ["authorization", "host", "remote_user"]);
+}
+
+#[test]
+fn gateways_are_told_the_same_and_what_is_unknown_is_empty() {
+    let key = Pair::new("k");
+    let issuer = issuer::serving(&[&key]);
+    let proxy = proxy::to_url("http://127.0.0.1:9")
+        .with("providers.idp", json!({"issuer": issuer.url()}))
+        .with("listeners.0.mode", "decide")
+        .with("listeners.0.gateway", "envoy")
+        .route(
+            "admit",
+            json!([{"bearer": rule(&json!({"optional": true}))}]),
+        )
+        .start();
+    let token = key.token(&issuer.claims(&json!({"scope": null})));
+    let known = proxy.send(proxy::with_fields(
+        "GET",
+        "/",
+        &(forgeries() + &bearer(&token)),
+    ));
+    let stranger = proxy.send(proxy::with_fields("GET", "/", &forgeries()));
+    let url = issuer.url();
+    let told = |answer: &Answer| USUAL.map(|name| answer.field(name).map(str::to_owned));
+    let expected = ["bearer", "ann", "webapp-1", url.as_str(), "", ""];
+    assert_eq!(told(&known), expected.map(|value| Some(value.to_owned())));
+    let expected = ["stranger", "", "", "", "", ""];
+    assert_eq!(
+        told(&stranger),
+        expected.map(|value| Some(value.to_owned()))
+    );
+}
