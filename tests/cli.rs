@@ -250,6 +250,37 @@ async fn check_live_contacts_provider_and_upstream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn check_live_asks_whether_the_api_is_known() {
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let (api, secret) = sandbox.api().unwrap();
+    for (secret, code, said) in [
+        (
+            secret,
+            0,
+            "ok      introspection at provider ids as imodels-api: ",
+        ),
+        (
+            "wrong",
+            69,
+            "refuses the API's own client (401 Unauthorized)",
+        ),
+    ] {
+        let file = File::new(&format!(
+            "
+providers: {{ids: {{issuer: '{}', introspection: {{client_id: {api}, client_secret: {secret}}}}}}}
+listeners: ['127.0.0.1:0']
+routes: [{{upstream: '{}', admit: {{bearer: {{audiences: a}}}}}}]
+",
+            sandbox.issuer(),
+            sandbox.hub()
+        ));
+        let ended = file.run(&["check", "--live"]);
+        assert_eq!(ended.code, code, "{}", ended.err);
+        assert!(ended.err.contains(said), "{}", ended.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn token_prints_a_token_and_nothing_else() {
     let (sandbox, file) = sandbox().await;
     let ended = file.run(&["token"]);

@@ -1,7 +1,8 @@
-//! Contacts what the configuration names: providers, with a token for each credential, and
-//! upstreams.
+//! Contacts what the configuration names: providers, with a token for each credential and a question
+//! about a token where callers' tokens are asked about, and upstreams.
 //!
-//! A token is asked for as in earnest and thrown away. An upstream is asked for `/` without any
+//! A token is asked for as in earnest and thrown away. The question is about none that was ever
+//! issued: that it is answered says that the API is known. An upstream is asked for `/` without any
 //! token: whatever it answers, it was reached.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -13,10 +14,14 @@ use serde_json::json;
 
 use super::output::chain;
 use crate::{
-    clock::Clock,
-    config::{Config, Upstream, UpstreamProtocol},
+    clock::{Clock, Moment},
+    config::{Config, Introspection, IntrospectionEndpoint, Provider, Upstream, UpstreamProtocol},
     http::client::{ClientError, HttpClient},
     metrics::Metrics,
+    oauth::{
+        ClientMaterial, IntrospectionRequest, SecretInUse, discover_introspection, introspect,
+    },
+    secret::Secret,
     shutdown::{Shutdown, Stage},
     tokens::TokenService,
 };
@@ -110,6 +115,17 @@ pub(super) async fn contact(config: &Config, tell: impl Fn(Progress<'_>)) -> Vec
     }
     shutdown.advance(Stage::Hard);
     shutdown.finished().await;
+    for provider in config.providers.values() {
+        if let Some(introspection) = &provider.introspection {
+            let what = format!(
+                "introspection at provider {} as {}",
+                provider.name, introspection.client_id
+            );
+            tell(Progress::Asking(&what));
+            let result = ask_about_nothing(provider, introspection, clock.now()).await;
+            found(what, result);
+        }
+    }
     let mut reached: Vec<&Arc<Upstream>> = Vec::new();
     for upstream in config
         .routes
@@ -125,6 +141,47 @@ pub(super) async fn contact(config: &Config, tell: impl Fn(Progress<'_>)) -> Vec
         }
     }
     findings
+}
+
+/// Whether the provider answers a question about a token that nobody ever issued.
+async fn ask_about_nothing(
+    provider: &Provider,
+    introspection: &Introspection,
+    now: Moment,
+) -> Result<String, String> {
+    let tls = ClientMaterial::tls(&introspection.auth, &provider.tls);
+    let timeouts = provider.timeouts;
+    let http =
+        HttpClient::new(&tls, timeouts.connect, timeouts.total).map_err(|error| chain(&error))?;
+    let material = ClientMaterial::read(&introspection.auth).map_err(|error| chain(&error))?;
+    let endpoint = match &introspection.endpoint {
+        IntrospectionEndpoint::Given(url) => url.clone(),
+        IntrospectionEndpoint::Discover => {
+            let found = discover_introspection(&http, &provider.issuer, provider.also()).await;
+            found
+                .map_err(|error| chain(&error))?
+                .of(&introspection.auth)
+        }
+    };
+    let client_id = &*introspection.client_id;
+    let proofs = material.proofs(client_id, &endpoint, now);
+    let mut answer = Err("there is no secret to ask with".to_owned());
+    for (which, proof) in proofs.map_err(|error| chain(&error))? {
+        let request = IntrospectionRequest {
+            endpoint: &endpoint,
+            client_id,
+            proof: &proof,
+            token: &Secret::new("a-token-that-nobody-issued"),
+        };
+        answer = match introspect(&http, &request, now).await {
+            Ok(_) if which == SecretInUse::Previous => {
+                return Ok(format!("{endpoint} answers, to the previous secret only"));
+            }
+            Ok(_) => return Ok(format!("{endpoint} answers")),
+            Err(error) => Err(chain(&error)),
+        };
+    }
+    answer
 }
 
 async fn reach(upstream: &Upstream) -> Result<String, String> {

@@ -10,7 +10,10 @@ use serde::Deserialize;
 use url::{Host, Url};
 
 use super::types::clean;
-use crate::http::client::{ClientError, HttpClient};
+use crate::{
+    config::ClientAuth,
+    http::client::{ClientError, HttpClient},
+};
 
 /// A provider's metadata, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,16 @@ pub struct IntrospectionEndpoints {
     pub endpoint: Url,
     /// For clients with a certificate (RFC 8705 section 5), where it differs.
     pub mtls: Option<Url>,
+}
+
+impl IntrospectionEndpoints {
+    /// The one that a client asks that proves itself so.
+    pub fn of(self, auth: &ClientAuth) -> Url {
+        match (auth, self.mtls) {
+            (ClientAuth::MutualTls(_), Some(alias)) => alias,
+            _ => self.endpoint,
+        }
+    }
 }
 
 /// Metadata that cannot be had or must not be believed.

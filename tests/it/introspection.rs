@@ -211,6 +211,40 @@ fn a_hundred_callers_with_one_token_cause_one_question() {
 }
 
 #[test]
+fn a_flood_of_tokens_is_passed_on_in_turns_and_costs_no_other_caller_its_answer() {
+    let (origin, authority) = (
+        origin::answering([origin::ok("hello")]),
+        authority::knowing(),
+    );
+    let gate = Gate::default();
+    authority.says_of("good", &json!({}));
+    authority.waits_for(&gate);
+    let proxy = guarding(&origin, &authority).start();
+    thread::scope(|scope| {
+        let flood: Vec<_> = (0..150)
+            .map(|n| {
+                scope.spawn({
+                    let proxy = &proxy;
+                    move || proxy.send(with_token(&format!("bad-{n}")))
+                })
+            })
+            .collect();
+        until("the flood waits", || waiting(&proxy) == 150);
+        let good = scope.spawn(|| proxy.send(with_token("good")));
+        until("all wait", || waiting(&proxy) == 151);
+        until("a share is asked about", || {
+            authority.questions().len() == 64
+        });
+        gate.open();
+        good.join().unwrap().is_the_upstreams(200);
+        for caller in flood {
+            caller.join().unwrap().is_refused(401, "TokenInvalid");
+        }
+    });
+    assert_eq!(authority.questions().len(), 151);
+}
+
+#[test]
 fn a_caller_that_goes_away_cancels_nothing() {
     let (origin, authority) = (
         origin::answering([origin::ok("hello")]),

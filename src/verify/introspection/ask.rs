@@ -14,7 +14,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::spawn_blocking,
+    time::timeout,
+};
 use tracing::{error, info, warn};
 use url::Url;
 
@@ -25,7 +29,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Deadline, Moment},
-    config::{ClientAuth, Introspection, IntrospectionEndpoint, Provider, secret::SecretError},
+    config::{Introspection, IntrospectionEndpoint, Provider, secret::SecretError},
     metrics::{IntrospectionLabels, Metrics},
     oauth::{
         ClientError, ClientMaterial, DiscoveryError, HttpClient, IntrospectionError,
@@ -36,6 +40,9 @@ use crate::{
 };
 
 const TARGET: &str = "itwin_auth_proxy::verify";
+/// Questions under way at once: a flood of tokens is the provider's burden only so far, and all
+/// callers' turn comes.
+const AT_ONCE: usize = 64;
 /// How often secrets and certificates are read again while there are questions.
 const READ_AGAIN: Duration = Duration::from_secs(10);
 /// How often the metadata are fetched again while there are questions.
@@ -100,7 +107,11 @@ impl Asker {
         let asker = Arc::new(self);
         let stale = Arc::new(AtomicBool::new(false));
         let mut ready: Option<Arc<Ready>> = None;
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
         while let Some(flight) = queue.recv().await {
+            let Ok(turn) = Arc::clone(&turns).acquire_owned().await else {
+                return; // it is never closed
+            };
             let begun = asker.clock.now();
             // a question that waited here while another found the provider out of reach
             let Some(flight) = flight.unless_held_back(begun) else {
@@ -121,6 +132,7 @@ impl Asker {
                         if asker.answer(&made, flight).await == Doubt::Ready {
                             stale.store(true, Ordering::Release);
                         }
+                        drop(turn);
                     });
                 }
                 Err(error) => asker.failed(flight, &error),
@@ -189,10 +201,7 @@ impl Asker {
             IntrospectionEndpoint::Given(url) => Ok(url.clone()),
             IntrospectionEndpoint::Discover => {
                 let found = discover_introspection(http, issuer, self.provider.also()).await?;
-                Ok(match (&self.config.auth, found.mtls) {
-                    (ClientAuth::MutualTls(_), Some(alias)) => alias,
-                    _ => found.endpoint,
-                })
+                Ok(found.of(&self.config.auth))
             }
         }
     }

@@ -42,8 +42,9 @@ use crate::{
     secret::Secret,
 };
 
-/// Questions under way at once, to one provider.
-const MOST_ASKED: usize = 64;
+/// Questions to one provider, of which [`ask`] sends so many at once; one that is not sent yet
+/// takes the token's octets, 16 KB at most.
+const MOST_ASKED: usize = 1024;
 /// Requests that wait for their answers at once.
 const MOST_WAITING: usize = 1024;
 /// Octets that are remembered for one provider, of all threads together: some 4,000 answers.
