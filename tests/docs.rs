@@ -114,6 +114,22 @@ fn the_readmes_configuration_is_good() {
 }
 
 #[test]
+fn the_pages_about_callers_tokens_have_good_configurations() {
+    for (page, routes) in [("docs/validate.md", 1), ("README.md", 1)] {
+        let text = read(page);
+        let blocks = text.split("```yaml\n").skip(1);
+        let blocks = blocks.map(|block| block.split("```").next().unwrap());
+        let mut count = 0;
+        for yaml in blocks.filter(|yaml| yaml.contains("bearer:")) {
+            let loaded = load(Sources::yaml(yaml)).unwrap_or_else(|p| panic!("{page}: {p}"));
+            assert_eq!(loaded.config.routes.len(), 1);
+            count += 1;
+        }
+        assert_eq!(count, routes, "{page}");
+    }
+}
+
+#[test]
 fn the_readme_names_every_variable_of_the_short_form() {
     let variables = |page: &str| -> BTreeSet<String> {
         rows(&read(page))

@@ -120,6 +120,13 @@ test('nginx lets only those requests pass that the proxy says yes to', async (t)
   assert.equal((await ask('/public/x')).status, 200);
   assert.equal((await ask('/imodels/1?x=%2F', { authorization: good })).status, 200);
   assert.equal(origin.requests.at(-1).path, '/imodels/1?x=%2F');
+  // whom the service is told of is whom the token names, whatever the caller says
+  const root = { 'x-itwin-subject': 'root' };
+  await ask('/imodels/1', { authorization: good, headers: root });
+  assert.equal(origin.requests.at(-1).headers['x-itwin-subject'], 'ann');
+  assert.equal(origin.requests.at(-1).headers['x-itwin-client-id'], 'webapp');
+  await ask('/public/x', { headers: root });
+  assert.equal(origin.requests.at(-1).headers['x-itwin-subject'], undefined);
   const body = { method: 'PUT', body: 'x'.repeat(100_000) };
   assert.equal((await ask('/imodels/1', { authorization: good, ...body })).status, 200);
 
