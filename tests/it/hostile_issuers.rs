@@ -203,6 +203,69 @@ fn no_answer_of_a_provider_takes_its_good_keys_away() {
 }
 
 #[test]
+fn keys_are_looked_for_only_where_the_provider_itself_says() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let evil = issuer::serving(&[&key]);
+    let meta = |text: &str| text.replace("EVIL", &evil.url());
+    let refused = [
+        r#"{"issuer":"EVIL","jwks_uri":"EVIL/keys"}"#,
+        r#"{"issuer":"SELF/x","jwks_uri":"EVIL/keys"}"#,
+        r#"{"issuer":"SELF.evil.example","jwks_uri":"EVIL/keys"}"#,
+        r#"{"jwks_uri":"EVIL/keys"}"#,
+        r#"{"issuer":null,"jwks_uri":"EVIL/keys"}"#,
+        r#"{"issuer":["SELF"],"jwks_uri":"EVIL/keys"}"#,
+        r#"{"issuer":"EVIL","issuer":"SELF","jwks_uri":"EVIL/keys"}"#,
+        r#"{"issuer":"SELF"}"#,
+        r#"{"issuer":"SELF","jwks_uri":7}"#,
+        r#"{"issuer":"SELF","jwks_uri":"/keys"}"#,
+        r#"{"issuer":"SELF","jwks_uri":"http://keys.example/keys"}"#,
+        r#"{"issuer":"SELF","jwks_uri":"file:///etc/hostname"}"#,
+        r#"{"issuer":"SELF","jwks_uri":"http://a:b@127.0.0.1:1/keys"}"#,
+        r#"{"issuer":"SELF","jwks_uri":"data:application/json,{}"}"#,
+        r#"[{"issuer":"SELF","jwks_uri":"EVIL/keys"}]"#,
+        "<html>",
+    ];
+    let good = r#"{"issuer":"SELF","jwks_uri":"SELF/keys"}"#;
+    let cases = refused.map(|text| (text, 503));
+    for (text, status) in cases.into_iter().chain([(good, 200)]) {
+        let (text, keys) = (meta(text), Says::set(&[&key]));
+        let provider = origin::serving(move |mut connection| {
+            while let Some(request) = connection.request() {
+                let host = request.field("host").unwrap_or_default().to_owned();
+                let metadata = text.replace("SELF", &format!("http://{host}"));
+                connection.send(match (request.request(), &keys) {
+                    ("GET /keys", Says::Answer(keys)) => keys.clone(),
+                    _ => origin::json(&metadata),
+                });
+            }
+        });
+        let rule = json!([{"bearer": {"provider": "idp", "audiences": ["api"]}}]);
+        let proxy = proxy::to(&origin)
+            .with("providers.idp", json!({"issuer": provider.url()}))
+            .route("admit", rule)
+            .start();
+        let claims = evil.claims(&json!({"iss": provider.url()}));
+        let answer = proxy.send(with_token(&key.token(&claims)));
+        assert_eq!(
+            answer.status(),
+            status,
+            "{}: {}",
+            asked_of(&provider),
+            answer.text()
+        );
+    }
+    assert_eq!(evil.fetches(), 0);
+    assert_eq!(origin.requests().len(), 1);
+}
+
+/// What was asked of a provider, for a message.
+fn asked_of(provider: &Origin) -> String {
+    let requests = provider.requests();
+    let lines: Vec<&str> = requests.iter().map(|request| request.request()).collect();
+    lines.join(", ")
+}
+
+#[test]
 fn while_a_provider_does_not_answer_nobody_waits_whose_key_is_known() {
     let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
     let issuer = issuer::serving(&[&key]);
