@@ -28,7 +28,8 @@ fn rows(page: &str) -> impl Iterator<Item = Vec<String>> {
 
 /// Every error's code and status, as `src/proxy/failure.rs` has them: `(status, "Code", "…`.
 fn errors() -> BTreeMap<String, String> {
-    let source: String = read("src/proxy/failure.rs").split_whitespace().collect();
+    let files = ["src/proxy/failure.rs", "src/proxy/failure/connect.rs"];
+    let source: String = files.map(read).concat().split_whitespace().collect();
     source
         .split('(')
         .filter_map(|piece| {

@@ -15,9 +15,9 @@ use tokio::sync::Semaphore;
 
 use super::{Seams, StartError, shown};
 use crate::{
-    config::{Bind, Config, Mode},
+    config::{Bind, ClientCertificates, Config, Mode},
     http::serve::Server,
-    listen::{Inbox, Service, Socket, Threads},
+    listen::{Certificates, Inbox, Service, Socket, Threads},
     net::{
         Reach,
         bind::{self, SocketFile},
@@ -26,7 +26,7 @@ use crate::{
     proxy::{Limit, Observer, Plan, Proxy},
     shutdown::Stage,
     tls::reload::{self, Current},
-    verify::Verifier,
+    verify::{Proofs, Verifier},
 };
 
 /// Every listener's sockets, one for each thread.
@@ -40,6 +40,7 @@ struct Bound {
     reach: Reach,
     mode: Mode,
     tls: Option<(Current, TlsTask)>,
+    certificates: Certificates,
     sockets: Vec<Raw>,
 }
 
@@ -88,6 +89,10 @@ pub(super) fn bind(config: &Config, workers: usize) -> Result<Sockets, StartErro
                 Reach::Others
             },
             mode: listener.mode,
+            certificates: match listener.tls.as_ref().map(|tls| &tls.clients) {
+                Some(ClientCertificates::Any) => Certificates::Claimed,
+                _ => Certificates::Vouched,
+            },
             tls,
             sockets,
         });
@@ -122,6 +127,7 @@ pub(super) fn start(
     sockets: Sockets,
     workers: NonZeroUsize,
 ) -> io::Result<Vec<JoinHandle<()>>> {
+    let proofs = Arc::new(proofs(config, seams));
     let limit = Limit::new(config.limits.requests, workers.get());
     let open = Arc::new(Semaphore::new(
         config.limits.connections.min(Semaphore::MAX_PERMITS),
@@ -148,6 +154,7 @@ pub(super) fn start(
                 socket: socket.map(|socket| (socket, others)),
                 inbox,
                 tls: tls.clone(),
+                certificates: bound.certificates,
                 reach: bound.reach,
                 mode: bound.mode,
             });
@@ -165,7 +172,7 @@ pub(super) fn start(
                 in_flight: seams.metrics.requests_in_flight(),
                 slots: limit.slots(),
             }),
-            verifier()?,
+            verifier(&proofs)?,
             seed(),
             seams.shutdown.clone(),
         ));
@@ -184,6 +191,7 @@ pub(super) fn start(
                         proxy: Arc::clone(&proxy),
                         server: server.clone(),
                         tls: seat.tls,
+                        certificates: seat.certificates,
                         reach: seat.reach,
                         mode: seat.mode,
                         open: Arc::clone(&open),
@@ -218,6 +226,7 @@ struct Seat {
     socket: Option<(Raw, Threads)>,
     inbox: Inbox,
     tls: Option<Current>,
+    certificates: Certificates,
     reach: Reach,
     mode: Mode,
 }
@@ -226,8 +235,18 @@ struct Seat {
     clippy::disallowed_methods,
     reason = "what remembered tokens are found by must be nobody's to guess"
 )]
-fn verifier() -> io::Result<Verifier> {
-    Verifier::new(&rand::rng().random()).map_err(io::Error::other)
+fn verifier(proofs: &Arc<Proofs>) -> io::Result<Verifier> {
+    Verifier::new(&rand::rng().random(), Arc::clone(proofs)).map_err(io::Error::other)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nonces must be nobody's to guess"
+)]
+fn proofs(config: &Config, seams: &Seams) -> Proofs {
+    let longest = config.token_rules().map(Proofs::longest).max();
+    let longest = longest.unwrap_or_default();
+    Proofs::new(&rand::rng().random(), longest, seams.clock.now())
 }
 
 #[expect(clippy::disallowed_methods, reason = "names requests, decides nothing")]

@@ -6,7 +6,7 @@ use http::{Method, Request, Uri};
 
 use crate::{
     config::{
-        Admit, AdmitRule, CallerIdentity, CallersToken, Config, IdentityHeader, Inject,
+        Admit, AdmitRule, Bound, CallerIdentity, CallersToken, Config, IdentityHeader, Inject,
         LinkRewriting, PresentedAuthorization, Route, Says, Strangers,
     },
     proxy::{Looked, look},
@@ -183,6 +183,11 @@ fn rule(rule: &AdmitRule) -> String {
             if let Some(age) = rules.max_age {
                 let age = humantime::format_duration(age);
                 text = format!("{text}, signed in within {age}");
+            }
+            match rules.bound {
+                Bound::Checked => {}
+                Bound::Required => text.push_str(", bound to a key or certificate of theirs"),
+                Bound::Ignored => text.push_str(", whatever it is bound to"),
             }
             if rules.strangers == Strangers::Admitted {
                 text.push_str(", or without any token, as strangers");

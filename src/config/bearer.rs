@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
+use super::{Bound, ProofRules};
+
 /// A signature algorithm with a public key (RFC 7518 section 3.1, RFC 8037). There is no `none` and
 /// no HMAC: with those, whoever can check a token can make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,6 +91,8 @@ pub struct TokenRules {
     pub strangers: Strangers,
     pub preflight: Preflight,
     pub insufficient_scope: InsufficientScope,
+    pub bound: Bound,
+    pub proofs: ProofRules,
 }
 
 /// More is no difference between clocks.
@@ -127,6 +131,8 @@ impl Default for TokenRules {
             strangers: Strangers::Refused,
             preflight: Preflight::Refused,
             insufficient_scope: InsufficientScope::Forbidden,
+            bound: Bound::Checked,
+            proofs: ProofRules::default(),
         }
     }
 }

@@ -22,6 +22,14 @@ pub struct ProofRules {
     pub nonce: NonceUse,
     /// From its issue to its use.
     pub max_age: Duration,
+    pub offered: Offered,
+}
+
+/// Whether a caller without a token is told that it may use DPoP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    Yes,
+    No,
 }
 
 /// Whether proofs carry a nonce of ours (RFC 9449 section 9).
@@ -43,6 +51,7 @@ impl Default for ProofRules {
             algorithms: Algorithm::ALL.to_vec(),
             nonce: NonceUse::Off,
             max_age: Duration::from_secs(60),
+            offered: Offered::No,
         }
     }
 }

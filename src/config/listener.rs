@@ -92,4 +92,7 @@ pub enum ClientCertificates {
     Optional { ca: PathBuf },
     /// The handshake fails without one.
     Required { ca: PathBuf },
+    /// Asked for, and any is taken, whoever signed it: it says nothing about its holder but that it
+    /// has the key, which a token may be bound to (RFC 8705 section 7.2).
+    Any,
 }

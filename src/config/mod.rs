@@ -35,7 +35,7 @@ pub use self::{
         ABSENT, Algorithm, ClaimRule, ClaimTest, ClaimValue, InsufficientScope, LONGEST_SKEW,
         NEVER_ACCESS, Preflight, Strangers, TokenRules,
     },
-    bound::{Bound, NonceUse, OLDEST_PROOF, ProofRules},
+    bound::{Bound, NonceUse, OLDEST_PROOF, Offered, ProofRules},
     credential::{Assertion, ClientAuth, Credential, Grant, ScopeSet, SigningKey},
     identity::{CallerIdentity, CallersToken, IdentityHeader, Says},
     limits::Limits,
@@ -75,6 +75,20 @@ pub struct Config {
     pub workers: Option<NonZeroUsize>,
     /// Forwarded headers are believed from these peers only.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+impl Config {
+    /// The rules for callers' tokens, of all routes.
+    pub fn token_rules(&self) -> impl Iterator<Item = &TokenRules> {
+        let rules = self.routes.iter().flat_map(|route| match &route.admit {
+            Admit::Rules(rules) => rules.as_slice(),
+            Admit::Local | Admit::Anyone => &[],
+        });
+        rules.filter_map(|rule| match rule {
+            AdmitRule::Bearer { rules, .. } => Some(&**rules),
+            _ => None,
+        })
+    }
 }
 
 /// What is logged, and how.

@@ -1107,6 +1107,7 @@ providers:
   given:
     issuer: 'https://given.example'
     token_endpoint: 'https://given.example/token'
+    jwks_uri: https://given.example/keys
     introspection: {endpoint: 'https://given.example/i', client_id: api, private_key_file: '@key.pem', private_key_id: k, assertion_audience: x}
 credentials:
   basic: {provider: bentley, client_id: 'a: b', client_secret_file: '@secret', client_secret_previous_file: '@secret', parameters: {resource: 'urn:x', acr_values: 'true'}}
@@ -1121,6 +1122,7 @@ listeners:
     mode: reverse
     tls: {certificate: '@cert.pem', key: '@key.pem', client_ca: '@cert.pem', client_certificates: optional}
   - {bind: 'unix:@x.sock', socket_mode: 0660}
+  - {bind: '127.0.0.1:9443', tls: {certificate: '@cert.pem', key: '@key.pem', client_certificates: any}}
 routes:
   - name: narrow
     hosts: ['*.example.com', api.example.com]
@@ -1139,6 +1141,12 @@ routes:
     timeouts: {response: 1s, idle: 1s, total: 1m}
     replay: {memory: 1KiB, total: 2KiB}
   - {path: /off, upstream: 'https://x.example', links: false, admit: anyone}
+  - path: /bound
+    upstream: https://x.example
+    admit:
+      - bearer: {provider: idp, audiences: a, bound: required, dpop: {algorithms: [ES256, EdDSA], nonce: optional, max_age: 30s}}
+      - bearer: {provider: bentley, audiences: a, bound: ignored}
+      - bearer: {provider: given, audiences: a, bound: checked}
   - {path: /local, inject: jwt, upstream: 'https://x.example', admit: local}
 limits: {header_size: 64KiB, header_count: 50, body_size: 1GiB, connections: 5, requests: 6, header_timeout: 1s, idle_timeout: 2s, http2_streams: 7, drain_delay: 3s, drain_timeout: 4s}
 admin: {bind: '0.0.0.0:9999', allow_remote: true}

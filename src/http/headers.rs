@@ -249,7 +249,7 @@ fn is_alias(field: &str, name: &str) -> bool {
 pub enum Presented {
     /// None, an empty one, a bare `Bearer` or a placeholder: inject.
     Nothing,
-    /// A bearer token.
+    /// An access token: by the scheme `Bearer`, or `DPoP` (RFC 9449).
     Bearer,
     /// Another scheme: `Basic`, `SharedAccessSignature`, `X509` …
     OtherScheme,
@@ -281,7 +281,11 @@ pub fn presented(headers: &HeaderMap, placeholders: &BTreeSet<String>) -> Presen
     // the whole value may be the placeholder, too: clients without a scheme exist
     let bare = std::str::from_utf8(text).is_ok_and(|token| placeholders.contains(token));
     match scheme {
-        scheme if scheme.eq_ignore_ascii_case(b"bearer") => {
+        scheme
+            if [b"bearer".as_slice(), b"dpop"]
+                .iter()
+                .any(|one| scheme.eq_ignore_ascii_case(one)) =>
+        {
             if placeholder {
                 Presented::Nothing
             } else {

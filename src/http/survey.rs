@@ -39,6 +39,8 @@ pub enum Field {
     /// A field with a link: `Location`, `Content-Location`, `Link`.
     Link = 1 << 11,
     ContentType = 1 << 12,
+    /// A proof of possession (RFC 9449).
+    Dpop = 1 << 13,
 }
 
 const HOP_BY_HOP: u16 = Field::Connection as u16
@@ -76,6 +78,7 @@ impl Survey {
 fn field(name: &str) -> Option<Field> {
     let found = match (name.len(), name) {
         (2, "te") => Field::Te,
+        (4, "dpop") => Field::Dpop,
         (6, "cookie") => Field::Cookie,
         (6, "expect") => Field::Expect,
         (6, "origin") | (14, "sec-fetch-site") => Field::Site,
@@ -116,6 +119,7 @@ mod tests {
                 ],
             ),
             (Field::Te, &["te"]),
+            (Field::Dpop, &["dpop"]),
             (Field::Upgrade, &["upgrade"]),
             (Field::TransferEncoding, &["transfer-encoding"]),
             (Field::Authorization, &["authorization"]),

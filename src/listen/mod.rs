@@ -22,10 +22,10 @@ pub use self::handover::{Inbox, Threads};
 use crate::{
     config::Mode,
     http::serve::{Activity, Protocol, Server},
-    net::{Conn, Peer, Place, Reach, Security},
-    proxy::Proxy,
+    net::{Certificate, Conn, Names, Peer, Place, Reach, Security},
+    proxy::{Proxy, Thumbprints},
     shutdown::{Shutdown, Stage, spawn_on_worker},
-    tls::{reload::Current, server::names},
+    tls::{reload::Current, server},
 };
 
 /// After a failure to accept, such as too many open files, nothing is accepted for this time:
@@ -41,6 +41,15 @@ pub enum Socket {
     Unix(UnixListener),
 }
 
+/// What the certificates are that a listener's callers show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificates {
+    /// Signed by the listener's authority.
+    Vouched,
+    /// Any.
+    Claimed,
+}
+
 /// What every connection of a listener is served with. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
@@ -48,6 +57,7 @@ pub struct Service {
     pub server: Server,
     /// `None`: plain.
     pub tls: Option<Current>,
+    pub certificates: Certificates,
     pub reach: Reach,
     pub mode: Mode,
     /// Connections that may be open at once, over all listeners and threads.
@@ -180,13 +190,28 @@ impl Service {
                             return;
                         };
                         let protocol = Protocol::of_alpn(stream.get_ref().1.alpn_protocol());
-                        let certificate = certificate_names(&stream);
+                        let certificate = self.certificate(&stream);
                         let security = Security::Tls { certificate };
                         self.serve(stream, protocol, peer, security, place).await;
                     }
                 },
             }
         });
+    }
+
+    /// What the caller showed; of a session that goes on, what it showed when that began.
+    fn certificate(&self, stream: &TlsStream<TcpStream>) -> Option<Arc<Certificate>> {
+        let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+        Some(Arc::new(Certificate {
+            names: match self.certificates {
+                Certificates::Vouched => Names::Vouched(server::names(certificate)),
+                Certificates::Claimed => Names::Claimed,
+            },
+            thumbprint: match self.proxy.thumbprints() {
+                Thumbprints::Asked => Some(server::thumbprint(certificate)),
+                Thumbprints::NotAsked => None,
+            },
+        }))
     }
 
     async fn handshake(
@@ -296,9 +321,4 @@ fn accepted_tcp(stream: TcpStream, peer: SocketAddr) -> (Stream, Peer) {
 fn accepted_unix(stream: UnixStream) -> (Stream, Peer) {
     let uid = stream.peer_cred().map(|cred| cred.uid()).ok();
     (Stream::Unix(stream), Peer::Unix { uid })
-}
-
-fn certificate_names(stream: &TlsStream<TcpStream>) -> Option<Arc<[String]>> {
-    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
-    Some(names(certificate).into())
 }

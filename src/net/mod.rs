@@ -45,20 +45,44 @@ pub enum Reach {
     Others,
 }
 
-/// Whether a connection is encrypted, and what certificate the caller showed.
+/// Whether a connection is encrypted, and what certificate the caller showed. A connection that is
+/// parked keeps it.
 #[derive(Debug, Clone)]
 pub enum Security {
     Plain,
-    /// The names of the caller's certificate that the listener's authority signed; `None` when
-    /// the caller showed none.
     Tls {
-        certificate: Option<Arc<[String]>>,
+        /// `None`: the caller showed none.
+        certificate: Option<Arc<Certificate>>,
     },
+}
+
+/// A certificate whose key the caller has.
+#[derive(Debug)]
+pub struct Certificate {
+    /// Its names, if the listener's authority vouches for them.
+    pub names: Names,
+    /// SHA-256 of it (RFC 8705 section 3.1), where a route may ask.
+    pub thumbprint: Option<[u8; 32]>,
+}
+
+/// The names in a caller's certificate.
+#[derive(Debug)]
+pub enum Names {
+    Vouched(Vec<String>),
+    /// Anybody could have written them.
+    Claimed,
 }
 
 impl Security {
     /// Scheme of the URLs that reach us this way.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls { .. })
+    }
+
+    pub fn certificate(&self) -> Option<&Certificate> {
+        match self {
+            Self::Plain => None,
+            Self::Tls { certificate } => certificate.as_deref(),
+        }
     }
 }

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::ORIGIN};
 
 use super::{
     bearer::{self, Bearer, Denied, Known, Tokens},
+    bound,
     failure::{Failure, Wants},
     target::Target,
 };
@@ -18,7 +19,7 @@ use crate::{
     caller::Caller,
     config::{AdmitRule, Mode, Name, SecretPair},
     http::survey::{Field, Survey},
-    net::{Conn, Peer, Reach, Security},
+    net::{Conn, Names, Peer, Reach},
     secret::Secret,
     verify::{KeyService, Verified},
 };
@@ -101,6 +102,17 @@ impl Key {
 pub struct Admission {
     caller: Caller,
     verified: Option<Arc<Verified>>,
+    /// What the caller's next proof must carry (RFC 9449 section 8.2), where it would not know.
+    nonce: Option<HeaderValue>,
+}
+
+/// An admission, taken apart.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) caller: Caller,
+    /// The token that the caller is known by.
+    pub(super) verified: Option<Arc<Verified>>,
+    pub(super) nonce: Option<HeaderValue>,
 }
 
 impl Admission {
@@ -108,12 +120,21 @@ impl Admission {
         Self {
             caller,
             verified: None,
+            nonce: None,
         }
     }
 
-    /// The caller, and the token that it is known by.
-    pub fn into_parts(self) -> (Caller, Option<Arc<Verified>>) {
-        (self.caller, self.verified)
+    pub(super) fn into_parts(self) -> Admitted {
+        let Self {
+            caller,
+            verified,
+            nonce,
+        } = self;
+        Admitted {
+            caller,
+            verified,
+            nonce,
+        }
     }
 
     #[cfg(test)]
@@ -126,9 +147,10 @@ impl From<Known> for Admission {
     fn from(known: Known) -> Self {
         match known {
             Known::Stranger => Self::of(Caller::Stranger),
-            Known::Holder(verified) => Self {
+            Known::Holder { verified, nonce } => Self {
                 caller: Caller::Bearer(Arc::clone(&verified.claims.holder)),
                 verified: Some(verified),
+                nonce,
             },
         }
     }
@@ -168,7 +190,7 @@ impl Gate {
         }
         let mut bearers = self.bearers().peekable();
         if bearers.peek().is_some() {
-            return bearer::admit(bearers, route, headers, tokens).map(Admission::from);
+            return bearer::admit(&bearers, route, headers, tokens).map(Admission::from);
         }
         Err(Denied::For(Failure::NotAdmitted {
             route: route.to_owned(),
@@ -230,6 +252,7 @@ impl Rule {
             AdmitRule::Bearer { provider, rules } => Self::Bearer(Bearer {
                 issuer: keys.issuer(provider),
                 rules: Arc::clone(rules),
+                algorithms: bound::algorithms(rules),
             }),
             AdmitRule::Certificate { names } => Self::Certificate(names.iter().cloned().collect()),
             AdmitRule::Uids(uids) => Self::Uids(uids.iter().copied().collect()),
@@ -249,10 +272,7 @@ impl Rule {
             }
             (Self::Key(key), _) => key.opens(headers).then(|| Caller::Key(key.name.clone())),
             (Self::Certificate(wanted), _) => {
-                let Security::Tls {
-                    certificate: Some(names),
-                } = &conn.security
-                else {
+                let Names::Vouched(names) = &conn.security.certificate()?.names else {
                     return None;
                 };
                 let name = if wanted.is_empty() {
@@ -346,12 +366,13 @@ mod tests {
     use http::HeaderValue;
     use tokio::sync::Semaphore;
 
+    use super::super::bound::Called;
     use super::*;
     use crate::{
         clock::Clock,
         config::SecretSource,
         net::share::{Share, Spread},
-        verify::{Verifier, Waited},
+        verify::{Proofs, Verifier, Waited},
     };
 
     fn conn(peer: &str, local: Reach) -> Conn {
@@ -362,7 +383,7 @@ mod tests {
             peer: Peer::Tcp(peer.parse().unwrap()),
             local,
             mode: Mode::Reverse,
-            security: Security::Plain,
+            security: crate::net::Security::Plain,
             place: Arc::new((permit, counted)),
         }
     }
@@ -386,12 +407,21 @@ mod tests {
 
     /// For gates that ask for no token.
     fn none() -> Verifier {
-        Verifier::new(&[7; 32]).unwrap()
+        let proofs = Proofs::new(&[7; 32], std::time::Duration::ZERO, Clock::system().now());
+        Verifier::new(&[7; 32], Arc::new(proofs)).unwrap()
     }
 
-    fn tokens(verifier: &Verifier) -> Tokens<'_> {
+    static ROOT: LazyLock<http::Uri> = LazyLock::new(http::Uri::default);
+
+    fn tokens<'p>(verifier: &'p Verifier, conn: &'p Conn) -> Tokens<'p> {
         Tokens {
             verifier,
+            called: Called {
+                conn,
+                authority: "",
+                uri: &ROOT,
+                trusted_proxies: &[],
+            },
             now: Clock::system().now(),
             method: &http::Method::GET,
             query: None,
@@ -409,7 +439,7 @@ mod tests {
         let admits = |target: &Target<'_>, fields: &[(&'static str, &'static str)]| {
             let headers = headers(fields);
             let from = Site::of(target, &headers, Survey::of(&headers));
-            gate.admit("r", target, &headers, from, &here, &tokens(&none()))
+            gate.admit("r", target, &headers, from, &here, &tokens(&none(), &here))
                 .is_ok()
         };
         let local = target("127.0.0.1:8080", "127.0.0.1");
@@ -432,7 +462,7 @@ mod tests {
                 &HeaderMap::new(),
                 Site::Same,
                 &elsewhere,
-                &tokens(&none())
+                &tokens(&none(), &elsewhere)
             )
             .is_err()
         );
@@ -460,7 +490,7 @@ mod tests {
             let conn = conn(peer, Reach::Others);
             let (target, headers) = (target("x", "x"), headers(fields));
             let from = Site::of(&target, &headers, Survey::of(&headers));
-            gate.admit("r", &target, &headers, from, &conn, &tokens(&none()))
+            gate.admit("r", &target, &headers, from, &conn, &tokens(&none(), &conn))
                 .map(Admission::into_caller)
                 .map_err(|denied| match denied {
                     Denied::For(failure) => failure.status().as_u16(),

@@ -10,13 +10,16 @@ use http::{
     header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, ORIGIN},
 };
 
-use super::failure::Failure;
+use super::{
+    bound::{self, Called},
+    failure::Failure,
+};
 use crate::{
     clock::Moment,
     config::{InsufficientScope, Name, Preflight, Strangers, TokenRules},
     verify::{
-        Coming, Introspector, Issuer, Newer, Outcome, Refusal, Said, Unavailable, Verified,
-        Verifier, Waited,
+        Coming, Introspector, Issuer, Newer, Outcome, Refusal, Said, Scheme, Unavailable, Unbound,
+        Verified, Verifier, Waited,
     },
 };
 
@@ -25,6 +28,8 @@ use crate::{
 pub struct Bearer {
     pub issuer: Arc<Issuer>,
     pub rules: Arc<TokenRules>,
+    /// For challenges: what proofs may be signed with.
+    pub algorithms: Arc<str>,
 }
 
 /// What tokens are checked with.
@@ -33,6 +38,8 @@ pub struct Tokens<'p> {
     pub verifier: &'p Verifier,
     pub now: Moment,
     pub method: &'p Method,
+    /// How the caller reached us, and what it asked for.
+    pub called: Called<'p>,
     /// The request's query: a token there is refused, but with a word about it.
     pub query: Option<&'p str>,
     pub waited: &'p Waited,
@@ -46,7 +53,11 @@ pub enum Known {
     /// It shows no token, and needs none.
     Stranger,
     /// It shows this one.
-    Holder(Arc<Verified>),
+    Holder {
+        verified: Arc<Verified>,
+        /// For its next proof.
+        nonce: Option<HeaderValue>,
+    },
 }
 
 /// A caller who is not admitted, now.
@@ -68,7 +79,7 @@ impl From<Failure> for Denied {
 pub enum Denial {
     #[error("the request carries no access token")]
     Missing,
-    #[error("the request's Authorization is of another scheme than Bearer")]
+    #[error("the request's Authorization is of another scheme than Bearer and DPoP")]
     OtherScheme,
     #[error("the request carries an access token in its query")]
     InQuery,
@@ -87,6 +98,8 @@ pub enum Denial {
         #[source]
         source: Refusal,
     },
+    #[error("what the access token is bound to is not shown")]
+    Unbound(#[from] Unbound),
     #[error("there are no keys of provider {0} to check the access token with")]
     NoKeys(Name),
     #[error("nobody says whether the access token is good")]
@@ -98,31 +111,33 @@ pub enum Denial {
 /// # Errors
 /// What is wrong with the token, or that newer keys may set it right.
 pub(super) fn admit<'g>(
-    all: impl Iterator<Item = &'g Bearer> + Clone,
+    all: &(impl Iterator<Item = &'g Bearer> + Clone),
     route: &str,
     headers: &HeaderMap,
     tokens: &Tokens<'_>,
 ) -> Result<Known, Denied> {
-    let deny = |denial| {
+    let deny = |denial: Denial, by: Option<Scheme>| {
+        let dpop = bound::challenge(all.clone(), &denial, by, tokens);
         Denied::For(Failure::Bearer {
             route: route.to_owned(),
             denial,
             metadata: tokens.metadata.cloned(),
+            dpop: dpop.map(Box::new),
         })
     };
-    let token = match presented(headers, tokens.query) {
-        Ok(token) => token,
+    let (scheme, token) = match presented(headers, tokens.query) {
+        Ok(shown) => shown,
         Err(Shown::Wrong(Denial::Missing))
             if all.clone().any(|b| b.needs_none(headers, tokens)) =>
         {
             return Ok(Known::Stranger);
         }
         Err(Shown::Twice) => return Err(Failure::SeveralAuthorizations.into()),
-        Err(Shown::Wrong(denial)) => return Err(deny(denial)),
+        Err(Shown::Wrong(denial)) => return Err(deny(denial, None)),
     };
     let mut coming: Option<Coming> = None;
     let mut nearest: Option<Denial> = None;
-    for bearer in all {
+    for bearer in all.clone() {
         let seen = match bearer.verify(token, tokens) {
             Ok(seen) => seen,
             // nobody else is shown the token while this one may say that it is its own
@@ -149,13 +164,21 @@ pub(super) fn admit<'g>(
             }
         };
         match seen.claims.check(&bearer.rules, tokens.now) {
-            Ok(()) => return Ok(Known::Holder(seen)),
+            Ok(()) => match bound::check(bearer, &seen.claims, (scheme, token), headers, tokens) {
+                Ok(nonce) => {
+                    return Ok(Known::Holder {
+                        verified: seen,
+                        nonce,
+                    });
+                }
+                Err(unbound) => nearest = Some(unbound.into()),
+            },
             Err(refusal) => nearest = Some(bearer.denial(refusal)),
         }
     }
     Err(match (coming, nearest) {
         (Some(coming), _) => Denied::Until(coming),
-        (None, nearest) => deny(nearest.unwrap_or(Denial::Missing)),
+        (None, nearest) => deny(nearest.unwrap_or(Denial::Missing), Some(scheme)),
     })
 }
 
@@ -270,13 +293,14 @@ impl Denial {
     pub fn description(&self) -> &'static str {
         match self {
             Self::Missing => "Send an access token in the Authorization header.",
-            Self::OtherScheme => "The Authorization header must be of the scheme Bearer.",
+            Self::OtherScheme => "The Authorization header must be of the scheme Bearer or DPoP.",
             Self::InQuery => "Send the access token in the Authorization header, not in the URL.",
             Self::Scopes { .. } => "The access token lacks a scope that this route needs.",
             Self::Stale { .. } => "The user must sign in again.",
             Self::Unanswered(_) => {
                 "The authorization server does not say whether the access token is good."
             }
+            Self::Unbound(unbound) => bound::description(unbound),
             Self::NoKeys(_) => "The keys to check access tokens with are not available.",
             Self::Invalid(refusal) => match refusal {
                 Refusal::Expired { .. } => "The access token expired.",
@@ -306,14 +330,17 @@ impl Denial {
 
     /// `WWW-Authenticate` (RFC 6750 section 3): without a code where no token was shown. `metadata`
     /// is where a client reads what it needs (RFC 9728 section 5.1).
-    pub fn challenge(&self, metadata: Option<&str>) -> Option<HeaderValue> {
-        const REALM: &str = "Bearer realm=\"itwin-auth-proxy\"";
+    pub fn challenge(&self, scheme: Scheme, metadata: Option<&str>) -> Option<String> {
+        let realm = match scheme {
+            Scheme::Bearer => "Bearer realm=\"itwin-auth-proxy\"",
+            Scheme::Dpop => "DPoP realm=\"itwin-auth-proxy\"",
+        };
         let described = |error: &str| {
             let description = self.description();
-            format!("{REALM}, error=\"{error}\", error_description=\"{description}\"")
+            format!("{realm}, error=\"{error}\", error_description=\"{description}\"")
         };
         let mut challenge = match self {
-            Self::Missing | Self::OtherScheme => REALM.to_owned(),
+            Self::Missing | Self::OtherScheme => realm.to_owned(),
             Self::InQuery => described("invalid_request"),
             refused if refused.is_about_the_holder() => return None,
             Self::Invalid(_) => described("invalid_token"),
@@ -325,12 +352,13 @@ impl Denial {
                 let error = described("insufficient_user_authentication");
                 format!("{error}, max_age=\"{max_age}\"")
             }
+            Self::Unbound(unbound) => described(bound::error(unbound)?),
             Self::NoKeys(_) | Self::Unanswered(_) => return None,
         };
         if let Some(metadata) = metadata {
             challenge = format!("{challenge}, resource_metadata=\"{metadata}\"");
         }
-        HeaderValue::try_from(challenge).ok()
+        Some(challenge)
     }
 }
 
@@ -341,7 +369,7 @@ enum Shown {
 }
 
 /// The token that the request carries.
-fn presented<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<&'h str, Shown> {
+fn presented<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<(Scheme, &'h str), Shown> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
         (None, _) if has_token(query) => return Err(Shown::Wrong(Denial::InQuery)),
@@ -355,11 +383,15 @@ fn presented<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<&'h str,
     };
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     let token = token.trim_start_matches(' ');
-    match (scheme.eq_ignore_ascii_case("bearer"), token) {
-        (true, "") => Err(Shown::Wrong(Denial::Missing)),
-        (false, _) if value.is_empty() => Err(Shown::Wrong(Denial::Missing)),
-        (false, _) => Err(Shown::Wrong(Denial::OtherScheme)),
-        (true, token) => Ok(token),
+    let scheme = match scheme {
+        "" => return Err(Shown::Wrong(Denial::Missing)),
+        scheme if scheme.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
+        scheme if scheme.eq_ignore_ascii_case("dpop") => Scheme::Dpop,
+        _ => return Err(Shown::Wrong(Denial::OtherScheme)),
+    };
+    match token {
+        "" => Err(Shown::Wrong(Denial::Missing)),
+        token => Ok((scheme, token)),
     }
 }
 

@@ -4,6 +4,8 @@
 //! `{"error":{"code","message","details"}}`, a request id, and `Proxy-Status` (RFC 9209) so that
 //! our answers can be told from the upstream's; the chain of reasons goes to the log.
 
+mod connect;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -13,8 +15,16 @@ use http::{
 };
 use serde_json::json;
 
-use super::bearer::Denial;
-use crate::{config::InsufficientScope, net::dial::DialError, tokens::TokenError, verify::Refusal};
+pub(super) use self::connect::ConnectError;
+use super::{
+    bearer::Denial,
+    bound::{self, Challenge, DPOP_NONCE},
+};
+use crate::{
+    config::InsufficientScope,
+    tokens::TokenError,
+    verify::{BadProof, Refusal, Unbound},
+};
 
 /// RFC 9209.
 pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -55,6 +65,8 @@ pub enum Failure {
         denial: Denial,
         /// Where the resource's metadata are (RFC 9728).
         metadata: Option<Arc<str>>,
+        /// Where the caller may or must use DPoP (RFC 9449).
+        dpop: Option<Box<Challenge>>,
     },
     #[error("the gateway's question does not say in one {field} what is asked for")]
     Undescribed { field: HeaderName },
@@ -96,21 +108,6 @@ pub enum Wants {
     Another,
 }
 
-/// Why there is no connection to an upstream.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    #[error("the TLS handshake failed")]
-    Tls(#[source] std::io::Error),
-    #[error("the HTTP handshake failed")]
-    Http(#[source] hyper::Error),
-    #[error("not connected in {0:?}")]
-    Timeout(Duration),
-    #[error("the connection offers no HTTP/2, which the route asks for")]
-    NoHttp2,
-}
-
 /// What a caller is told.
 struct Told {
     status: StatusCode,
@@ -146,7 +143,12 @@ impl Failure {
                 denial: Denial::Unanswered(why),
                 ..
             } => Some(why.retry_after.as_secs().saturating_add(1)),
-            Self::Overloaded | Self::Connect { .. } => Some(1),
+            Self::Bearer {
+                denial: Denial::Unbound(Unbound::Proof(BadProof::NoRoom)),
+                ..
+            }
+            | Self::Overloaded
+            | Self::Connect { .. } => Some(1),
             _ => None,
         }
     }
@@ -287,6 +289,12 @@ impl Failure {
                         };
                         (status, "InsufficientScope", "http_request_denied")
                     }
+                    Denial::Unbound(Unbound::Proof(proof)) => match proof {
+                        BadProof::NoRoom => (503, "ProofsFull", "proxy_internal_response"),
+                        BadProof::Nonce => (401, "ProofNeedsNonce", "http_request_denied"),
+                        _ => (401, "ProofInvalid", "http_request_denied"),
+                    },
+                    Denial::Unbound(_) => (401, "TokenNotProven", "http_request_denied"),
                     Denial::NoKeys(_) => (503, "KeysUnavailable", "proxy_internal_response"),
                     Denial::Unanswered(_) => {
                         (503, "IntrospectionUnavailable", "proxy_internal_response")
@@ -359,17 +367,20 @@ impl Failure {
     }
 
     /// What the caller must show (RFC 9110 section 11.6.1).
-    fn challenge(&self) -> Option<HeaderValue> {
+    fn challenges(&self) -> Vec<HeaderValue> {
         match self {
             Self::Bearer {
-                denial, metadata, ..
-            } => denial.challenge(metadata.as_deref()),
+                denial,
+                metadata,
+                dpop,
+                ..
+            } => bound::challenges(denial, metadata.as_deref(), dpop.as_deref()),
             Self::NotAdmitted {
                 wants: Wants::Key, ..
-            } => Some(HeaderValue::from_static(
+            } => vec![HeaderValue::from_static(
                 "SharedKey realm=\"itwin-auth-proxy\"",
-            )),
-            _ => None,
+            )],
+            _ => Vec::new(),
         }
     }
 
@@ -409,8 +420,15 @@ impl Failure {
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(challenge) = self.challenge() {
-            headers.insert(WWW_AUTHENTICATE, challenge);
+        for challenge in self.challenges() {
+            headers.append(WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::Bearer {
+            dpop: Some(dpop), ..
+        } = self
+            && let Some(nonce) = &dpop.nonce
+        {
+            headers.insert(DPOP_NONCE, nonce.clone());
         }
         if told.status == StatusCode::METHOD_NOT_ALLOWED {
             let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -420,61 +438,6 @@ impl Failure {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
-    }
-}
-
-impl ConnectError {
-    fn told(&self) -> Told {
-        let (status, code, proxy_error, message) = match self {
-            Self::Dial(DialError::Dns { .. } | DialError::NoAddress { .. }) => (
-                StatusCode::BAD_GATEWAY,
-                "UpstreamDns",
-                "dns_error",
-                "The upstream's address could not be found.",
-            ),
-            Self::Dial(DialError::Connect { .. }) => (
-                StatusCode::BAD_GATEWAY,
-                "UpstreamUnreachable",
-                "connection_refused",
-                "The upstream could not be connected to.",
-            ),
-            Self::Tls(_) => (
-                StatusCode::BAD_GATEWAY,
-                "UpstreamTls",
-                "tls_protocol_error",
-                "The TLS handshake with the upstream failed.",
-            ),
-            Self::Http(_) | Self::NoHttp2 => (
-                StatusCode::BAD_GATEWAY,
-                "UpstreamProtocol",
-                "http_protocol_error",
-                "The upstream does not speak the expected protocol.",
-            ),
-            Self::Timeout(_) => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "UpstreamConnectTimeout",
-                "connection_timeout",
-                "The upstream could not be connected to in time.",
-            ),
-        };
-        Told {
-            status,
-            code,
-            proxy_error,
-            message,
-        }
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Dial(DialError::Dns { .. }) => "its name was not found",
-            Self::Dial(DialError::NoAddress { .. }) => "its name has no address",
-            Self::Dial(DialError::Connect { .. }) => "no connection",
-            Self::Tls(_) => "the TLS handshake failed",
-            Self::Http(_) => "the HTTP handshake failed",
-            Self::NoHttp2 => "no HTTP/2 there",
-            Self::Timeout(_) => "no connection in time",
-        }
     }
 }
 

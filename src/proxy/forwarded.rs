@@ -10,9 +10,9 @@ use http::{
     header::{FORWARDED, HOST},
 };
 
-use super::plan::Plan;
+use super::{bound::Called, plan::Plan};
 use crate::{
-    config::Forwarded,
+    config::{Forwarded, Mode},
     http::headers,
     net::{Conn, Peer},
 };
@@ -107,6 +107,41 @@ impl Forwarding {
         say(&HOST_NAME, &host);
         say(&FORWARDED, &elements.join(", "));
     }
+}
+
+/// Scheme and authority of the URL that a caller used, as far as that can be known: what a gateway
+/// that asks us or a trusted proxy in front of us says, else the connection and the request.
+pub(super) fn called<'r>(headers: &'r HeaderMap, called: &Called<'r>) -> (&'r str, &'r str) {
+    let &Called {
+        conn, authority, ..
+    } = called;
+    if conn.mode != Mode::Reverse
+        && let Some(scheme) = called.uri.scheme_str()
+    {
+        return (scheme, authority);
+    }
+    let scheme = if conn.security.is_tls() {
+        "https"
+    } else {
+        "http"
+    };
+    let Peer::Tcp(peer) = conn.peer else {
+        return (scheme, authority);
+    };
+    let peer = peer.ip().to_canonical();
+    let mut trusted = called.trusted_proxies.iter();
+    if !trusted.any(|network| network.contains(&peer)) {
+        return (scheme, authority);
+    }
+    // the last line is that of the proxy next to us
+    let said = |name: &HeaderName| {
+        let line = headers.get_all(name).iter().next_back()?;
+        line.to_str().ok().filter(|text| is_plain(text))
+    };
+    (
+        said(&PROTO).unwrap_or(scheme),
+        said(&HOST_NAME).unwrap_or(authority),
+    )
 }
 
 /// All lines of a field.

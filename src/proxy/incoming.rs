@@ -14,6 +14,7 @@ use http_body_util::Either;
 use super::{
     answer::{Content, Relay},
     attempt::Exchanged,
+    bound::DPOP_NONCE,
     failure::Failure,
     outgoing::{Injects, Outgoing},
     permit::Permit,
@@ -95,6 +96,9 @@ pub(super) fn clean(
                 origin: route.origin(),
             });
         }
+    }
+    if let Some(nonce) = permit.nonce() {
+        parts.headers.insert(DPOP_NONCE, nonce.clone());
     }
     let body = Relay::new(body, exchanged.lease, config.timeouts.idle, left);
     let LinkRewriting::On { public } = &config.links else {

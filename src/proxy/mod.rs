@@ -9,6 +9,7 @@ pub mod admit;
 mod answer;
 mod attempt;
 mod bearer;
+mod bound;
 mod decide;
 mod failure;
 mod forwarded;
@@ -49,6 +50,7 @@ use self::{
     answer::{Content, Ending},
     attempt::{Exchanged, First},
     bearer::{Denied, Tokens},
+    bound::Called,
     failure::Failure,
     handling::{Begun, Handling},
     identity::Memory,
@@ -63,6 +65,7 @@ use self::{
 };
 pub use self::{
     answer::Answer,
+    bound::Thumbprints,
     plan::{Plan, PlanError},
     record::Observer,
     slots::Limit,
@@ -129,6 +132,11 @@ impl Proxy {
             tokio::time::sleep(PRUNE_EVERY).await;
             self.pools.iter().for_each(|pool| pool.prune());
         }
+    }
+
+    /// Whether the certificates of callers are to be told apart.
+    pub fn thumbprints(&self) -> Thumbprints {
+        self.plan.thumbprints
     }
 
     /// A caller's connection was opened; it is counted until the guard is dropped.
@@ -218,6 +226,12 @@ impl Proxy {
                 self.observer.clock.now()
             },
             method: request.method(),
+            called: Called {
+                conn,
+                authority: target.authority,
+                uri: request.uri(),
+                trusted_proxies: &self.plan.trusted_proxies,
+            },
             query: request.uri().query(),
             waited,
             metadata: route.metadata.as_ref(),

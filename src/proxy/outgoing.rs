@@ -16,6 +16,7 @@ use http_body::Body;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use super::{
+    bound::DPOP,
     failure::Failure,
     forwarded::Forwarding,
     identity::{self, Identity, Memory},
@@ -131,6 +132,13 @@ impl Outgoing {
             headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
         } else if survey.has(Field::Authorization) {
             check_presented(&mut headers, permit);
+        }
+        // a proof is about the caller's token, and goes no further than that
+        if survey.has(Field::Dpop) {
+            let gone = survey.has(Field::Authorization) && !headers.contains_key(AUTHORIZATION);
+            if gone || injects == Injects::Yes {
+                headers.remove(DPOP);
+            }
         }
         if route.config.links != LinkRewriting::Off
             && survey.has(Field::AcceptEncoding)

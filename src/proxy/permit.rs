@@ -5,7 +5,12 @@
 
 use std::sync::Arc;
 
-use super::{admit::Admission, plan::Route};
+use http::HeaderValue;
+
+use super::{
+    admit::{Admission, Admitted},
+    plan::Route,
+};
 use crate::{caller::Caller, verify::Verified};
 
 /// A request may use this route.
@@ -14,15 +19,21 @@ pub(super) struct Permit {
     route: Arc<Route>,
     caller: Caller,
     verified: Option<Arc<Verified>>,
+    nonce: Option<HeaderValue>,
 }
 
 impl Permit {
     pub(super) fn grant(route: &Arc<Route>, admission: Admission) -> Self {
-        let (caller, verified) = admission.into_parts();
+        let Admitted {
+            caller,
+            verified,
+            nonce,
+        } = admission.into_parts();
         Self {
             route: Arc::clone(route),
             caller,
             verified,
+            nonce,
         }
     }
 
@@ -33,6 +44,11 @@ impl Permit {
     /// The token that admitted the caller, if one did.
     pub(super) fn verified(&self) -> Option<&Arc<Verified>> {
         self.verified.as_ref()
+    }
+
+    /// For the caller's next proof.
+    pub(super) fn nonce(&self) -> Option<&HeaderValue> {
+        self.nonce.as_ref()
     }
 
     pub(super) fn caller(&self) -> &Caller {

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, header::AUTHORIZATION, uri::Authority};
 
 use super::{
     admit::{Gate, Key, Rule},
+    bound::Thumbprints,
     identity::{self, Identity},
     own::{self, Own},
     route::Matcher,
@@ -33,6 +34,7 @@ pub struct Plan {
     pub upstreams: Vec<Arc<upstream::Target>>,
     pub path_matters: PathMatters,
     pub limits: Limits,
+    pub thumbprints: Thumbprints,
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Fields that carry keys for us, or say who the caller is: a caller's never go on.
     pub own_fields: Aliases,
@@ -149,6 +151,7 @@ impl Plan {
                 PathMatters::No
             },
             limits: config.limits.clone(),
+            thumbprints: Thumbprints::of(config.token_rules()),
             trusted_proxies: config.trusted_proxies.clone(),
             unwelcome_trailers: unwelcome.collect(),
             own_fields: own_fields.into_iter().collect(),
@@ -167,6 +170,7 @@ impl Plan {
             upstreams: self.upstreams.clone(),
             path_matters: self.path_matters,
             limits: self.limits.clone(),
+            thumbprints: self.thumbprints,
             trusted_proxies: self.trusted_proxies.clone(),
             own_fields: self.own_fields.for_thread(),
             told_fields: self.told_fields.iter().map(identity::own).collect(),

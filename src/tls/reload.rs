@@ -58,7 +58,7 @@ pub fn follow(
 
 fn fingerprint(tls: &ServerTls) -> [u8; 32] {
     let ca: Option<&Path> = match &tls.clients {
-        ClientCertificates::None => None,
+        ClientCertificates::None | ClientCertificates::Any => None,
         ClientCertificates::Optional { ca } | ClientCertificates::Required { ca } => Some(ca),
     };
     let files = [

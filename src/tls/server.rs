@@ -3,11 +3,18 @@
 use std::sync::Arc;
 
 use rustls::{
-    RootCertStore, ServerConfig,
-    crypto::aws_lc_rs::Ticketer,
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{
+        WebPkiSupportedAlgorithms, aws_lc_rs::Ticketer, verify_tls12_signature,
+        verify_tls13_signature,
+    },
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
 };
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::{TlsError, certificates, identity, provider};
@@ -67,6 +74,10 @@ fn verifier(clients: &ClientCertificates) -> Result<Option<Arc<dyn ClientCertVer
         ClientCertificates::None => return Ok(None),
         ClientCertificates::Optional { ca } => (ca, true),
         ClientCertificates::Required { ca } => (ca, false),
+        ClientCertificates::Any => {
+            let algorithms = provider().signature_verification_algorithms;
+            return Ok(Some(Arc::new(Any(algorithms))));
+        }
     };
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca)? {
@@ -90,4 +101,58 @@ fn verifier(clients: &ClientCertificates) -> Result<Option<Arc<dyn ClientCertVer
             path: ca.clone(),
             source,
         })
+}
+
+/// SHA-256 of a certificate (RFC 8705 section 3.1).
+pub fn thumbprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
+    let mut thumbprint = [0; 32];
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    thumbprint.copy_from_slice(digest.as_ref());
+    thumbprint
+}
+
+/// Takes any certificate whose key the caller proves to have, and none as well. What the
+/// certificate says is nobody's word.
+#[derive(Debug)]
+struct Any(WebPkiSupportedAlgorithms);
+
+impl ClientCertVerifier for Any {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
 }

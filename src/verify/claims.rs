@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    bound::{self, Confirmations},
     json::{Json, Object},
     refusal::Refusal,
     rules::at,
@@ -36,6 +37,7 @@ pub struct Claims {
     pub(super) issued: Option<Duration>,
     /// When its user signed in.
     pub(super) signed_in: Option<Duration>,
+    pub(super) confirmations: Confirmations,
     members: Object,
 }
 
@@ -101,6 +103,7 @@ impl Claims {
             issued: date(claims, "iat")?,
             signed_in: date(claims, "auth_time")?,
             typ,
+            confirmations: bound::confirmations(claims)?,
             members,
         })
     }
@@ -123,7 +126,11 @@ impl Claims {
         let single = self.holder.subject.iter().chain(&self.holder.client);
         let texts = lists.chain(single).chain([&self.issuer]);
         let texts: usize = texts.map(|text| one(text)).sum();
-        size_of::<Self>() + size_of::<Holder>() + texts + self.members.size()
+        size_of::<Self>()
+            + size_of::<Holder>()
+            + texts
+            + size_of_val(&*self.confirmations)
+            + self.members.size()
     }
 
     /// The claim of this name, whatever it is.

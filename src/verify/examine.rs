@@ -226,11 +226,14 @@ impl Findings {
         if let Some(subject) = &claims.holder.subject {
             self.tell("sub", shown(subject));
         }
-        if claims.get("cnf").is_some() {
-            self.tell(
-                "cnf",
-                "the token is bound: its holder must prove that it has the key",
-            );
+        match claims.asks_for(rules) {
+            Ok("") => {}
+            Ok(proof) => self.tell("cnf", format!("good with {proof} only")),
+            Err(unbound) => self.0.push(Finding {
+                what: "cnf".into(),
+                found: String::new(),
+                verdict: Verdict::Bad(unbound.to_string()),
+            }),
         }
     }
 }

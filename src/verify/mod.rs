@@ -31,11 +31,11 @@ use parking_lot::Mutex;
 
 use self::cache::{Cache, Proof};
 pub use self::{
-    bound::Thumbprint,
+    bound::{Scheme, Shown, ShownProof, Thumbprint, Unbound},
     cache::Verified,
     claims::Claims,
     coming::{Coming, LONGEST_WAIT, Waited},
-    dpop::{Asked, BadProof, Expected, Nonce, Proofs},
+    dpop::{BadProof, Expected, Nonce, Proofs, Requested},
     examine::{Finding, Verdict, examine},
     introspection::{Introspector, Outcome, Said, Unavailable, UnreadableAnswer, read_answer},
     issuer::{Issuer, Newer, NewerKeys},
@@ -65,6 +65,8 @@ impl From<Unverified> for Refusal {
 pub struct Verifier {
     /// Never contended: it belongs to one thread, but is shared between that thread's tasks.
     cache: Mutex<Cache>,
+    /// All threads share them: a proof is taken by one.
+    proofs: Arc<Proofs>,
 }
 
 impl Verifier {
@@ -72,10 +74,15 @@ impl Verifier {
     ///
     /// # Errors
     /// When the key cannot be used, which does not happen.
-    pub fn new(key: &[u8; 32]) -> Result<Self, Unspecified> {
+    pub fn new(key: &[u8; 32], proofs: Arc<Proofs>) -> Result<Self, Unspecified> {
         Ok(Self {
             cache: Mutex::new(Cache::new(key)?),
+            proofs,
         })
+    }
+
+    pub fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     /// The token, if `issuer` signed it; the caller's rules are still to be asked.

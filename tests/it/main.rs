@@ -9,6 +9,7 @@ mod support;
 
 mod authorization;
 mod bearer;
+mod bound;
 mod decide;
 mod early_answers;
 mod fields;

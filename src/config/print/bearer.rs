@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{duration, list};
 use crate::config::{
-    ClaimRule, ClaimTest, ClaimValue, InsufficientScope, Preflight, Strangers, TokenRules,
+    Bound, ClaimRule, ClaimTest, ClaimValue, InsufficientScope, NonceUse, Offered, Preflight,
+    ProofRules, Strangers, TokenRules,
     raw::{self, Scalar, Scalars},
 };
 
@@ -34,6 +35,28 @@ pub(super) fn written(provider: &str, rules: &TokenRules) -> raw::BearerRule {
             InsufficientScope::Forbidden => 403,
             InsufficientScope::Unauthorized => 401,
         }),
+        bound: Some(match rules.bound {
+            Bound::Checked => raw::BoundMode::Checked,
+            Bound::Required => raw::BoundMode::Required,
+            Bound::Ignored => raw::BoundMode::Ignored,
+        }),
+        dpop: match rules.proofs.offered {
+            Offered::No => None,
+            Offered::Yes => Some(proofs(&rules.proofs)),
+        },
+    }
+}
+
+fn proofs(rules: &ProofRules) -> raw::Dpop {
+    let algorithms = rules.algorithms.iter().map(|one| one.name().to_owned());
+    raw::Dpop {
+        algorithms: Some(raw::Words(algorithms.collect())),
+        nonce: Some(match rules.nonce {
+            NonceUse::Off => raw::NonceMode::Off,
+            NonceUse::Optional => raw::NonceMode::Optional,
+            NonceUse::Required => raw::NonceMode::Required,
+        }),
+        max_age: Some(duration(rules.max_age)),
     }
 }
 

@@ -106,6 +106,7 @@ fn listener(listener: &Listener) -> raw::Listener {
                 ClientCertificates::None => (raw::ClientsMode::None, None),
                 ClientCertificates::Optional { ca } => (raw::ClientsMode::Optional, Some(ca)),
                 ClientCertificates::Required { ca } => (raw::ClientsMode::Required, Some(ca)),
+                ClientCertificates::Any => (raw::ClientsMode::Any, None),
             };
             raw::ServerTls {
                 certificate: Some(text(&tls.identity.certificate)),

@@ -68,6 +68,58 @@ pub(in crate::config) struct BearerRule {
     #[schemars(range(min = 401, max = 403), extend("default" = 403))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) insufficient_scope: Option<u32>,
+    /// What is asked of a token that is bound to a key or certificate of its holder's (`cnf`).
+    #[schemars(extend("default" = "checked"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) bound: Option<BoundMode>,
+    /// What the proofs for tokens that are bound to a key must be like (DPoP, RFC 9449). Written,
+    /// callers without a token are told that they may use DPoP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) dpop: Option<Dpop>,
+}
+
+/// What is asked of bound tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum BoundMode {
+    /// A token that is bound is good with the proof only that it asks for: a `DPoP` field (RFC
+    /// 9449), or a connection with its client certificate (RFC 8705). Others are good as they are.
+    Checked,
+    /// As `checked`, and every token must be bound.
+    Required,
+    /// What a token is bound to is not looked at. For a service behind a balancer that ends TLS
+    /// and checks client certificates itself: a stolen token is good here.
+    Ignored,
+}
+
+/// Proofs of possession (DPoP, RFC 9449).
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Dpop {
+    /// Algorithms that proofs may be signed with. Default: all with a public key that are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) algorithms: Option<Words>,
+    /// Whether a proof carries a nonce that we gave out, which shows that it was not made long
+    /// before, nor for a process before this one.
+    #[schemars(extend("default" = "off"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) nonce: Option<NonceMode>,
+    /// How long ago a proof may have been made; at most `5m`. The `clock_skew` comes on top.
+    #[schemars(extend("default" = "60s"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) max_age: Option<String>,
+}
+
+/// Whether proofs carry a nonce of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum NonceMode {
+    /// None is given out.
+    Off,
+    /// One is given out with each answer to a proof without, and checked where there is one.
+    Optional,
+    /// A proof without is refused, with a nonce for the next.
+    Required,
 }
 
 /// What a CORS preflight gets.

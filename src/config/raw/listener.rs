@@ -79,4 +79,7 @@ pub(in crate::config) enum ClientsMode {
     Optional,
     /// The connection fails without one.
     Required,
+    /// Asked for, and any is taken, also one that its holder signed itself. It admits nobody: only
+    /// tokens that are bound to it (RFC 8705) are good on the connection.
+    Any,
 }

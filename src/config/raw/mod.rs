@@ -25,7 +25,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
-    bearer::{BearerRule, ClaimRule, Preflight, Scalar, Scalars},
+    bearer::{BearerRule, BoundMode, ClaimRule, Dpop, NonceMode, Preflight, Scalar, Scalars},
     credential::{ClientAuthMethod, Credential, GrantType},
     identity::{CallerIdentity, CallersToken, IdentityHeaders},
     introspection::{IntrospectedTokens, Introspection},

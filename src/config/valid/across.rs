@@ -165,10 +165,11 @@ impl Check<'_> {
 }
 
 fn asks_for_certificates(listener: &Listener) -> bool {
-    listener
-        .tls
-        .as_ref()
-        .is_some_and(|tls| tls.clients != ClientCertificates::None)
+    listener.tls.as_ref().is_some_and(|tls| match tls.clients {
+        ClientCertificates::Optional { .. } | ClientCertificates::Required { .. } => true,
+        // they admit nobody
+        ClientCertificates::None | ClientCertificates::Any => false,
+    })
 }
 
 /// Whether `one` matches everything that `other` matches. `false` when that cannot be told.

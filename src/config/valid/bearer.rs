@@ -63,6 +63,7 @@ impl Check<'_> {
         let claims = claims.flat_map(|(name, rule)| self.claim(&claims_path.key(name), name, rule));
         let claims = claims.collect();
         let types = self.token_types(&path.key("types"), raw.types.as_ref());
+        let (bound, proofs) = self.bound(path, raw);
         Some(AdmitRule::Bearer {
             provider: provider?,
             rules: Arc::new(TokenRules {
@@ -92,6 +93,8 @@ impl Check<'_> {
                         InsufficientScope::Forbidden
                     }
                 },
+                bound,
+                proofs,
             }),
         })
     }
@@ -225,20 +228,7 @@ impl Check<'_> {
     pub(super) fn provider_keys(&mut self, path: &Path, raw: &raw::Provider) -> ProviderKeys {
         let given = raw.jwks_uri.as_ref();
         let given = given.and_then(|url| self.secure_url(&path.key("jwks_uri"), url));
-        let at = path.key("algorithms");
-        let algorithms = match &raw.algorithms {
-            None => Algorithm::ALL.to_vec(),
-            Some(words) if words.0.is_empty() => {
-                self.missing(&at, "the list is empty", "leave it out to take all");
-                Vec::new()
-            }
-            Some(words) => {
-                let words = words.0.iter().enumerate();
-                words
-                    .filter_map(|(n, word)| self.algorithm(&at.index(n), word))
-                    .collect()
-            }
-        };
+        let algorithms = self.algorithms(&path.key("algorithms"), raw.algorithms.as_ref());
         let max_stale = self.duration(
             &path.key("max_stale"),
             raw.max_stale.as_deref(),
@@ -249,6 +239,22 @@ impl Check<'_> {
             location: given.map_or(KeysLocation::Discover, KeysLocation::Given),
             algorithms,
             max_stale,
+        }
+    }
+
+    pub(super) fn algorithms(&mut self, at: &Path, words: Option<&raw::Words>) -> Vec<Algorithm> {
+        match words {
+            None => Algorithm::ALL.to_vec(),
+            Some(words) if words.0.is_empty() => {
+                self.missing(at, "the list is empty", "leave it out to take all");
+                Vec::new()
+            }
+            Some(words) => {
+                let words = words.0.iter().enumerate();
+                words
+                    .filter_map(|(n, word)| self.algorithm(&at.index(n), word))
+                    .collect()
+            }
         }
     }
 

@@ -189,6 +189,15 @@ impl Check<'_> {
             .map(|file| self.authorities(&path.key("client_ca"), file));
         let clients = match (raw.client_certificates, ca) {
             (None | Some(ClientsMode::None), None) => Some(ClientCertificates::None),
+            (Some(ClientsMode::Any), None) => Some(ClientCertificates::Any),
+            (Some(ClientsMode::Any), Some(_)) => {
+                self.error(
+                    &path.key("client_ca"),
+                    "has no effect: client_certificates is any",
+                    "leave one of them out",
+                );
+                None
+            }
             (Some(ClientsMode::None), Some(_)) => {
                 self.error(
                     &path.key("client_ca"),

@@ -7,6 +7,7 @@
 mod across;
 mod admit;
 mod bearer;
+mod bound;
 mod client_auth;
 mod credential;
 mod files;

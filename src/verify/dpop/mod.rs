@@ -20,7 +20,7 @@ use self::{
     nonce::Nonces,
     seen::{NotNew, Seen},
 };
-pub use self::{nonce::Nonce, uri::Asked};
+pub use self::{nonce::Nonce, uri::Requested};
 use super::{
     bound::Thumbprint,
     claims,
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    config::{LONGEST_SKEW, NonceUse, ProofRules},
+    config::{LONGEST_SKEW, NonceUse, ProofRules, TokenRules},
 };
 
 /// A key of 4,096 bits, a signature with it, and a long URI.
@@ -48,7 +48,7 @@ pub struct Proofs {
 /// What a proof must prove.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'r> {
-    pub asked: Asked<'r>,
+    pub asked: Requested<'r>,
     /// The access token that it goes with.
     pub token: &'r str,
     /// The key that the token is bound to.
@@ -106,6 +106,11 @@ impl Proofs {
             nonces: Nonces::new(key),
             longest,
         }
+    }
+
+    /// The longest time after a proof's issue at which these rules take it.
+    pub fn longest(rules: &TokenRules) -> Duration {
+        rules.proofs.max_age + rules.clock_skew.min(LONGEST_SKEW)
     }
 
     /// A nonce for the next proof.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// What a request asks for, as its caller wrote it.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'r> {
+pub struct Requested<'r> {
     pub method: &'r str,
     /// Of the URL that the caller used, which a proxy in front of us may have taken off.
     pub scheme: &'r str,
@@ -24,7 +24,7 @@ struct Normal {
     path: String,
 }
 
-impl Asked<'_> {
+impl Requested<'_> {
     /// Whether a proof with this `htu` is for it.
     pub(super) fn is_at(&self, htu: &str) -> bool {
         let asked = Normal::new(self.scheme, self.authority, self.path);
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    const ASKED: Asked<'_> = Asked {
+    const ASKED: Requested<'_> = Requested {
         method: "GET",
         scheme: "https",
         authority: "Api.Example",
@@ -140,10 +140,10 @@ mod tests {
         ] {
             assert!(ASKED.is_at(htu), "{htu}");
         }
-        let root = Asked { path: "/", ..ASKED };
+        let root = Requested { path: "/", ..ASKED };
         assert!(root.is_at("https://api.example"));
         assert!(root.is_at("https://api.example?x"));
-        let local = Asked {
+        let local = Requested {
             scheme: "http",
             authority: "[::1]:8080",
             ..root
@@ -187,7 +187,7 @@ mod tests {
             path in "(/[a-zA-Z0-9~%!$&'()*+,;=:@-]{0,6}){1,4}",
             more in "[a-z]{1,4}",
         ) {
-            let asked = Asked { path: &path, ..ASKED };
+            let asked = Requested { path: &path, ..ASKED };
             let itself = format!("https://api.example{path}");
             // a percent sign that encodes nothing is at no URI
             prop_assert_eq!(asked.is_at(&itself), unescaped(&path).is_some());

@@ -214,7 +214,8 @@ fn clock() -> Clock {
 }
 
 fn verifier() -> Verifier {
-    Verifier::new(&[7; 32]).unwrap()
+    let proofs = Proofs::new(&[7; 32], Duration::from_secs(120), clock().now());
+    Verifier::new(&[7; 32], Arc::new(proofs)).unwrap()
 }
 
 /// Verified and asked for the rules of a route.

@@ -10,7 +10,7 @@ use crate::config::{NonceUse, ProofRules};
 
 const TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
 
-const ASKED: Asked<'_> = Asked {
+const ASKED: Requested<'_> = Requested {
     method: "GET",
     scheme: "https",
     authority: "resource.example.org",
@@ -91,7 +91,7 @@ fn the_examples_of_the_rfc_are_taken() {
     let again = proofs.check(resource.as_bytes(), &expected(&key, &rules), now);
     assert_eq!(again, Err(BadProof::Used));
     // it is signed, but for a token endpoint: without `ath`
-    let asked = Asked {
+    let asked = Requested {
         method: "POST",
         scheme: "https",
         authority: "server.example.com",
@@ -330,7 +330,7 @@ fn what_is_refused_is_not_used_up() {
         };
         proofs.check(proof.as_bytes(), &expected, now)
     };
-    let post = Asked {
+    let post = Requested {
         method: "POST",
         ..ASKED
     };

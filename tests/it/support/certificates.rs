@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path, sync::Arc};
 
+use ::aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
@@ -90,6 +92,12 @@ impl Authority {
 }
 
 impl Issued {
+    /// What a token that is bound to it says (RFC 8705 section 3.1).
+    pub(crate) fn thumbprint(&self) -> String {
+        let digest = digest(&SHA256, &self.chain[0]);
+        URL_SAFE_NO_PAD.encode(digest)
+    }
+
     /// A server with this certificate.
     pub(crate) fn server(&self, protocols: &[&str]) -> Arc<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(provider())

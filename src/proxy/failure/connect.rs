@@ -1,0 +1,78 @@
+//! Why there is no connection to an upstream, and what the caller is told of it.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::Told;
+use crate::net::dial::DialError;
+
+/// Why there is no connection to an upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("the TLS handshake failed")]
+    Tls(#[source] std::io::Error),
+    #[error("the HTTP handshake failed")]
+    Http(#[source] hyper::Error),
+    #[error("not connected in {0:?}")]
+    Timeout(Duration),
+    #[error("the connection offers no HTTP/2, which the route asks for")]
+    NoHttp2,
+}
+
+impl ConnectError {
+    pub(super) fn told(&self) -> Told {
+        let (status, code, proxy_error, message) = match self {
+            Self::Dial(DialError::Dns { .. } | DialError::NoAddress { .. }) => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamDns",
+                "dns_error",
+                "The upstream's address could not be found.",
+            ),
+            Self::Dial(DialError::Connect { .. }) => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamUnreachable",
+                "connection_refused",
+                "The upstream could not be connected to.",
+            ),
+            Self::Tls(_) => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamTls",
+                "tls_protocol_error",
+                "The TLS handshake with the upstream failed.",
+            ),
+            Self::Http(_) | Self::NoHttp2 => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamProtocol",
+                "http_protocol_error",
+                "The upstream does not speak the expected protocol.",
+            ),
+            Self::Timeout(_) => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "UpstreamConnectTimeout",
+                "connection_timeout",
+                "The upstream could not be connected to in time.",
+            ),
+        };
+        Told {
+            status,
+            code,
+            proxy_error,
+            message,
+        }
+    }
+
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Dial(DialError::Dns { .. }) => "its name was not found",
+            Self::Dial(DialError::NoAddress { .. }) => "its name has no address",
+            Self::Dial(DialError::Connect { .. }) => "no connection",
+            Self::Tls(_) => "the TLS handshake failed",
+            Self::Http(_) => "the HTTP handshake failed",
+            Self::NoHttp2 => "no HTTP/2 there",
+            Self::Timeout(_) => "no connection in time",
+        }
+    }
+}
