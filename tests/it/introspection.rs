@@ -1,14 +1,17 @@
 //! Callers whose tokens say nothing to us: their provider is asked (RFC 7662).
 
-use std::thread;
+use std::{fmt::Write as _, thread};
 
 use itwin_auth_proxy::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::support::{
     authority::{self, Authority},
+    client::Client,
+    http2,
     issuer::{self, Pair},
     origin::{self, Origin},
+    program,
     proxy::{self, Proxy},
     wait::{Gate, until},
 };
@@ -467,4 +470,108 @@ fn the_api_proves_who_it_is_in_the_way_that_is_configured() {
         question.text(),
         "token=opaque&token_type_hint=access_token&client_id=api&client_secret=canary-secret"
     );
+}
+
+#[test]
+fn a_request_that_was_held_goes_on_as_it_came() {
+    let (origin, authority) = (
+        origin::answering([origin::ok("hello")]),
+        authority::knowing(),
+    );
+    for token in ["one", "two"] {
+        authority.says_of(token, &json!({}));
+    }
+    let proxy = guarding(&origin, &authority).start();
+    let body = "a body ".repeat(20_000);
+    let length = body.len();
+    let fields = format!("Authorization: Bearer one\r\nContent-Length: {length}\r\n");
+    let request = format!("{}{body}", proxy::with_fields("POST", "/x?y=1", &fields));
+    proxy.send(request).is_the_upstreams(200);
+    let seen = origin.requests().pop().unwrap();
+    assert_eq!(seen.request(), "POST /x?y=1");
+    assert_eq!(seen.text(), body);
+
+    let mut over_http2 = http2::get("http://proxy.localhost/z");
+    let bearer = "Bearer two".parse().unwrap();
+    over_http2.headers_mut().insert("authorization", bearer);
+    assert_eq!(proxy.connect_http2().send(over_http2).status, 200);
+    let subject = origin.requests().pop().unwrap();
+    assert_eq!(subject.field("x-itwin-subject"), Some("ann"));
+}
+
+#[test]
+fn a_gateway_that_asks_about_an_opaque_token_is_told_the_same() {
+    let (origin, authority) = (
+        origin::answering([origin::ok("hello")]),
+        authority::knowing(),
+    );
+    authority.says_of("good", &json!({}));
+    let decides = json!([{"bind": "127.0.0.1:0", "mode": "decide", "gateway": "nginx"}]);
+    let proxy = guarding(&origin, &authority)
+        .with("listeners", decides)
+        .start();
+    let ask = |token: &str| {
+        proxy.send(format!(
+            "GET /auth HTTP/1.1\r\nHost: proxy.internal\r\nX-Original-Method: GET\r\n\
+             X-Original-Proto: https\r\nX-Original-Host: api.example\r\nX-Original-URI: /\r\n\
+             Authorization: Bearer {token}\r\n\r\n"
+        ))
+    };
+    assert_eq!(ask("good").status(), 200);
+    ask("bad").is_refused(401, "TokenInvalid");
+    authority.fails("");
+    ask("other").is_refused(503, "IntrospectionUnavailable");
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn neither_token_nor_secret_is_in_a_log_an_answer_or_a_page_whatever_the_provider_says() {
+    let (origin, authority) = (
+        origin::answering([origin::ok("hello")]),
+        authority::knowing(),
+    );
+    authority.says_of("canary-good", &json!({}));
+    let rule = json!({"provider": "idp", "audiences": ["api"]});
+    let introspection = json!({"client_id": "api", "client_secret": "canary-secret"});
+    let program = program::run(&json!({
+        "providers": {"idp": {"issuer": authority.url(), "introspection": introspection}},
+        "listeners": [{"bind": "127.0.0.1:0"}],
+        "routes": [{"upstream": origin.url(), "admit": {"bearer": rule}}],
+        "log": {"level": "trace,hyper=trace,hyper_util=trace,tokio=trace", "format": "json"},
+        "limits": {"drain_delay": "0s"},
+        "admin": {"bind": "127.0.0.1:0"},
+        "workers": proxy::workers(),
+    }));
+    let address = program.address("listening");
+    let mut answers = String::new();
+    let mut call = |address, path: &str, token: &str| {
+        let fields = format!("Connection: close\r\nAuthorization: Bearer {token}\r\n");
+        let request = proxy::with_fields("GET", path, &fields);
+        let bytes = Client::connect(address).send(request).until_closed();
+        writeln!(answers, "{}", String::from_utf8_lossy(&bytes)).unwrap();
+    };
+    call(address, "/", "canary-good");
+    call(address, "/", "canary-bad");
+    for (number, status) in ["400 Bad Request", "500 Oops", "401 Unauthorized"]
+        .iter()
+        .enumerate()
+    {
+        let token = format!("canary-{number}");
+        let quoting = json!({"error": token, "error_description": "canary-secret"});
+        let json = "Content-Type: application/json\r\n";
+        authority.fails(&origin::answer(status, json, &quoting.to_string()));
+        call(address, "/", &token);
+    }
+    for page in ["/status", "/metrics", "/ready"] {
+        call(program.address("admin listening"), page, "none");
+    }
+    let (_, log) = program.end();
+    assert!(
+        log.contains("does not say whether a token is good"),
+        "{log}"
+    );
+    for line in log.lines().chain(answers.lines()) {
+        assert!(!line.contains("canary"), "{line}");
+    }
+    assert!(answers.contains("hello") && answers.contains("IntrospectionUnavailable"));
 }
