@@ -2,37 +2,17 @@
 // the running program and through npm `jose`. What we take it takes, but for one other name of an
 // algorithm; where it takes more, the table says why we do not.
 import assert from 'node:assert/strict';
-import http from 'node:http';
 import { test } from 'node:test';
 
 import { createLocalJWKSet, errors, jwtVerify } from 'jose';
 
+import { startIssuer } from './support/issuer.js';
 import { startOrigin } from './support/origin.js';
 import { startProxy } from './support/program.js';
 import { API, SCOPES, startProvider } from './support/provider.js';
 import { ALGORITHMS, AUDIENCE, ONE_TEXT, OTHER_NAME, REFUSED, SCOPE, SKEW, TAKEN, tokens } from './support/tokens.js';
 
 const SECOND = 'https://second.example';
-
-/** Serves metadata and keys; `serve` says which, once the address is known. */
-async function startIssuer(t) {
-  const state = { jwks: { keys: [] }, fetches: 0 };
-  const server = http.createServer((request, response) => {
-    const say = (value) => response.setHeader('content-type', 'application/json').end(JSON.stringify(value));
-    if (request.url === '/keys') {
-      state.fetches += 1;
-      return say(state.jwks);
-    }
-    return say({ issuer: state.issuer, token_endpoint: `${state.issuer}/token`, jwks_uri: `${state.issuer}/keys` });
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  state.issuer = `http://127.0.0.1:${server.address().port}`;
-  return state;
-}
 
 /** What jose says: the reason of its refusal, or nothing. */
 async function refusedByJose(token, keys, options) {

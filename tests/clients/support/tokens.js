@@ -28,7 +28,7 @@ const MARGIN = 20;
 
 const CURVES = { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' };
 
-const ONE_MEANING = 'RFC 7515 section 4, RFC 7519 section 4: a name twice may mean another thing to the service behind';
+export const ONE_MEANING = 'RFC 7515 section 4, RFC 7519 section 4: a name twice may mean another thing to the service behind';
 const KIND = 'RFC 8725 section 3.11, RFC 9068 section 4: `typ` says that it is no access token';
 const TYP = 'RFC 7515 section 4.1.9: `typ` is text';
 const B64 = 'RFC 7797 sections 6 and 7: unencoded payloads are not for JWTs, and `crit` may have been cut off';
@@ -46,9 +46,10 @@ const MARK = 'RFC 8259 section 8.1: a byte order mark must not be added, and may
 const UNICODE = 'RFC 8259 section 8.2: half of a surrogate pair is no text';
 const ONE_ALGORITHM = 'RFC 8725 section 3.1: a key is for one algorithm; RS256 is the first that fits one without `alg`';
 
-const encode = (octets) => Buffer.from(octets).toString('base64url');
+export const encode = (octets) => Buffer.from(octets).toString('base64url');
 
-function pair(algorithm, kid, { size = 2048, named = true } = {}) {
+/** A key pair, with its public key as a JWK. */
+export function pair(algorithm, kid, { size = 2048, named = true } = {}) {
   const { publicKey, privateKey } = CURVES[algorithm]
     ? generateKeyPairSync('ec', { namedCurve: CURVES[algorithm] })
     : algorithm === 'EdDSA'
@@ -79,7 +80,7 @@ function signature(algorithm, privateKey, signed) {
 const text = (value) => (typeof value === 'string' ? value : JSON.stringify(value));
 
 /** `header` and `payload` are objects, or the very texts. */
-function signed(header, payload, by, algorithm = by.algorithm) {
+export function signed(header, payload, by, algorithm = by.algorithm) {
   const start = `${encode(text(header))}.${encode(text(payload))}`;
   return `${start}.${encode(signature(algorithm, by.privateKey, start))}`;
 }
