@@ -17,7 +17,8 @@ pub mod problem;
 pub mod provider;
 mod raw;
 pub mod reference;
-pub mod route;
+pub mod revocation;
+mod route;
 mod schema;
 pub mod secret;
 mod setter;
@@ -45,6 +46,7 @@ pub use self::{
         ClientTls, Endpoints, Identity, Introspected, Introspection, IntrospectionEndpoint,
         KeysLocation, Provider, ProviderKeys, ProviderTimeouts,
     },
+    revocation::{BackchannelLogout, Revocation},
     route::{
         Admit, AdmitRule, Forwarded, Glob, Inject, LinkRewriting, Match, Origin,
         PresentedAuthorization, Replay, Route, RouteTimeouts, SharedKey, Upstream,
@@ -75,6 +77,7 @@ pub struct Config {
     pub workers: Option<NonZeroUsize>,
     /// Forwarded headers are believed from these peers only.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    pub revocation: Revocation,
 }
 
 impl Config {

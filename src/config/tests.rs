@@ -258,6 +258,22 @@ const FAULTS: &[(&str, &[&str])] = &[
         &["trusted_proxies[0]", "did you mean 10.0.0.0/8?"],
     ),
     ("trusted_proxies: 0.0.0.0/0", &["believed from every peer"]),
+    (
+        "revocation: {file: /nowhere/revoked.txt}",
+        &["revocation.file", "cannot read the file", "make it"],
+    ),
+    (
+        "revocation: {backchannel_logout: {provider: bentley, path: 'a?b'}}",
+        &[
+            "no route takes access tokens of bentley",
+            "backchannel_logout.clients",
+            "is not a plain path",
+        ],
+    ),
+    (
+        "routes: [{upstream: 'https://x.example', admit: {bearer: {provider: bentley, audiences: a, bound: ignored, dpop: {nonce: required}}}}]",
+        &["has no effect: bound is ignored", "also for who stole it"],
+    ),
     // the unsafe bind
     (
         "listeners: ['0.0.0.0:8080']",
@@ -1154,6 +1170,9 @@ log: {level: 'info,hyper=debug', format: human, requests: false}
 token_store: {path: '@store', key_file: '@secret'}
 workers: 3
 trusted_proxies: [10.0.0.0/8]
+revocation:
+  file: '@secret'
+  backchannel_logout: {path: /logout, provider: given, clients: [a, b], keep: 2h}
 ",
     )
 }
@@ -1307,7 +1326,7 @@ proptest::proptest! {
 
     #[test]
     fn no_misplaced_value_makes_reading_panic(
-        key in "(providers|credentials|listeners|routes|limits|admin|log|token_store|workers|trusted_proxies)",
+        key in "(providers|credentials|listeners|routes|limits|admin|log|token_store|workers|trusted_proxies|revocation)",
         value in "([a-z0-9\\[\\]{}:, \"'*&!|>~-]{0,40})",
     ) {
         let _ = load_yaml(&format!("{key}: {value}\n"));

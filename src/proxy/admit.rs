@@ -372,7 +372,7 @@ mod tests {
         clock::Clock,
         config::SecretSource,
         net::share::{Share, Spread},
-        verify::{Proofs, Verifier, Waited},
+        verify::{Proofs, Revoked, Verifier, Waited},
     };
 
     fn conn(peer: &str, local: Reach) -> Conn {
@@ -403,6 +403,7 @@ mod tests {
             .collect()
     }
 
+    static REVOKED: LazyLock<Revoked> = LazyLock::new(Revoked::default);
     static NOTHING: LazyLock<Waited> = LazyLock::new(Waited::default);
 
     /// For gates that ask for no token.
@@ -426,6 +427,7 @@ mod tests {
             method: &http::Method::GET,
             query: None,
             waited: &NOTHING,
+            revoked: &REVOKED,
             metadata: None,
         }
     }

@@ -18,8 +18,8 @@ use crate::{
     clock::Moment,
     config::{InsufficientScope, Name, Preflight, Strangers, TokenRules},
     verify::{
-        Coming, Introspector, Issuer, Newer, Outcome, Refusal, Said, Scheme, Unavailable, Unbound,
-        Verified, Verifier, Waited,
+        Coming, Introspector, Issuer, Newer, Outcome, Refusal, Revoked, Said, Scheme, Unavailable,
+        Unbound, Verified, Verifier, Waited,
     },
 };
 
@@ -43,6 +43,7 @@ pub struct Tokens<'p> {
     /// The request's query: a token there is refused, but with a word about it.
     pub query: Option<&'p str>,
     pub waited: &'p Waited,
+    pub revoked: &'p Revoked,
     /// Where the resource's metadata are (RFC 9728).
     pub metadata: Option<&'p Arc<str>>,
 }
@@ -163,7 +164,8 @@ pub(super) fn admit<'g>(
                 continue;
             }
         };
-        match seen.claims.check(&bearer.rules, tokens.now) {
+        let checked = seen.claims.check(&bearer.rules, tokens.now);
+        match checked.and_then(|()| tokens.revoked.check(&seen.claims, tokens.now)) {
             Ok(()) => match bound::check(bearer, &seen.claims, (scheme, token), headers, tokens) {
                 Ok(nonce) => {
                     return Ok(Known::Holder {
@@ -304,6 +306,7 @@ impl Denial {
             Self::NoKeys(_) => "The keys to check access tokens with are not available.",
             Self::Invalid(refusal) => match refusal {
                 Refusal::Expired { .. } => "The access token expired.",
+                Refusal::Revoked { .. } => "The access token was revoked.",
                 Refusal::Inactive => "The access token is not valid any more, or never was.",
                 Refusal::TooEarly { .. } | Refusal::FromTheFuture { .. } => {
                     "The access token is not valid yet: a clock may be wrong."

@@ -234,6 +234,7 @@ impl Proxy {
             },
             query: request.uri().query(),
             waited,
+            revoked: &self.plan.revoked,
             metadata: route.metadata.as_ref(),
         };
         let admitted = route

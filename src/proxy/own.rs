@@ -4,6 +4,7 @@
 //! what an endpoint is told, it has to check itself. They see the caller's request and nothing else
 //! of ours.
 
+mod logout;
 mod metadata;
 
 use std::{fmt, sync::Arc};
@@ -17,9 +18,13 @@ use http::{
 use hyper::body::Incoming;
 use serde_json::json;
 
+use self::logout::Logout;
 pub(super) use self::metadata::metadata_url;
 use super::target::Target;
-use crate::config::Route;
+use crate::{
+    config::{BackchannelLogout, Route},
+    verify::Logouts,
+};
 
 /// What answers.
 pub(super) trait Endpoint: fmt::Debug + Send + Sync {
@@ -47,14 +52,24 @@ struct Located {
 }
 
 impl Own {
-    /// Those that the routes ask for.
-    pub(super) fn of(routes: &[Arc<Route>]) -> Self {
+    /// Those that the configuration asks for.
+    pub(super) fn of(
+        routes: &[Arc<Route>],
+        logout: Option<(&BackchannelLogout, Arc<Logouts>)>,
+    ) -> Self {
         let all = metadata::documents(routes).map(|document| Located {
             host: document.url.host_str().unwrap_or_default().into(),
             path: document.url.path().into(),
             endpoint: Arc::new(document),
         });
-        Self { all: all.collect() }
+        let logout = logout.map(|(config, logouts)| Located {
+            host: Box::default(),
+            path: config.path.as_str().into(),
+            endpoint: Arc::new(Logout(logouts)),
+        });
+        Self {
+            all: all.chain(logout).collect(),
+        }
     }
 
     /// The endpoint that a request is for. Of several on one path, each for a host of its own, the

@@ -24,7 +24,7 @@ use crate::{
     http::headers::Aliases,
     metrics::{Metrics, RouteMetrics},
     tokens::{TokenHandle, TokenService},
-    verify::KeyService,
+    verify::{KeyService, Revoked},
 };
 
 /// What all threads serve by.
@@ -35,6 +35,7 @@ pub struct Plan {
     pub path_matters: PathMatters,
     pub limits: Limits,
     pub thumbprints: Thumbprints,
+    pub revoked: Arc<Revoked>,
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Fields that carry keys for us, or say who the caller is: a caller's never go on.
     pub own_fields: Aliases,
@@ -136,11 +137,14 @@ impl Plan {
         }
         let matters = routes.iter().any(|route| route.matcher.depends_on_path());
         let told_fields = told_fields(&routes);
+        let issuers = keys;
         let keys = routes.iter().flat_map(|route| route.gate.keys());
         let keys = keys.map(|key| key.header.clone());
         let own_fields: Vec<HeaderName> = keys.chain(told_fields.iter().cloned()).collect();
         let unwelcome = own_fields.iter().cloned().chain([AUTHORIZATION]);
-        let own = Own::of(&config.routes);
+        let logout = config.revocation.logout.as_ref();
+        let logout = logout.map(|logout| (logout, Arc::new(issuers.logouts(logout))));
+        let own = Own::of(&config.routes, logout);
         Ok(Self {
             own,
             routes,
@@ -151,6 +155,7 @@ impl Plan {
                 PathMatters::No
             },
             limits: config.limits.clone(),
+            revoked: Arc::clone(issuers.revoked()),
             thumbprints: Thumbprints::of(config.token_rules()),
             trusted_proxies: config.trusted_proxies.clone(),
             unwelcome_trailers: unwelcome.collect(),
@@ -171,6 +176,7 @@ impl Plan {
             path_matters: self.path_matters,
             limits: self.limits.clone(),
             thumbprints: self.thumbprints,
+            revoked: Arc::clone(&self.revoked),
             trusted_proxies: self.trusted_proxies.clone(),
             own_fields: self.own_fields.for_thread(),
             told_fields: self.told_fields.iter().map(identity::own).collect(),

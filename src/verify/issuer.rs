@@ -222,6 +222,15 @@ impl Issuer {
 
     /// Reads the claims of a token that one of its keys signed, or of one that no rule would take
     /// anyway.
+    pub(super) fn is_named(&self, issuer: &str) -> Result<(), Refusal> {
+        let name = without_slash(issuer);
+        if self.names.iter().any(|known| **known == *name) {
+            return Ok(());
+        }
+        let found = shown(issuer);
+        Err(Refusal::Issuer { found })
+    }
+
     pub(super) fn claims(&self, token: &Jws<'_>, now: Moment) -> Result<Claims, Refusal> {
         self.is_from(Claims::read(token.payload()?, token.typ.clone(), now)?)
     }

@@ -34,14 +34,18 @@ impl<'t> Jws<'t> {
     /// # Errors
     /// When it is not a JWS that could ever be taken.
     pub fn parse(token: &'t str) -> Result<Self, Refusal> {
-        let parts = Parts::of(token, LONGEST)?;
-        let typ = declared(&parts.header)?;
-        if typ
-            .as_deref()
-            .is_some_and(|typ| NEVER_ACCESS.contains(&typ))
-        {
+        let token = Self::of_any_kind(token)?;
+        let typ = token.typ.as_deref();
+        if typ.is_some_and(|typ| NEVER_ACCESS.contains(&typ)) {
             return Err(Refusal::Type);
         }
+        Ok(token)
+    }
+
+    /// Also one that says it is no access token.
+    pub(super) fn of_any_kind(token: &'t str) -> Result<Self, Refusal> {
+        let parts = Parts::of(token, LONGEST)?;
+        let typ = declared(&parts.header)?;
         let algorithm = algorithm(&parts.header)?;
         Ok(Self {
             algorithm,

@@ -20,7 +20,9 @@ mod jwk;
 mod jwt;
 mod kept;
 mod keys;
+mod logout;
 mod refusal;
+mod revoked;
 mod rules;
 mod service;
 
@@ -42,7 +44,9 @@ pub use self::{
     json::{Json, Object},
     jwt::{Jws, LONGEST},
     keys::{Key, KeyIdentity, KeySet, KeySetError, Unusable},
+    logout::{BadLogout, Logouts},
     refusal::{Part, Refusal},
+    revoked::Revoked,
     service::KeyService,
 };
 use crate::clock::Moment;

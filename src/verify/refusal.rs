@@ -48,6 +48,8 @@ pub enum Refusal {
     Missing { claim: &'static str },
     #[error("the token's `{claim}` has a wrong type")]
     WrongType { claim: &'static str },
+    #[error("the token's `{claim}` is on the list of those that are revoked")]
+    Revoked { claim: &'static str },
     #[error("the token is from another issuer, {found}")]
     Issuer { found: String },
     #[error("the token expired {ago:?} ago")]

@@ -10,10 +10,12 @@ use super::{
     introspection::{Asker, Introspector},
     issuer::Issuer,
     kept::Kept,
+    logout::Logouts,
+    revoked::{Revoked, follow},
 };
 use crate::{
     clock::Clock,
-    config::{Admit, AdmitRule, Config, Name, Provider},
+    config::{Admit, AdmitRule, BackchannelLogout, Config, Name, Provider},
     health::{Readiness, Report},
     metrics::Metrics,
     shutdown::Shutdown,
@@ -23,6 +25,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct KeyService {
     issuers: Arc<BTreeMap<Name, Arc<Issuer>>>,
+    revoked: Arc<Revoked>,
     clock: Clock,
 }
 
@@ -61,10 +64,31 @@ impl KeyService {
             };
             shutdown.spawn(follower.run());
         }
+        let revoked = Arc::<Revoked>::default();
+        if let Some(path) = &config.revocation.file {
+            let waiting = readiness.wait_for("the list of revoked tokens");
+            shutdown.spawn(follow(Arc::clone(&revoked), path.clone(), waiting));
+        }
         Self {
             issuers: Arc::new(issuers),
+            revoked,
             clock: clock.clone(),
         }
+    }
+
+    pub fn revoked(&self) -> &Arc<Revoked> {
+        &self.revoked
+    }
+
+    /// What takes logout tokens.
+    pub fn logouts(&self, config: &BackchannelLogout) -> Logouts {
+        Logouts::new(
+            self.issuer(&config.provider),
+            config.clients.clone(),
+            config.keep,
+            Arc::clone(&self.revoked),
+            self.clock.clone(),
+        )
     }
 
     /// The issuer that this provider is; one that no route asks tokens of has no keys.

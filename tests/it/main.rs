@@ -29,6 +29,7 @@ mod own;
 mod paths;
 mod replay;
 mod retry;
+mod revocation;
 mod secrets;
 mod smuggling_http2;
 mod stop;

@@ -16,8 +16,8 @@ pub use self::block::scalar;
 use self::clients::{credential, provider};
 use super::{
     Admit, AdmitRule, Bind, ClientCertificates, ClientTls, Config, Forwarded, Gateway, Identity,
-    Inject, Limits, LinkRewriting, Listener, LogFormat, Mode, PresentedAuthorization, Route,
-    ScopeSet, SecretSource, SharedKey, Upstream, UpstreamProtocol,
+    Inject, Limits, LinkRewriting, Listener, LogFormat, Mode, PresentedAuthorization, Revocation,
+    Route, ScopeSet, SecretSource, SharedKey, Upstream, UpstreamProtocol,
     raw::{self, SecretText, Texts, Words},
     valid::format_size,
 };
@@ -79,7 +79,21 @@ fn raw(config: &Config) -> raw::Raw {
             .workers
             .and_then(|workers| u32::try_from(workers.get()).ok()),
         trusted_proxies: list(config.trusted_proxies.iter()),
+        revocation: revocation(&config.revocation),
     }
+}
+
+fn revocation(revocation: &Revocation) -> Option<raw::Revocation> {
+    let Revocation { file, logout } = revocation;
+    (file.is_some() || logout.is_some()).then(|| raw::Revocation {
+        file: file.as_deref().map(text),
+        backchannel_logout: logout.as_ref().map(|logout| raw::BackchannelLogout {
+            path: Some(logout.path.clone()),
+            provider: Some(logout.provider.name.to_string()),
+            clients: list(logout.clients.iter()),
+            keep: Some(duration(logout.keep)),
+        }),
+    })
 }
 
 fn listener(listener: &Listener) -> raw::Listener {

@@ -16,6 +16,7 @@ mod identity;
 mod introspection;
 mod listener;
 mod provider;
+mod revocation;
 mod route;
 mod settings;
 
@@ -31,6 +32,7 @@ pub(super) use self::{
     introspection::{IntrospectedTokens, Introspection},
     listener::{ClientsMode, GatewayName, Listener, ServerTls},
     provider::{ClientTls, Identity, Provider},
+    revocation::{BackchannelLogout, Revocation},
     route::{
         Admit, AdmitRule, AdmitWord, CertificateRule, Inject, KeyRule, Links, Presented, Protocol,
         Replay, Route, Timeouts, Upstream,
@@ -83,6 +85,9 @@ pub(super) struct Raw {
     /// these peers only. Default: none is believed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) trusted_proxies: Option<Words>,
+    /// Tokens of callers that are good no longer, though nothing in them says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) revocation: Option<Revocation>,
 }
 
 /// A list of words; a single text with spaces or commas between them will do.

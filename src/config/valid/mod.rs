@@ -16,6 +16,7 @@ mod inject;
 mod introspection;
 mod listener;
 mod provider;
+mod revocation;
 mod route;
 mod scalar;
 mod settings;
@@ -76,6 +77,7 @@ pub(super) fn check(
     check.nobody_else_injects(raw, &listeners, &routes);
     check.every_route_can_match(&listeners, &routes);
     check.identity_apart_from_keys(&routes);
+    let revocation = check.revocation(raw.revocation.as_ref(), &providers, &routes);
     let limits = check.limits(raw.limits.as_ref(), &listeners);
     let log = check.log(raw.log.as_ref());
     let token_store = check.token_store(raw.token_store.as_ref());
@@ -107,6 +109,7 @@ pub(super) fn check(
             .workers
             .and_then(|n| std::num::NonZeroUsize::new(usize::try_from(n).ok()?)),
         trusted_proxies,
+        revocation,
     })
 }
 
