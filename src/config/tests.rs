@@ -263,16 +263,16 @@ const FAULTS: &[(&str, &[&str])] = &[
         &["revocation.file", "cannot read the file", "make it"],
     ),
     (
-        "revocation: {backchannel_logout: {provider: bentley, path: 'a?b'}}",
-        &[
-            "no route takes access tokens of bentley",
-            "backchannel_logout.clients",
-            "is not a plain path",
-        ],
+        "revocation: {backchannel_logout: {provider: bentley, clients: a}}",
+        &["no route takes access tokens of bentley"],
     ),
     (
-        "routes: [{upstream: 'https://x.example', admit: {bearer: {provider: bentley, audiences: a, bound: ignored, dpop: {nonce: required}}}}]",
-        &["has no effect: bound is ignored", "also for who stole it"],
+        "routes: [{upstream: 'https://x.example', admit: {bearer: {provider: bentley, audiences: a}}}]\nrevocation: {backchannel_logout: {provider: bentley, clients: a, path: 'a?b'}}",
+        &["revocation.backchannel_logout.path", "is not a plain path"],
+    ),
+    (
+        "routes: [{upstream: 'https://x.example', admit: {bearer: {provider: bentley, audiences: a, bound: ignored}}}]",
+        &["bearer.bound", "also for who stole it"],
     ),
     // the unsafe bind
     (
