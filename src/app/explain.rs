@@ -215,6 +215,9 @@ fn passed(route: &Route) -> &'static str {
         Some(identity) if identity.token == CallersToken::Removed => {
             "none is added; the caller's Authorization is removed"
         }
+        Some(identity) if identity.token == CallersToken::Exchanged => {
+            "none is added; the caller's is exchanged for another once it is checked"
+        }
         _ if checks => "none is added; the caller's passes once it is checked",
         _ => "none is added; the caller's Authorization passes",
     }

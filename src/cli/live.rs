@@ -15,7 +15,9 @@ use serde_json::json;
 use super::output::chain;
 use crate::{
     clock::{Clock, Moment},
-    config::{Config, Introspection, IntrospectionEndpoint, Provider, Upstream, UpstreamProtocol},
+    config::{
+        Config, Grant, Introspection, IntrospectionEndpoint, Provider, Upstream, UpstreamProtocol,
+    },
     http::client::{ClientError, HttpClient},
     metrics::Metrics,
     oauth::{
@@ -87,6 +89,10 @@ pub(super) async fn contact(config: &Config, tell: impl Fn(Progress<'_>)) -> Vec
         .map(|inject| (&inject.credential, &inject.scopes))
         .chain(config.credentials.values().map(|one| (one, &one.scopes)));
     for (credential, scopes) in wanted {
+        // there is no caller's token to try it with
+        if matches!(credential.grant, Grant::TokenExchange { .. }) {
+            continue;
+        }
         if !asked.insert((Arc::clone(&credential.name), scopes.clone())) {
             continue;
         }

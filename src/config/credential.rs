@@ -70,6 +70,8 @@ pub enum Grant {
     },
     /// RFC 6749 section 6; the file is written back when the token is rotated.
     RefreshToken { file: PathBuf },
+    /// RFC 8693: for a token that a caller showed.
+    TokenExchange { subject_token_type: String },
 }
 
 impl Grant {
@@ -79,6 +81,7 @@ impl Grant {
             Self::ClientCredentials => "client_credentials",
             Self::Password { .. } => "password",
             Self::RefreshToken { .. } => "refresh_token",
+            Self::TokenExchange { .. } => "token_exchange",
         }
     }
 }

@@ -48,4 +48,6 @@ pub enum CallersToken {
     /// It goes on to the service.
     Kept,
     Removed,
+    /// Another goes on, which it is exchanged for by the route's credential.
+    Exchanged,
 }

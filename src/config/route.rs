@@ -18,6 +18,8 @@ pub struct Route {
     /// The URL that callers know it by (RFC 9728 section 1.2).
     pub resource: Option<Url>,
     pub inject: Option<Inject>,
+    /// By what the token that admitted the caller is exchanged for another.
+    pub exchange: Option<Arc<Credential>>,
     /// What the service is told of callers; `None`: nothing.
     pub identity: Option<CallerIdentity>,
     /// `None`: requests of this route are decided about, and go nowhere from here.
@@ -128,6 +130,13 @@ pub enum AdmitRule {
     Certificate { names: BTreeSet<String> },
     /// The process on the other end of the Unix socket runs as one of these users.
     Uids(BTreeSet<u32>),
+}
+
+impl AdmitRule {
+    /// Whether it asks callers for an access token.
+    pub fn is_bearer(&self) -> bool {
+        matches!(self, Self::Bearer { .. })
+    }
 }
 
 /// A key that callers know.

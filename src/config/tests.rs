@@ -142,6 +142,17 @@ const FAULTS: &[(&str, &[&str])] = &[
         &["providers.idp.jwks_uri", "must be https"],
     ),
     (
+        "routes: [{upstream: 'https://x.example', admit: {bearer: {audiences: a}}, identity: {token: {exchange: agent}}}]",
+        &[
+            "routes[0].identity.token.exchange",
+            "the credential agent has another grant",
+        ],
+    ),
+    (
+        "routes: [{upstream: 'https://x.example', admit: {bearer: {audiences: a}}, identity: {token: leave}}]",
+        &["routes[0].identity.token", "none of: keep, remove"],
+    ),
+    (
         "providers: {idp: {issuer: 'https://ims.bentley.com', introspection: {client_id: api}}}",
         &[
             "providers.idp.introspection",
@@ -640,6 +651,36 @@ fn each_problem_of_a_credential_is_told() {
 }
 
 #[test]
+fn a_credential_that_exchanges_goes_where_there_is_a_token_to_exchange() {
+    let files = Files::new();
+    let route = "upstream: 'https://x.example'";
+    let exchange = "identity: {token: {exchange: agent}}";
+    let bearer = "admit: {bearer: {audiences: a}}";
+    for (route, part) in [
+        ("inject: agent".to_owned(), "exchanges callers' tokens"),
+        (
+            format!("{route}, admit: local, {exchange}"),
+            "has no token to exchange",
+        ),
+        (format!("{route}, {bearer}, {exchange}"), ""),
+    ] {
+        let said = problems_of(
+            &files,
+            &format!(
+                "credentials: {{agent: {{client_id: x, client_secret: s, grant: token_exchange, \
+                 subject_token_type: 'urn:x'}}}}\nroutes: [{{{route}}}]\n"
+            ),
+        );
+        assert!(said.contains(part), "{route}: {said}");
+        assert_eq!(
+            said.lines().count(),
+            usize::from(!part.is_empty()),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn several_problems_are_told_at_once() {
     let files = Files::new();
     let said = problems_of(
@@ -1130,6 +1171,7 @@ credentials:
   post: {provider: given, client_id: x, client_secret_file: '@secret', client_auth: client_secret_post, scopes: [a, b]}
   jwt: {provider: idp, client_id: x, private_key_file: '@key.pem', private_key_id: k, assertion_audience: https://idp.example/a}
   file: {provider: idp, client_id: x, assertion_file: '@assertion'}
+  swap: {provider: idp, client_id: x, client_secret_file: '@secret', grant: token_exchange}
   tls: {provider: idp, client_id: x, tls: {certificate: '@cert.pem', key: '@key.pem'}}
   password: {provider: idp, client_id: x, grant: password, username: joe, password_file: '@secret'}
   refresh: {provider: idp, client_id: x, grant: refresh_token, refresh_token_file: '@refresh', scopes: offline_access}
@@ -1157,6 +1199,7 @@ routes:
     timeouts: {response: 1s, idle: 1s, total: 1m}
     replay: {memory: 1KiB, total: 2KiB}
   - {path: /off, upstream: 'https://x.example', links: false, admit: anyone}
+  - {path: /swap, upstream: 'https://x.example', admit: {bearer: {provider: idp, audiences: a}}, identity: {token: {exchange: swap}}}
   - path: /bound
     upstream: https://x.example
     admit:
@@ -1296,7 +1339,7 @@ fn the_stated_defaults_are_those_that_hold() {
             };
             let Some(held) = value.get(key) else {
                 assert!(
-                    ["allow_remote", "socket_mode"].contains(&key.as_str()),
+                    ["allow_remote", "socket_mode", "subject_token_type"].contains(&key.as_str()),
                     "{definition}.{key} is not printed"
                 );
                 continue;

@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jsonwebtoken::{AlgorithmFamily, EncodingKey, Header};
 use serde::Serialize;
+use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 use crate::{clock::Moment, config::SigningKey, secret::Secret};
 
@@ -21,6 +24,40 @@ pub enum Proof {
     Post(Secret),
     /// A JWT, `private_key_jwt` or made by somebody else.
     Assertion(Secret),
+}
+
+impl Proof {
+    /// Writes it into a request's form, or answers the value of `Authorization`.
+    pub(super) fn write(
+        &self,
+        client_id: &str,
+        form: &mut form_urlencoded::Serializer<'_, String>,
+    ) -> Option<String> {
+        match self {
+            Self::Basic(secret) => {
+                // RFC 6749 section 2.3.1
+                let encoded = |text: &str| -> String {
+                    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+                };
+                let pair = format!("{}:{}", encoded(client_id), encoded(secret.expose()));
+                let pair = Zeroizing::new(pair);
+                return Some(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+            }
+            Self::Post(secret) => {
+                form.append_pair("client_id", client_id);
+                form.append_pair("client_secret", secret.expose());
+            }
+            Self::Assertion(jwt) => {
+                form.append_pair("client_id", client_id);
+                form.append_pair("client_assertion_type", JWT_BEARER);
+                form.append_pair("client_assertion", jwt.expose());
+            }
+            Self::None => {
+                form.append_pair("client_id", client_id);
+            }
+        }
+        None
+    }
 }
 
 /// RFC 7523 section 2.2.

@@ -7,19 +7,12 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
-use zeroize::Zeroizing;
 
-use super::{
-    client_auth::{JWT_BEARER, Proof},
-    sent::Sent,
-    token_endpoint::retry_after,
-    types::clean,
-};
+use super::{client_auth::Proof, sent::Sent, token_endpoint::retry_after, types::clean};
 use crate::{
     clock::Moment,
     http::client::{ClientError, HttpClient},
@@ -140,31 +133,8 @@ impl IntrospectionRequest<'_> {
         let mut request = Request::post(self.endpoint.as_str())
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        match self.proof {
-            Proof::Basic(secret) => {
-                // RFC 6749 section 2.3.1
-                let encoded = |text: &str| -> String {
-                    form_urlencoded::byte_serialize(text.as_bytes()).collect()
-                };
-                let pair = format!("{}:{}", encoded(self.client_id), encoded(secret.expose()));
-                let pair = Zeroizing::new(pair);
-                request = request.header(
-                    header::AUTHORIZATION,
-                    format!("Basic {}", STANDARD.encode(pair.as_bytes())),
-                );
-            }
-            Proof::Post(secret) => {
-                form.append_pair("client_id", self.client_id);
-                form.append_pair("client_secret", secret.expose());
-            }
-            Proof::Assertion(jwt) => {
-                form.append_pair("client_id", self.client_id);
-                form.append_pair("client_assertion_type", JWT_BEARER);
-                form.append_pair("client_assertion", jwt.expose());
-            }
-            Proof::None => {
-                form.append_pair("client_id", self.client_id);
-            }
+        if let Some(field) = self.proof.write(self.client_id, &mut form) {
+            request = request.header(header::AUTHORIZATION, field);
         }
         request
             .body(form.finish().into())
@@ -234,6 +204,7 @@ fn said(error: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
     use proptest::prelude::*;
 
     use super::*;

@@ -10,13 +10,14 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 /// The parameters whose values are secrets (RFC 6749, RFC 7521, RFC 7662).
-const SECRET_PARAMETERS: [&str; 6] = [
+const SECRET_PARAMETERS: [&str; 7] = [
     "client_secret",
     "client_assertion",
     "assertion",
     "password",
     "refresh_token",
     "token",
+    "subject_token",
 ];
 
 /// Shorter values would be found in the middle of words.

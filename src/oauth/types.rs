@@ -62,6 +62,8 @@ pub enum ExchangeError {
     },
     #[error("the answer of {host} {what}")]
     Unusable { host: String, what: &'static str },
+    #[error("there is no caller's token to exchange")]
+    NoSubject,
 }
 
 impl ExchangeError {
@@ -76,6 +78,7 @@ impl ExchangeError {
                 "invalid_grant" => Class::InvalidGrant,
                 _ => Class::Transient,
             },
+            Self::NoSubject => Class::Fatal,
             Self::Client(_) | Self::Status { .. } | Self::Unusable { .. } => Class::Transient,
         }
     }
@@ -92,6 +95,7 @@ impl ExchangeError {
             (Self::Refused { .. }, _) => "transient",
             (Self::Status { .. }, _) => "http",
             (Self::Unusable { .. }, _) => "parse",
+            (Self::NoSubject, _) => "fatal",
         }
     }
 
@@ -108,6 +112,7 @@ impl ExchangeError {
                 format!("the provider {host} answered {}", status.as_u16())
             }
             Self::Unusable { host, what } => format!("the answer of the provider {host} {what}"),
+            Self::NoSubject => self.to_string(),
         }
     }
 
@@ -115,7 +120,7 @@ impl ExchangeError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } | Self::Status { retry_after, .. } => *retry_after,
-            Self::Client(_) | Self::Unusable { .. } => None,
+            Self::Client(_) | Self::Unusable { .. } | Self::NoSubject => None,
         }
     }
 

@@ -86,6 +86,7 @@ impl Proxy {
         if outgoing.head.need != Need::Any
             || !outgoing.payload.is_none()
             || route.config.timeouts.total.is_some()
+            || outgoing.exchanged.is_some()
         {
             return Begun::Prepared(prepared);
         }
@@ -125,10 +126,12 @@ impl Proxy {
         record: &mut Record,
         first: Option<First>,
     ) -> Result<Exchanged, Failure> {
-        let (used, outcome) = match first {
-            Some(First { token, outcome }) => (token, Some(outcome)),
-            None => (None, None),
-        };
+        let first = first.map(|first| (first.token, first.outcome));
+        let (used, outcome) = first.unzip();
+        let used = used.flatten();
+        if outgoing.exchanged.is_some() {
+            return self.send_in_exchange(permit, outgoing, record).await;
+        }
         let Some((handle, inject)) = injection(permit, outgoing) else {
             return self.exchange(permit, outgoing, None, record, outcome).await;
         };
@@ -181,7 +184,7 @@ impl Proxy {
 
     /// One exchange, on a second connection if a reused one turns out to be dead. `begun` is what
     /// became of one that is over, on a connection that had been used.
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         permit: &Permit,
         outgoing: &mut Outgoing,

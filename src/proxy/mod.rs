@@ -11,6 +11,7 @@ mod attempt;
 mod bearer;
 mod bound;
 mod decide;
+mod exchange;
 mod failure;
 mod forwarded;
 mod handling;

@@ -34,6 +34,7 @@ use crate::{
         survey::{Field, Survey},
     },
     net::Conn,
+    secret::Secret,
 };
 
 /// A request on its way.
@@ -42,6 +43,8 @@ pub(super) struct Outgoing {
     pub head: Head,
     pub payload: Payload,
     pub injects: Injects,
+    /// The token that admitted the caller, where another goes on in its place.
+    pub exchanged: Option<Secret>,
     /// The caller's connection, once it switches protocols.
     pub upgrade: Option<OnUpgrade>,
     /// The host that the caller asked for, where the upstream is asked for another.
@@ -127,7 +130,8 @@ impl Outgoing {
         if survey.has(Field::Cookie) {
             join_cookies(&mut headers);
         }
-        if injects == Injects::Yes {
+        let exchanged = to_exchange(&headers, permit);
+        if injects == Injects::Yes || exchanged.is_some() {
             // takes the caller's away, and makes room for ours in every copy
             headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
         } else if survey.has(Field::Authorization) {
@@ -136,7 +140,7 @@ impl Outgoing {
         // a proof is about the caller's token, and goes no further than that
         if survey.has(Field::Dpop) {
             let gone = survey.has(Field::Authorization) && !headers.contains_key(AUTHORIZATION);
-            if gone || injects == Injects::Yes {
+            if gone || injects == Injects::Yes || exchanged.is_some() {
                 headers.remove(DPOP);
             }
         }
@@ -183,6 +187,7 @@ impl Outgoing {
             head,
             payload,
             injects,
+            exchanged,
             upgrade,
             asked,
         })
@@ -218,6 +223,15 @@ fn decide(headers: &HeaderMap, inject: &Inject) -> Result<Injects, Failure> {
         PresentedAuthorization::Keep => Ok(Injects::No),
         PresentedAuthorization::Refuse => Err(Failure::AuthorizationRefused),
     }
+}
+
+/// The token that admitted the caller, if the route exchanges it.
+fn to_exchange(headers: &HeaderMap, permit: &Permit) -> Option<Secret> {
+    permit.route().exchanger.as_ref()?;
+    permit.verified()?;
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (_, token) = value.trim_ascii().split_once(' ')?;
+    Some(Secret::new(token.trim_ascii_start()))
 }
 
 /// A caller's own token goes on if it was checked and the route sends it on.

@@ -3,7 +3,7 @@
 //! Made once, never changed. Whatever can be parsed, looked up or formatted before a request comes
 //! is. Every data-plane thread has a copy of its own ([`Plan::for_thread`]).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION, uri::Authority};
 
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::{
     config::{
-        self, Admit, CallerIdentity, ClientTls, Config, Forwarded, Limits, Origin, Says, Upstream,
-        UpstreamProtocol,
+        self, Admit, CallerIdentity, ClientTls, Config, Forwarded, Limits, Name, Origin, Says,
+        Upstream, UpstreamProtocol,
     },
     http::headers::Aliases,
     metrics::{Metrics, RouteMetrics},
-    tokens::{TokenHandle, TokenService},
+    tokens::{Exchanger, TokenHandle, TokenService},
     verify::{KeyService, Revoked},
 };
 
@@ -56,6 +56,8 @@ pub struct Route {
     /// Where its metadata are (RFC 9728).
     pub metadata: Option<Arc<str>>,
     pub token: Option<TokenHandle>,
+    /// What the token that admitted the caller is exchanged by.
+    pub exchanger: Option<Exchanger>,
     /// What the service is told of callers.
     pub identity: Option<Identity>,
     pub metrics: RouteMetrics,
@@ -71,10 +73,10 @@ pub struct Route {
 
 impl Route {
     pub fn credential_name(&self) -> Option<&str> {
-        self.config
-            .inject
-            .as_ref()
-            .map(|inject| &*inject.credential.name)
+        let injected = self.config.inject.as_ref();
+        let injected = injected.map(|inject| &inject.credential);
+        let credential = injected.or(self.config.exchange.as_ref());
+        credential.map(|credential| &*credential.name)
     }
 
     pub fn origin(&self) -> String {
@@ -89,6 +91,7 @@ impl Route {
             gate: self.gate.clone(),
             metadata: self.metadata.clone(),
             token: self.token.clone(),
+            exchanger: self.exchanger.clone(),
             identity: self.identity.as_ref().map(Identity::for_thread),
             metrics: metrics.route(&self.config.name),
             upstream: self.upstream,
@@ -125,6 +128,7 @@ impl Plan {
         let mut upstreams: Vec<Arc<upstream::Target>> = Vec::new();
         let mut routes = Vec::with_capacity(config.routes.len());
         let mut identities = Vec::new();
+        let mut exchangers: BTreeMap<Name, Exchanger> = BTreeMap::new();
         for route in &config.routes {
             let to = route.upstream.clone().unwrap_or_else(nowhere);
             let upstream = place(&mut upstreams, &to).map_err(|source| {
@@ -133,6 +137,12 @@ impl Plan {
             })?;
             let mut prepared = prepare(route, upstream, to, tokens, keys, metrics)?;
             prepared.identity = identity(&mut identities, route);
+            prepared.exchanger = route.exchange.as_ref().map(|credential| {
+                let known = exchangers.entry(Arc::clone(&credential.name));
+                known
+                    .or_insert_with(|| tokens.exchanger(credential))
+                    .clone()
+            });
             routes.push(Arc::new(prepared));
         }
         let matters = routes.iter().any(|route| route.matcher.depends_on_path());
@@ -307,6 +317,7 @@ fn prepare(
             .as_ref()
             .map(|url| own::metadata_url(url).as_str().into()),
         token: inject.map(|inject| tokens.handle(&inject.credential, &inject.scopes)),
+        exchanger: None,
         identity: None,
         metrics: metrics.route(&route.name),
         upstream,

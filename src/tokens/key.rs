@@ -36,7 +36,8 @@ impl Key {
         }
         fields.push(("auth", auth(&credential.auth)));
         match &credential.grant {
-            Grant::ClientCredentials => {}
+            // each token of an exchange belongs to a caller's: none is kept by this key
+            Grant::ClientCredentials | Grant::TokenExchange { .. } => {}
             Grant::Password { username, .. } => fields.push(("username", username.clone())),
             Grant::RefreshToken { file } => fields.push(("file", file.display().to_string())),
         }

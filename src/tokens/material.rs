@@ -35,7 +35,9 @@ impl Material {
         let tls = ClientMaterial::tls(&credential.auth, &provider.tls);
         let password = match &credential.grant {
             Grant::Password { password, .. } => Some(password.read()?),
-            Grant::ClientCredentials | Grant::RefreshToken { .. } => None,
+            Grant::ClientCredentials | Grant::RefreshToken { .. } | Grant::TokenExchange { .. } => {
+                None
+            }
         };
         let timeouts = provider.timeouts;
         Ok(Self {
@@ -59,7 +61,7 @@ pub(super) fn fingerprint(credential: &Credential) -> Fingerprint {
         Err(_) => add(Err(())),
     };
     match &credential.grant {
-        Grant::ClientCredentials => {}
+        Grant::ClientCredentials | Grant::TokenExchange { .. } => {}
         Grant::Password { password, .. } => source(password),
         Grant::RefreshToken { file } => source(&SecretSource::File(file.clone())),
     }

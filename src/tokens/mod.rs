@@ -9,6 +9,7 @@ mod cell;
 mod endpoints;
 mod entry;
 mod error;
+mod exchange;
 mod handle;
 mod key;
 mod material;
@@ -29,6 +30,7 @@ use tokio::{sync::mpsc, time::sleep};
 
 pub use self::{
     error::{ErrorKind, Occasion, TokenError},
+    exchange::Exchanger,
     handle::{Ready, TokenHandle},
 };
 use self::{
@@ -60,6 +62,8 @@ pub struct TokenService {
     asks: mpsc::Sender<Asked>,
     clock: Clock,
     shutdown: Shutdown,
+    metrics: Arc<Metrics>,
+    providers: Providers,
 }
 
 impl TokenService {
@@ -72,12 +76,14 @@ impl TokenService {
         store: Option<&TokenStore>,
         rng: StdRng,
     ) -> Self {
-        let source = Arc::new(Providers::new(clock.clone(), shutdown.clone()));
-        Self::start_with(source, clock, metrics, shutdown, store, rng)
+        let providers = Providers::new(clock.clone(), shutdown.clone());
+        let source = Arc::new(providers.clone());
+        Self::start_with(source, providers, clock, metrics, shutdown, store, rng)
     }
 
     fn start_with(
         source: Arc<dyn Source>,
+        providers: Providers,
         clock: Clock,
         metrics: Arc<Metrics>,
         shutdown: &Shutdown,
@@ -93,7 +99,9 @@ impl TokenService {
         let seams = Seams {
             source,
             clock: clock.clone(),
-            record: Record { metrics },
+            record: Record {
+                metrics: Arc::clone(&metrics),
+            },
             shutdown: shutdown.clone(),
             registry: registry.clone(),
             keeper,
@@ -105,6 +113,8 @@ impl TokenService {
             asks,
             clock,
             shutdown: shutdown.clone(),
+            metrics,
+            providers,
         }
     }
 
@@ -120,6 +130,13 @@ impl TokenService {
             asks: self.asks.clone(),
             clock: self.clock.clone(),
         }
+    }
+
+    /// Exchanges callers' tokens by this credential; its task runs on the current runtime.
+    pub fn exchanger(&self, credential: &Arc<Credential>) -> Exchanger {
+        let (providers, metrics) = (self.providers.clone(), Arc::clone(&self.metrics));
+        let clock = self.clock.clone();
+        Exchanger::start(credential, providers, metrics, clock, &self.shutdown)
     }
 
     /// Waits for the first token, without end: attempts go on with their backoff.

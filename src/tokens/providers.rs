@@ -21,6 +21,7 @@ use crate::{
         Class, DiscoveryError, ExchangeError, Issued, Note, Proof, ProofError, TokenRequest, chain,
         grant,
     },
+    secret::Secret,
     shutdown::Shutdown,
 };
 
@@ -55,6 +56,8 @@ struct Fetch<'a> {
     scopes: &'a ScopeSet,
     material: &'a Material,
     refresh: Option<&'a Sendable>,
+    /// The caller's token that is exchanged.
+    subject: Option<&'a Secret>,
 }
 
 impl Providers {
@@ -66,10 +69,21 @@ impl Providers {
         }
     }
 
+    /// For a token that a caller showed (RFC 8693).
+    pub(super) async fn exchanged(
+        self,
+        credential: Arc<Credential>,
+        subject: Secret,
+    ) -> Result<Granted, Failure> {
+        let scopes = credential.scopes.clone();
+        self.granted(credential, scopes, Some(subject)).await
+    }
+
     async fn granted(
         self,
         credential: Arc<Credential>,
         scopes: ScopeSet,
+        subject: Option<Secret>,
     ) -> Result<Granted, Failure> {
         let (this, reading) = (self.clone(), credential.clone());
         let read = spawn_blocking(move || {
@@ -97,6 +111,7 @@ impl Providers {
             scopes: &scopes,
             material: &material,
             refresh: refresh.as_ref(),
+            subject: subject.as_ref(),
         };
         match self.exchange(&fetch).await {
             Ok((issued, secret, since)) => Ok(granted(&scopes, &issued, secret, since)),
@@ -159,7 +174,9 @@ impl Providers {
     fn refresh_token(&self, credential: &Credential) -> Result<Option<Sendable>, MaterialError> {
         match &credential.grant {
             Grant::RefreshToken { file } => self.rotations.read(file).map(Some),
-            Grant::ClientCredentials | Grant::Password { .. } => Ok(None),
+            Grant::ClientCredentials | Grant::Password { .. } | Grant::TokenExchange { .. } => {
+                Ok(None)
+            }
         }
     }
 }
@@ -170,7 +187,7 @@ impl Source for Providers {
         credential: Arc<Credential>,
         scopes: ScopeSet,
     ) -> BoxFuture<'static, Result<Granted, Failure>> {
-        self.clone().granted(credential, scopes).boxed()
+        self.clone().granted(credential, scopes, None).boxed()
     }
 
     fn fingerprint(&self, credential: Arc<Credential>) -> BoxFuture<'static, Fingerprint> {
@@ -197,6 +214,18 @@ impl Fetch<'_> {
             extra: &self.credential.extra,
         };
         let http = &self.material.http;
+        if let Grant::TokenExchange { subject_token_type } = &self.credential.grant {
+            // the configuration asks for it where there is a caller's token only
+            let subject = self.subject.ok_or(ExchangeError::NoSubject)?;
+            return grant::token_exchange::exchange(
+                &request,
+                subject,
+                subject_token_type,
+                http,
+                now,
+            )
+            .await;
+        }
         match (
             &self.credential.grant,
             &self.material.password,

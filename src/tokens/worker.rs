@@ -311,6 +311,6 @@ fn host(credential: &Credential) -> &str {
 fn lane(shared: &Shared) -> Option<PathBuf> {
     match &shared.credential.load().grant {
         Grant::RefreshToken { file } => Some(file.clone()),
-        Grant::ClientCredentials | Grant::Password { .. } => None,
+        Grant::ClientCredentials | Grant::Password { .. } | Grant::TokenExchange { .. } => None,
     }
 }

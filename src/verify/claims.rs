@@ -109,7 +109,7 @@ impl Claims {
     }
 
     /// How long it lives, where that is known.
-    pub(super) fn expires_in(&self, now: Moment) -> Option<Duration> {
+    pub fn expires_in(&self, now: Moment) -> Option<Duration> {
         let expires = self.expires?;
         Some(expires.saturating_sub(now.wall))
     }

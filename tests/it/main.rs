@@ -12,6 +12,7 @@ mod bearer;
 mod bound;
 mod decide;
 mod early_answers;
+mod exchange;
 mod fields;
 mod framing;
 mod hostile_issuers;

@@ -51,6 +51,10 @@ pub(super) fn credential(one: &Credential) -> raw::Credential {
             raw.username = Some(username.clone());
             (raw.password, raw.password_file, raw.password_env) = forms(password);
         }
+        Grant::TokenExchange { subject_token_type } => {
+            raw.grant = Some(raw::GrantType::TokenExchange);
+            raw.subject_token_type = Some(subject_token_type.clone());
+        }
         Grant::RefreshToken { file } => {
             raw.grant = Some(raw::GrantType::RefreshToken);
             raw.refresh_token_file = Some(text(file));

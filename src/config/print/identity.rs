@@ -1,11 +1,18 @@
 //! What services learn of callers.
 
 use crate::config::{
-    CallerIdentity, CallersToken, Says,
+    CallerIdentity, CallersToken, Credential, Says,
     raw::{self, IdentityHeaders},
 };
 
-pub(super) fn written(identity: &CallerIdentity) -> raw::CallerIdentity {
+pub(super) fn written(
+    identity: &CallerIdentity,
+    exchange: Option<&Credential>,
+) -> raw::CallerIdentity {
+    let goes = |goes| raw::CallersToken {
+        goes: Some(goes),
+        exchange: None,
+    };
     let name = |says: &Says| {
         let mut all = identity.headers.iter();
         let found = all.find(|header| header.says == *says);
@@ -36,9 +43,13 @@ pub(super) fn written(identity: &CallerIdentity) -> raw::CallerIdentity {
                 claims: claims.collect(),
             }
         }),
-        token: Some(match identity.token {
-            CallersToken::Kept => raw::CallersToken::Keep,
-            CallersToken::Removed => raw::CallersToken::Remove,
+        token: Some(match (identity.token, exchange) {
+            (CallersToken::Exchanged, exchange) => raw::CallersToken {
+                goes: None,
+                exchange: exchange.map(|credential| credential.name.to_string()),
+            },
+            (CallersToken::Kept, _) => goes(raw::CallersTokenGoes::Keep),
+            (CallersToken::Removed, _) => goes(raw::CallersTokenGoes::Remove),
         }),
     }
 }

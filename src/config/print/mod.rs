@@ -141,7 +141,10 @@ fn route(route: &Route) -> raw::Route {
         admit: Some(admit(&route.admit)),
         resource: route.resource.as_ref().map(ToString::to_string),
         inject: route.inject.as_ref().map(inject),
-        identity: route.identity.as_ref().map(identity::written),
+        identity: route
+            .identity
+            .as_ref()
+            .map(|identity| identity::written(identity, route.exchange.as_deref())),
         upstream: route.upstream.as_deref().map(upstream),
         links: Some(match &route.links {
             LinkRewriting::Off => raw::Links {

@@ -104,6 +104,10 @@ pub(in crate::config) struct Credential {
     /// other program may use the same token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) refresh_token_file: Option<String>,
+    /// What the caller's token is, for the grant `token_exchange`.
+    #[schemars(extend("default" = "urn:ietf:params:oauth:token-type:access_token"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) subject_token_type: Option<String>,
     /// What the token is asked to be good for. Default: `itwin-platform` at Bentley IMS (except
     /// for the grant `refresh_token`), otherwise what the provider grants by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +121,7 @@ pub(in crate::config) struct Credential {
 /// Grants.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(extend("x-later" = ["authorization_code", "device_code", "token_exchange", "jwt_bearer", "saml_bearer"]))]
+#[schemars(extend("x-later" = ["authorization_code", "device_code", "jwt_bearer", "saml_bearer"]))]
 pub(in crate::config) enum GrantType {
     /// The client acts for itself (RFC 6749 section 4.4).
     ClientCredentials,
@@ -126,6 +130,9 @@ pub(in crate::config) enum GrantType {
     Password,
     /// A refresh token from a file (RFC 6749 section 6).
     RefreshToken,
+    /// For a token that a caller showed (RFC 8693); a route names the credential in
+    /// `identity.token`.
+    TokenExchange,
 }
 
 /// Client authentication methods, by their registered names (RFC 7591, RFC 8705).

@@ -14,7 +14,7 @@ pub(in crate::config) struct CallerIdentity {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) headers: Option<IdentityHeaders>,
     /// What happens to the access token that admitted the caller: `keep` sends it on, `remove` does
-    /// not. A bearer token that was not checked, because the caller is admitted by something else,
+    /// not, `{exchange: CREDENTIAL}` sends another in its place. A bearer token that was not checked, because the caller is admitted by something else,
     /// never goes on where others are checked. Where the route injects, ours takes its place.
     #[schemars(extend("default" = "keep"))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,9 +69,25 @@ pub(in crate::config) struct IdentityHeaders {
 }
 
 /// What happens to the access token that admitted the caller.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("type" = ["object", "string"], "x-short" = "goes"))]
+pub(in crate::config) struct CallersToken {
+    /// Whether it goes on.
+    #[schemars(extend("default" = "keep"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) goes: Option<CallersTokenGoes>,
+    /// The name of a credential with the grant `token_exchange`: the service gets the token that
+    /// the caller's is exchanged for (RFC 8693) in its place. It is kept in memory for 10 minutes
+    /// at most, and no longer than either token lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) exchange: Option<String>,
+}
+
+/// Whether the access token that admitted the caller goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::config) enum CallersToken {
+pub(in crate::config) enum CallersTokenGoes {
     /// It goes on to the service.
     Keep,
     /// It does not.

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::{
     bearer::{BearerRule, BoundMode, ClaimRule, Dpop, NonceMode, Preflight, Scalar, Scalars},
     credential::{ClientAuthMethod, Credential, GrantType},
-    identity::{CallerIdentity, CallersToken, IdentityHeaders},
+    identity::{CallerIdentity, CallersToken, CallersTokenGoes, IdentityHeaders},
     introspection::{IntrospectedTokens, Introspection},
     listener::{ClientsMode, GatewayName, Listener, ServerTls},
     provider::{ClientTls, Identity, Provider},

@@ -25,8 +25,11 @@ const OIDC_SCOPES: [&str; 7] = [
     "offline_access",
 ];
 
+/// RFC 8693 section 3.
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
 /// Parameters that the program itself sends.
-const RESERVED: [&str; 9] = [
+const RESERVED: [&str; 12] = [
     "grant_type",
     "client_id",
     "client_secret",
@@ -36,6 +39,9 @@ const RESERVED: [&str; 9] = [
     "username",
     "password",
     "refresh_token",
+    "subject_token",
+    "subject_token_type",
+    "requested_token_type",
 ];
 
 impl Check<'_> {
@@ -158,7 +164,20 @@ impl Check<'_> {
                 "did you mean grant: refresh_token?",
             );
         }
+        if kind != GrantType::TokenExchange && raw.subject_token_type.is_some() {
+            self.error(
+                &path.key("subject_token_type"),
+                other_grant,
+                "did you mean grant: token_exchange?",
+            );
+        }
         match kind {
+            GrantType::TokenExchange => Some(Grant::TokenExchange {
+                subject_token_type: raw
+                    .subject_token_type
+                    .clone()
+                    .unwrap_or_else(|| ACCESS_TOKEN.to_owned()),
+            }),
             GrantType::ClientCredentials => Some(Grant::ClientCredentials),
             GrantType::Password => {
                 if raw.username.is_none() {

@@ -76,9 +76,15 @@ impl Check<'_> {
         };
         Some(CallerIdentity {
             headers: self.identity_headers(&path.key("headers"), raw.headers.as_ref()),
-            token: match raw.token {
-                None | Some(raw::CallersToken::Keep) => CallersToken::Kept,
-                Some(raw::CallersToken::Remove) => CallersToken::Removed,
+            token: match &raw.token {
+                Some(raw::CallersToken {
+                    exchange: Some(_), ..
+                }) => CallersToken::Exchanged,
+                Some(raw::CallersToken {
+                    goes: Some(raw::CallersTokenGoes::Remove),
+                    ..
+                }) => CallersToken::Removed,
+                _ => CallersToken::Kept,
             },
         })
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     super::{
-        AdmitRule, Credential, Grant, Inject, Preflight, PresentedAuthorization, Strangers,
+        Admit, AdmitRule, Credential, Grant, Inject, Preflight, PresentedAuthorization, Strangers,
         path::Path,
         problem::did_you_mean,
         raw::{self, Presented},
@@ -42,6 +42,13 @@ impl Check<'_> {
             .credential
             .as_deref()
             .and_then(|name| self.credential_called(&name_path, name, credentials));
+        if credential.as_ref().is_some_and(|one| exchanges(one)) {
+            self.error(
+                &name_path,
+                "exchanges callers' tokens, and a route that injects has none of them",
+                "write identity: {token: {exchange: …}} instead of inject",
+            );
+        }
         let scopes = raw.scopes.as_ref().map(|words| {
             let grant = credential.as_ref().map(|credential| &credential.grant);
             let for_person = !matches!(grant, Some(Grant::ClientCredentials));
@@ -73,7 +80,6 @@ impl Check<'_> {
         inject: &Inject,
         rules: &[AdmitRule],
     ) {
-        let bearer = |rule: &AdmitRule| matches!(rule, AdmitRule::Bearer { .. });
         for (n, rule) in rules.iter().enumerate() {
             if let AdmitRule::Bearer { rules, .. } = rule
                 && (rules.strangers == Strangers::Admitted || rules.preflight == Preflight::Passed)
@@ -85,13 +91,57 @@ impl Check<'_> {
                 );
             }
         }
-        if inject.presented_bearer == PresentedAuthorization::Refuse && rules.iter().any(bearer) {
+        if inject.presented_bearer == PresentedAuthorization::Refuse
+            && rules.iter().any(AdmitRule::is_bearer)
+        {
             self.error(
                 &path.key("inject").key("presented_bearer"),
                 "refuses the token that admit asks for",
                 "write replace: ours takes the caller's place once that was checked",
             );
         }
+    }
+
+    /// The credential that callers' tokens are exchanged by.
+    pub(super) fn exchange(
+        &mut self,
+        path: &Path,
+        raw: Option<&raw::CallersToken>,
+        credentials: &Credentials,
+        admit: Option<&Admit>,
+        injects: bool,
+    ) -> Option<Arc<Credential>> {
+        let raw = raw?;
+        let name = raw.exchange.as_deref()?;
+        let path = path.key("exchange");
+        let rules = match admit {
+            Some(Admit::Rules(rules)) => rules.as_slice(),
+            _ => &[],
+        };
+        if raw.goes.is_some() {
+            self.error(&path, "is given together with goes", "keep one of them");
+        } else if injects {
+            self.error(
+                &path,
+                "has no effect, because the route injects a token of ours",
+                "take one of them away",
+            );
+        } else if admit.is_some() && !rules.iter().any(AdmitRule::is_bearer) {
+            self.error(
+                &path,
+                "has no token to exchange: no rule of admit asks callers for one",
+                "write admit: [{bearer: …}]",
+            );
+        }
+        let credential = self.credential_called(&path, name, credentials)?;
+        if !exchanges(&credential) {
+            self.error(
+                &path,
+                format!("the credential {name} has another grant"),
+                "give it grant: token_exchange",
+            );
+        }
+        Some(credential)
     }
 
     fn credential_called(
@@ -132,4 +182,8 @@ fn presented(raw: Presented) -> PresentedAuthorization {
         Presented::Keep => PresentedAuthorization::Keep,
         Presented::Refuse => PresentedAuthorization::Refuse,
     }
+}
+
+fn exchanges(credential: &Credential) -> bool {
+    matches!(credential.grant, Grant::TokenExchange { .. })
 }

@@ -168,6 +168,14 @@ impl Check<'_> {
             admit.as_ref(),
             injects,
         );
+        let callers_token = raw.identity.as_ref().and_then(|one| one.token.as_ref());
+        let exchange = self.exchange(
+            &path.key("identity").key("token"),
+            callers_token,
+            credentials,
+            admit.as_ref(),
+            injects,
+        );
         let resource = raw.resource.as_deref();
         let resource = resource.and_then(|url| self.resource(&path.key("resource"), url));
         if let (Some(_), Some(admit)) = (&raw.resource, &admit) {
@@ -213,6 +221,7 @@ impl Check<'_> {
             admit: admit?,
             resource,
             inject,
+            exchange,
             identity,
             upstream,
             links: links?,

@@ -185,6 +185,7 @@ impl World {
         });
         let service = TokenService::start_with(
             Arc::new(script.clone()),
+            Providers::new(clock.clone(), stop.clone()),
             clock.clone(),
             metrics.clone(),
             &stop,
