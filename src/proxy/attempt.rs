@@ -128,7 +128,6 @@ impl Proxy {
     ) -> Result<Exchanged, Failure> {
         let first = first.map(|first| (first.token, first.outcome));
         let (used, outcome) = first.unzip();
-        let used = used.flatten();
         if outgoing.exchanged.is_some() {
             return self.send_in_exchange(permit, outgoing, record).await;
         }
@@ -136,7 +135,7 @@ impl Proxy {
             return self.exchange(permit, outgoing, None, record, outcome).await;
         };
         record.credential_used = CredentialUse::Injected;
-        let token = match used {
+        let token = match used.flatten() {
             Some(token) => token,
             None => self.token(handle, inject, record).await?,
         };
