@@ -11,8 +11,7 @@ use crate::support::{
 const DOCUMENT: &str = "/.well-known/oauth-protected-resource/imodels";
 
 fn guarding(origin: &Origin, issuer: &Issuer) -> proxy::Builder {
-    let rule =
-        json!({"provider": "idp", "audiences": ["api"], "scopes": ["b", "a"], "any_scopes": "c"});
+    let rule = json!({"provider": "idp", "audiences": ["api"], "scopes": ["b", "a"], "any_scopes": "c", "dpop": {"algorithms": ["PS256", "ES256"]}});
     proxy::to(origin)
         .with("providers.idp", json!({"issuer": issuer.url()}))
         .route("admit", json!([{"bearer": rule}]))
@@ -26,9 +25,14 @@ fn a_client_without_a_token_finds_out_where_to_get_one() {
     let proxy = guarding(&origin, &issuer).start();
     let refused = proxy.get("/imodels");
     refused.is_refused(401, "TokenMissing");
-    let challenge = refused.field("www-authenticate").unwrap();
+    let challenges = refused.fields().into_iter();
+    let challenges = challenges.filter(|(name, _)| name.eq_ignore_ascii_case("www-authenticate"));
     let told = format!("resource_metadata=\"https://api.example{DOCUMENT}\"");
-    assert!(challenge.contains(&told), "{challenge}");
+    let schemes: Vec<&str> = challenges
+        .inspect(|(_, challenge)| assert!(challenge.contains(&told), "{challenge}"))
+        .filter_map(|(_, challenge)| challenge.split(' ').next())
+        .collect();
+    assert_eq!(schemes, ["Bearer", "DPoP"]);
 
     let document = proxy.get(DOCUMENT);
     assert_eq!(document.status(), 200, "{}", document.head);
@@ -41,6 +45,7 @@ fn a_client_without_a_token_finds_out_where_to_get_one() {
             "authorization_servers": [issuer.url()],
             "bearer_methods_supported": ["header"],
             "scopes_supported": ["a", "b", "c"],
+            "dpop_signing_alg_values_supported": ["ES256", "PS256"],
         })
     );
     assert!(origin.requests().is_empty());

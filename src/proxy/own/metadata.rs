@@ -14,7 +14,7 @@ use serde_json::json;
 use url::Url;
 
 use super::{Endpoint, document, other_method};
-use crate::config::{Admit, AdmitRule, Route};
+use crate::config::{Admit, AdmitRule, Offered, Route, TokenRules};
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
@@ -52,6 +52,7 @@ pub(super) fn documents(routes: &[Arc<Route>]) -> impl Iterator<Item = Document>
 fn describe<'r>(resource: &Url, routes: impl Iterator<Item = &'r Arc<Route>>) -> Document {
     let mut servers = BTreeSet::new();
     let mut scopes = BTreeSet::new();
+    let mut all: Vec<&TokenRules> = Vec::new();
     for route in routes {
         let Admit::Rules(rules) = &route.admit else {
             continue;
@@ -60,6 +61,7 @@ fn describe<'r>(resource: &Url, routes: impl Iterator<Item = &'r Arc<Route>>) ->
             if let AdmitRule::Bearer { provider, rules } = rule {
                 servers.insert(provider.issuer.as_str().trim_end_matches('/'));
                 scopes.extend(rules.scopes.iter().chain(&rules.any_scopes));
+                all.push(rules);
             }
         }
     }
@@ -70,6 +72,15 @@ fn describe<'r>(resource: &Url, routes: impl Iterator<Item = &'r Arc<Route>>) ->
     });
     if !scopes.is_empty() {
         text["scopes_supported"] = json!(scopes);
+    }
+    let offers = |rules: &&&TokenRules| rules.proofs.offered == Offered::Yes;
+    let offering = all.iter().filter(offers);
+    let algorithms: BTreeSet<&str> = offering
+        .flat_map(|rules| rules.proofs.algorithms.iter())
+        .map(|algorithm| algorithm.name())
+        .collect();
+    if !algorithms.is_empty() {
+        text["dpop_signing_alg_values_supported"] = json!(algorithms);
     }
     Document {
         url: metadata_url(resource),
