@@ -104,7 +104,8 @@ fn run(
             }
         });
     }
-    let reports: Vec<Arc<dyn Report>> = vec![Arc::new(tokens), Arc::new(keys)];
+    let revoked = Arc::clone(keys.revoked());
+    let reports: Vec<Arc<dyn Report>> = vec![Arc::new(tokens), Arc::new(keys), revoked];
     let state = AdminState {
         readiness: readiness.clone(),
         metrics: Arc::clone(&seams.metrics),

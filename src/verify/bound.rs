@@ -130,6 +130,11 @@ pub enum Unbound {
 }
 
 impl Claims {
+    /// Whether it says that its holder has to prove anything.
+    pub fn is_bound(&self) -> bool {
+        !self.confirmations.is_empty()
+    }
+
     /// What its holder has to prove besides, in words; nothing for most.
     ///
     /// # Errors

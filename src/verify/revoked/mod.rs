@@ -10,10 +10,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 
 pub(super) use self::file::follow;
 use super::{Claims, Refusal, json::Json};
-use crate::clock::Moment;
+use crate::{clock::Moment, health::Report};
 
 /// Of those that providers said; each takes about 100 octets.
 const MOST: usize = 100_000;
@@ -130,6 +131,17 @@ impl Revoked {
         let mut lists = Lists::clone(&self.now.load());
         lists.file = Arc::new(list);
         self.now.store(Arc::new(lists));
+    }
+}
+
+impl Report for Revoked {
+    fn name(&self) -> &'static str {
+        "revoked_tokens"
+    }
+
+    fn report(&self) -> Value {
+        let lists = self.now.load();
+        json!({"from_file": lists.file.0.len(), "from_providers": lists.said.0.len()})
     }
 }
 
