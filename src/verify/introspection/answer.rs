@@ -79,6 +79,10 @@ fn refuse_other_types(members: &Object) -> Result<(), Refusal> {
     let known = ["bearer", "dpop", "access_token"];
     match members.get("token_type") {
         None | Some(Json::Null) => Ok(()),
+        // RFC 9449 section 6.2: the key would be in `cnf`
+        Some(Json::Text(kind)) if kind.eq_ignore_ascii_case("dpop") && !members.has("cnf") => {
+            refuse("bound to a key that the provider does not name")
+        }
         Some(Json::Text(kind)) if known.iter().any(|k| kind.eq_ignore_ascii_case(k)) => Ok(()),
         Some(_) => refuse("another token than one for access, by its `token_type`"),
     }
@@ -143,6 +147,15 @@ mod tests {
         ] {
             assert_eq!(said(document).unwrap_err(), why, "{document}");
         }
+    }
+
+    #[test]
+    fn a_token_that_is_bound_must_say_to_what() {
+        let bound = r#"{"active":true,"token_type":"DPoP"}"#;
+        let refused = said(bound).unwrap().unwrap_err();
+        assert!(matches!(refused, Refusal::Kind { .. }), "{refused}");
+        let named = r#"{"active":true,"token_type":"DPoP","cnf":{"jkt":"x"}}"#;
+        assert!(said(named).unwrap().is_ok());
     }
 
     #[test]
