@@ -91,6 +91,13 @@ pub trait Report: Send + Sync {
     fn report(&self) -> Value;
 }
 
+/// A public document, such as keys, that a component has others read on the admin listener.
+pub trait Document: Send + Sync {
+    fn path(&self) -> &'static str;
+    /// As JSON.
+    fn text(&self) -> bytes::Bytes;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

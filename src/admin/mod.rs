@@ -41,7 +41,7 @@ use tower_service::Service;
 
 use crate::{
     clock::{Clock, Moment},
-    health::{Readiness, Report},
+    health::{Document, Readiness, Report},
     metrics::Metrics,
     shutdown::Shutdown,
 };
@@ -63,6 +63,7 @@ pub struct AdminState {
     pub readiness: Readiness,
     pub metrics: Arc<Metrics>,
     pub reports: Vec<Arc<dyn Report>>,
+    pub documents: Vec<Arc<dyn Document>>,
     pub clock: Clock,
 }
 
@@ -190,6 +191,7 @@ impl Admin {
             "/ready" => pages::ready,
             "/metrics" => pages::metrics,
             "/status" => pages::status,
+            path if self.document(path).is_some() => pages::document,
             _ => {
                 let hint = "there is /startup, /live, /ready, /metrics and /status";
                 return pages::problem(StatusCode::NOT_FOUND, "NotFound", hint);
@@ -205,7 +207,12 @@ impl Admin {
             answer.headers_mut().insert(header::ALLOW, allowed);
             return answer;
         }
-        page(self, headers)
+        page(self, uri.path(), headers)
+    }
+
+    fn document(&self, path: &str) -> Option<&Arc<dyn Document>> {
+        let mut all = self.state.documents.iter();
+        all.find(|document| document.path() == path)
     }
 }
 

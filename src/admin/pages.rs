@@ -21,29 +21,30 @@ const INDEX: &str = "itwin-auth-proxy
 /ready    requests can be served; 503 says what is waited for
 /metrics  OpenMetrics or Prometheus text
 /status   how every part is, as JSON
+/jwks.json  keys of identity JWTs, where a route sends any
 ";
 
-pub(super) fn index(_: &Admin, _: &HeaderMap) -> Answer {
+pub(super) fn index(_: &Admin, _: &str, _: &HeaderMap) -> Answer {
     answer(StatusCode::OK, TEXT, INDEX)
 }
 
-pub(super) fn startup(admin: &Admin, _: &HeaderMap) -> Answer {
+pub(super) fn startup(admin: &Admin, _: &str, _: &HeaderMap) -> Answer {
     let started = admin.state.readiness.is_started();
     probe(started, &json!({ "started": started }))
 }
 
 /// That this is answered at all is the answer.
-pub(super) fn live(_: &Admin, _: &HeaderMap) -> Answer {
+pub(super) fn live(_: &Admin, _: &str, _: &HeaderMap) -> Answer {
     probe(true, &json!({ "live": true }))
 }
 
-pub(super) fn ready(admin: &Admin, _: &HeaderMap) -> Answer {
+pub(super) fn ready(admin: &Admin, _: &str, _: &HeaderMap) -> Answer {
     let waiting = admin.state.readiness.waiting();
     let ready = waiting.is_empty();
     probe(ready, &json!({ "ready": ready, "waiting_for": waiting }))
 }
 
-pub(super) fn metrics(admin: &Admin, headers: &HeaderMap) -> Answer {
+pub(super) fn metrics(admin: &Admin, _: &str, headers: &HeaderMap) -> Answer {
     let format = exposition::Format::asked_for(headers);
     let now = admin.state.clock.now();
     let process = process::registry(admin.started);
@@ -51,7 +52,7 @@ pub(super) fn metrics(admin: &Admin, headers: &HeaderMap) -> Answer {
     answer(StatusCode::OK, format.content_type(), format.write(text))
 }
 
-pub(super) fn status(admin: &Admin, _: &HeaderMap) -> Answer {
+pub(super) fn status(admin: &Admin, _: &str, _: &HeaderMap) -> Answer {
     let now = admin.state.clock.now();
     let waiting = admin.state.readiness.waiting();
     let started = UNIX_EPOCH + admin.started.wall;
@@ -68,6 +69,11 @@ pub(super) fn status(admin: &Admin, _: &HeaderMap) -> Answer {
         all.insert(report.name().to_owned(), report.report());
     }
     json_answer(StatusCode::OK, &Value::Object(all))
+}
+
+pub(super) fn document(admin: &Admin, path: &str, _: &HeaderMap) -> Answer {
+    let text = admin.document(path).map(|document| document.text());
+    answer(StatusCode::OK, JSON, text.unwrap_or_default())
 }
 
 /// A refusal, in the shape of all our errors.

@@ -44,6 +44,7 @@ fn run(reports: Vec<Arc<dyn Report>>) -> Running {
     let shutdown = Shutdown::new();
     let token = Some(readiness.wait_for("credential agent"));
     let state = AdminState {
+        documents: Vec::new(),
         readiness: readiness.clone(),
         metrics: metrics.clone(),
         reports,

@@ -14,14 +14,14 @@ use super::{Seams, StartError, data::TlsTask};
 use crate::{
     admin::{self, AdminState},
     config::Config,
-    health::{Readiness, Report},
-    proxy::Plan,
+    health::{Document, Readiness, Report},
+    proxy::{Plan, Signer},
     shutdown::Stage,
     tokens::TokenService,
     verify::KeyService,
 };
 
-/// How often the files of shared keys are read again.
+/// How often the files of shared keys, and of those that we sign with, are read again.
 const KEYS_EVERY: Duration = Duration::from_secs(10);
 
 /// What the control plane hands to the data plane.
@@ -87,17 +87,24 @@ fn run(
         readiness,
         &mut rng(),
     );
-    let plan = Arc::new(Plan::new(config, &tokens, &keys, &seams.metrics)?);
+    let signer = config.signing.as_ref().map(Signer::new).transpose()?;
+    let signer = signer.map(Arc::new);
+    let plan = Plan::new(config, &tokens, &keys, &seams.metrics, signer.as_ref())?;
+    let plan = Arc::new(plan);
     let handles: Vec<_> = plan.tokens().collect();
     tokens.first_tokens(readiness, handles);
     for task in tls {
         stop.spawn(task);
     }
     let shared_keys = plan.keys();
-    if !shared_keys.is_empty() {
+    if !shared_keys.is_empty() || signer.is_some() {
+        let signer = signer.clone();
         stop.spawn(async move {
             loop {
                 tokio::time::sleep(KEYS_EVERY).await;
+                if let Some(signer) = &signer {
+                    signer.refresh();
+                }
                 for key in &shared_keys {
                     key.refresh();
                 }
@@ -110,6 +117,10 @@ fn run(
         readiness: readiness.clone(),
         metrics: Arc::clone(&seams.metrics),
         reports,
+        documents: signer
+            .into_iter()
+            .map(|one| one as Arc<dyn Document>)
+            .collect(),
         clock: seams.clock.clone(),
     };
     let admin = listener

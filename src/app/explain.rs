@@ -224,7 +224,7 @@ fn passed(route: &Route) -> &'static str {
 }
 
 fn told(identity: &CallerIdentity) -> String {
-    if identity.headers.is_empty() {
+    if identity.headers.is_empty() && identity.jwt.is_none() {
         return "nothing of the caller".to_owned();
     }
     let one = |header: &IdentityHeader| {
@@ -239,7 +239,13 @@ fn told(identity: &CallerIdentity) -> String {
         };
         format!("{what} in {}", header.name)
     };
-    let all: Vec<String> = identity.headers.iter().map(one).collect();
+    let mut all: Vec<String> = identity.headers.iter().map(one).collect();
+    if let Some(jwt) = &identity.jwt {
+        all.push(format!(
+            "all that in a JWT for {} in {}",
+            jwt.audience, jwt.header
+        ));
+    }
     format!("{}; a caller's own such fields are removed", all.join(", "))
 }
 

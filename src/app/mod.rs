@@ -25,7 +25,7 @@ use crate::{
     health::Readiness,
     metrics::Metrics,
     net::bind::{self, BindError, SocketFile},
-    proxy::PlanError,
+    proxy::{PlanError, SignerError},
     shutdown::{Shutdown, Stage},
     telemetry::RequestLog,
     tls::TlsError,
@@ -61,6 +61,8 @@ pub enum StartError {
     Tls { listener: String, source: TlsError },
     #[error(transparent)]
     Plan(#[from] PlanError),
+    #[error(transparent)]
+    Signing(#[from] SignerError),
     #[error("the admin listener cannot be served")]
     Admin(#[source] std::io::Error),
     #[error("a thread or its runtime cannot be started")]

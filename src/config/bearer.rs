@@ -103,8 +103,9 @@ pub const ABSENT: &str = "absent";
 
 /// Values of `typ` that say that a JWT is something else than an access token, in lower case,
 /// without `application/`.
-pub const NEVER_ACCESS: [&str; 9] = [
+pub const NEVER_ACCESS: [&str; 10] = [
     "dpop+jwt",
+    "itwin-identity+jwt",
     "logout+jwt",
     "secevent+jwt",
     "id_token+jwt",

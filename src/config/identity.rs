@@ -1,10 +1,13 @@
 //! What a service learns of the caller.
 
+use std::{path::PathBuf, time::Duration};
+
 /// What goes with a request to say who sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerIdentity {
     /// In the order in which room is given to them.
     pub headers: Vec<IdentityHeader>,
+    pub jwt: Option<IdentityJwt>,
     pub token: CallersToken,
 }
 
@@ -40,6 +43,28 @@ impl Says {
         (Self::Scopes, "X-Itwin-Scopes"),
         (Self::Email, "X-Itwin-Email"),
     ];
+}
+
+/// A JWT of our own for the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityJwt {
+    /// The field that carries it, as it was written.
+    pub header: String,
+    pub issuer: String,
+    pub audience: String,
+    /// Whole seconds.
+    pub lifetime: Duration,
+    /// Claims of the caller's token that it has as well.
+    pub claims: Vec<String>,
+}
+
+/// What such JWTs are signed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signing {
+    /// The first signs, all are published. None: a key is made at the start.
+    pub key_files: Vec<PathBuf>,
+    /// Where the public keys are on listeners for callers.
+    pub path: Option<String>,
 }
 
 /// What happens to the access token that admitted the caller.

@@ -38,7 +38,7 @@ pub use self::{
     },
     bound::{Bound, NonceUse, OLDEST_PROOF, Offered, ProofRules},
     credential::{Assertion, ClientAuth, Credential, Grant, ScopeSet, SigningKey},
-    identity::{CallerIdentity, CallersToken, IdentityHeader, Says},
+    identity::{CallerIdentity, CallersToken, IdentityHeader, IdentityJwt, Says, Signing},
     limits::Limits,
     listener::{Bind, ClientCertificates, Gateway, Listener, Mode, ServerTls},
     problem::{Place, Problem, Problems, Rendering, Severity},
@@ -67,6 +67,8 @@ pub struct Config {
     pub listeners: Vec<Arc<Listener>>,
     /// In the order written: the first that matches is taken.
     pub routes: Vec<Arc<Route>>,
+    /// What identity JWTs are signed with, where a route sends any.
+    pub signing: Option<Signing>,
     pub limits: Limits,
     /// `None` switches the admin listener off.
     pub admin: Option<SocketAddr>,

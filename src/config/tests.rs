@@ -494,6 +494,29 @@ const FAULTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "routes: [{upstream: 'http://a', identity: {jwt: {}}}]",
+        &[
+            "routes[0].identity.jwt",
+            "no caller of this route is known by a token",
+        ],
+    ),
+    (
+        "routes: [{upstream: 'http://a', admit: {bearer: {provider: bentley, audiences: x}}, identity: {jwt: {header: x_itwin_email}}}]",
+        &["x_itwin_email is, or could be taken for, what routes[0].identity.headers.email"],
+    ),
+    (
+        "routes: [{upstream: 'http://a', admit: {bearer: {provider: bentley, audiences: x}}, identity: {jwt: {claims: [org, exp]}}}]",
+        &[
+            "routes[0].identity.jwt.claims[1]",
+            "exp is a claim of the JWT's own",
+        ],
+    ),
+    (
+        "routes: [{upstream: 'http://a', admit: {bearer: {provider: bentley, audiences: x}}, identity: {jwt: {}}}]\nsigning: {key_files: '@secret'}",
+        &["signing.key_files |", "holds no private key in PEM"],
+    ),
+    ("signing: {path: /jwks.json}", &["signing", "signs nothing"]),
+    (
         "routes: [{upstream: 'http://a', identity: {token: drop}}]",
         &["routes[0].identity.token"],
     ),
@@ -1206,7 +1229,16 @@ routes:
       - bearer: {provider: idp, audiences: a, bound: required, dpop: {algorithms: [ES256, EdDSA], nonce: optional, max_age: 30s}}
       - bearer: {provider: bentley, audiences: a, bound: ignored}
       - bearer: {provider: given, audiences: a, bound: checked}
+  - path: /told
+    upstream: 'https://x.example'
+    admit: [{bearer: {provider: idp, audiences: [api]}}]
+    identity:
+      headers: {caller: off, subject: Remote-User, claims: {org: X-Org, 'a.b': X-B}}
+      jwt: {header: X-Jwt, issuer: us, audience: them, lifetime: 2m, claims: [email, org]}
+      token: remove
+  - {path: /untold, upstream: 'https://x.example', admit: [{bearer: {provider: idp, audiences: [api]}}], identity: {headers: false}}
   - {path: /local, inject: jwt, upstream: 'https://x.example', admit: local}
+signing: {key_files: ['@key.pem'], path: /.itwin-auth/jwks.json}
 limits: {header_size: 64KiB, header_count: 50, body_size: 1GiB, connections: 5, requests: 6, header_timeout: 1s, idle_timeout: 2s, http2_streams: 7, drain_delay: 3s, drain_timeout: 4s}
 admin: {bind: '0.0.0.0:9999', allow_remote: true}
 log: {level: 'info,hyper=debug', format: human, requests: false}
@@ -1369,7 +1401,7 @@ proptest::proptest! {
 
     #[test]
     fn no_misplaced_value_makes_reading_panic(
-        key in "(providers|credentials|listeners|routes|limits|admin|log|token_store|workers|trusted_proxies|revocation)",
+        key in "(providers|credentials|listeners|routes|limits|admin|log|signing|token_store|workers|trusted_proxies|revocation)",
         value in "([a-z0-9\\[\\]{}:, \"'*&!|>~-]{0,40})",
     ) {
         let _ = load_yaml(&format!("{key}: {value}\n"));

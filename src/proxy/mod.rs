@@ -67,11 +67,13 @@ use self::{
 pub use self::{
     answer::Answer,
     bound::Thumbprints,
+    identity::{Signer, SignerError},
     plan::{Plan, PlanError},
     record::Observer,
     slots::Limit,
 };
 use crate::{
+    clock::Moment,
     config::{Config, Limits, Mode},
     http::{
         serve::Activity,
@@ -219,13 +221,14 @@ impl Proxy {
         record.route(route);
         let name = &route.config.name;
         let from = Site::of(&target, request.headers(), survey);
+        let now = if waited.is_nothing() {
+            record.begun()
+        } else {
+            self.observer.clock.now()
+        };
         let tokens = Tokens {
             verifier: &self.verifier,
-            now: if waited.is_nothing() {
-                record.begun()
-            } else {
-                self.observer.clock.now()
-            },
+            now,
             method: request.method(),
             called: Called {
                 conn,
@@ -257,7 +260,7 @@ impl Proxy {
         let permit = Permit::grant(route, admission);
         record.caller(permit.caller());
         if conn.mode != Mode::Reverse {
-            let answer = decide::yes(self.told(&permit));
+            let answer = decide::yes(self.told(&permit, now));
             return Ok(Step::Own(std::future::ready(answer).boxed()));
         }
         let asked = Asked {
@@ -267,7 +270,15 @@ impl Proxy {
                 Https::No
             },
         };
-        let outgoing = Outgoing::prepare(request, &self.plan, conn, &permit, &self.memory, survey)?;
+        let outgoing = Outgoing::prepare(
+            request,
+            &self.plan,
+            conn,
+            &permit,
+            &self.memory,
+            survey,
+            now,
+        )?;
         if let Some(intake) = &outgoing.payload.intake {
             record.intake(intake);
         }
@@ -282,12 +293,12 @@ impl Proxy {
 
     /// What a gateway is to tell the service. What is not known is there and empty, so that a gateway
     /// that copies what it finds leaves nothing of the caller's.
-    fn told(&self, permit: &Permit) -> HeaderMap {
+    fn told(&self, permit: &Permit, now: Moment) -> HeaderMap {
         let blank = HeaderValue::from_static("");
         let names = self.plan.told_fields.iter().cloned();
         let mut fields = names.map(|name| (name, blank.clone())).collect();
         if let Some(identity) = &permit.route().identity {
-            identity.tell(&mut fields, permit, &self.memory);
+            identity.tell(&mut fields, permit, &self.memory, now);
         }
         fields
     }

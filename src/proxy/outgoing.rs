@@ -25,6 +25,7 @@ use super::{
     upstream::Need,
 };
 use crate::{
+    clock::Moment,
     config::{Forwarded, Inject, LinkRewriting, PresentedAuthorization},
     http::{
         body::{CallerBody, Intake, OutgoingBody},
@@ -96,6 +97,7 @@ impl Outgoing {
         permit: &Permit,
         memory: &Memory,
         survey: Survey,
+        now: Moment,
     ) -> Result<Self, Failure> {
         let route = permit.route();
         let told = route.to.forwarded;
@@ -151,7 +153,7 @@ impl Outgoing {
             headers.insert(ACCEPT_ENCODING, fewer);
         }
         if let Some(identity) = &route.identity {
-            identity.tell(&mut headers, permit, memory);
+            identity.tell(&mut headers, permit, memory, now);
         }
         let asked = set_host(&mut headers, route, uri.authority());
         let need = match hop.upgrade {

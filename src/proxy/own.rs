@@ -4,6 +4,7 @@
 //! what an endpoint is told, it has to check itself. They see the caller's request and nothing else
 //! of ours.
 
+mod keys;
 mod logout;
 mod metadata;
 
@@ -20,9 +21,9 @@ use serde_json::json;
 
 use self::logout::Logout;
 pub(super) use self::metadata::metadata_url;
-use super::target::Target;
+use super::{identity::Signer, target::Target};
 use crate::{
-    config::{BackchannelLogout, Route},
+    config::{BackchannelLogout, Config},
     verify::Logouts,
 };
 
@@ -54,10 +55,20 @@ struct Located {
 impl Own {
     /// Those that the configuration asks for.
     pub(super) fn of(
-        routes: &[Arc<Route>],
+        config: &Config,
         logout: Option<(&BackchannelLogout, Arc<Logouts>)>,
+        signer: Option<&Arc<Signer>>,
     ) -> Self {
-        let all = metadata::documents(routes).map(|document| Located {
+        let path = config
+            .signing
+            .as_ref()
+            .and_then(|signing| signing.path.as_ref());
+        let keys = path.zip(signer).map(|(path, signer)| Located {
+            host: Box::default(),
+            path: path.as_str().into(),
+            endpoint: Arc::new(keys::Keys(Arc::clone(signer))),
+        });
+        let all = metadata::documents(&config.routes).map(|document| Located {
             host: document.url.host_str().unwrap_or_default().into(),
             path: document.url.path().into(),
             endpoint: Arc::new(document),
@@ -68,7 +79,7 @@ impl Own {
             endpoint: Arc::new(Logout(logouts)),
         });
         Self {
-            all: all.chain(logout).collect(),
+            all: all.chain(logout).chain(keys).collect(),
         }
     }
 

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, header::AUTHORIZATION, uri::Authority};
 use super::{
     admit::{Gate, Key, Rule},
     bound::Thumbprints,
-    identity::{self, Identity},
+    identity::{self, Identity, Signer},
     own::{self, Own},
     route::Matcher,
     target::{PathMatters, Target},
@@ -124,6 +124,7 @@ impl Plan {
         tokens: &TokenService,
         keys: &KeyService,
         metrics: &Metrics,
+        signer: Option<&Arc<Signer>>,
     ) -> Result<Self, PlanError> {
         let mut upstreams: Vec<Arc<upstream::Target>> = Vec::new();
         let mut routes = Vec::with_capacity(config.routes.len());
@@ -136,7 +137,7 @@ impl Plan {
                 PlanError::Upstream { route, source }
             })?;
             let mut prepared = prepare(route, upstream, to, tokens, keys, metrics)?;
-            prepared.identity = identity(&mut identities, route);
+            prepared.identity = identity(&mut identities, route, signer);
             prepared.exchanger = route.exchange.as_ref().map(|credential| {
                 let known = exchangers.entry(Arc::clone(&credential.name));
                 known
@@ -154,7 +155,7 @@ impl Plan {
         let unwelcome = own_fields.iter().cloned().chain([AUTHORIZATION]);
         let logout = config.revocation.logout.as_ref();
         let logout = logout.map(|logout| (logout, Arc::new(issuers.logouts(logout))));
-        let own = Own::of(&config.routes, logout);
+        let own = Own::of(config, logout, signer);
         Ok(Self {
             own,
             routes,
@@ -254,14 +255,18 @@ fn place(
 }
 
 /// Routes that tell the same share what was made of a token.
-fn identity<'c>(all: &mut Vec<&'c CallerIdentity>, route: &'c config::Route) -> Option<Identity> {
+fn identity<'c>(
+    all: &mut Vec<&'c CallerIdentity>,
+    route: &'c config::Route,
+    signer: Option<&Arc<Signer>>,
+) -> Option<Identity> {
     let wanted = route.identity.as_ref()?;
     let known = all.iter().position(|known| *known == wanted);
     let number = known.unwrap_or_else(|| {
         all.push(wanted);
         all.len() - 1
     });
-    Some(Identity::new(number, wanted))
+    Some(Identity::new(number, wanted, signer))
 }
 
 /// Fields that say who the caller is. Where some route tells that, also those that it does not use,

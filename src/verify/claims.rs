@@ -133,6 +133,11 @@ impl Claims {
             + self.members.size()
     }
 
+    /// When it ends, by its issuer's clock, if it says so.
+    pub fn expires(&self) -> Option<Duration> {
+        self.expires
+    }
+
     /// The claim of this name, whatever it is.
     pub fn get(&self, name: &str) -> Option<&Json> {
         self.members.get(name)

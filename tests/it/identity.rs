@@ -1,7 +1,11 @@
 //! What a service learns of the caller: from us, and from nobody else.
 
+use std::time::Duration;
+
 use http::Request;
 use http_body_util::Full;
+use itwin_auth_proxy::clock::Clock;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
@@ -10,7 +14,7 @@ use crate::support::{
     http2,
     issuer::{self, Issuer, Pair},
     origin::{self, Origin},
-    proxy,
+    proxy::{self, Proxy},
 };
 
 /// What is told where nothing is said about it.
@@ -408,4 +412,186 @@ fn gateways_are_told_the_same_and_what_is_unknown_is_empty() {
         told(&stranger),
         expected.map(|value| Some(value.to_owned()))
     );
+}
+
+/// A proxy that also sends JWTs of its own, whose keys it serves.
+fn signing(origin: &Origin, issuer: &Issuer, jwt: &Value) -> proxy::Builder {
+    guarding(origin, issuer)
+        .route("identity", json!({"jwt": jwt}))
+        .with("signing", json!({"path": "/.itwin-auth/jwks.json"}))
+        .with("admin.bind", "127.0.0.1:0")
+}
+
+/// The JWT of the last request that the service got.
+fn sent(origin: &Origin) -> String {
+    let request = origin.requests().pop().unwrap();
+    request.field("x-itwin-identity").unwrap().to_owned()
+}
+
+fn published(proxy: &Proxy) -> JwkSet {
+    let answer = proxy.get("/.itwin-auth/jwks.json");
+    assert_eq!(answer.status(), 200);
+    serde_json::from_str(answer.text()).unwrap()
+}
+
+/// What another implementation reads in it, with the keys that are published.
+fn verified(proxy: &Proxy, jwt: &str, audience: &str) -> Value {
+    let head = jsonwebtoken::decode_header(jwt).unwrap();
+    assert_eq!(head.typ.as_deref(), Some("itwin-identity+jwt"));
+    let keys = published(proxy);
+    let key = keys.find(&head.kid.unwrap()).unwrap();
+    let mut rules = Validation::new(Algorithm::ES256);
+    rules.set_audience(&[audience]);
+    rules.set_issuer(&["itwin-auth-proxy"]);
+    rules.validate_exp = false;
+    let key = DecodingKey::from_jwk(key).unwrap();
+    jsonwebtoken::decode::<Value>(jwt, &key, &rules)
+        .unwrap()
+        .claims
+}
+
+#[test]
+fn a_jwt_of_ours_says_the_same_and_is_signed_once() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let clock = Clock::for_tests(Duration::from_secs(issuer::now()));
+    let proxy =
+        signing(&origin, &issuer, &json!({"claims": "email org a.b"})).start_by(clock.clone());
+    let claims =
+        json!({"email": "ann@example.com", "org": ["x"], "a": {"b": 7}, "more": "unasked"});
+    let token = key.token(&issuer.claims(&claims));
+    let ask = || {
+        let fields = forgeries() + "X_Itwin-Identity: forged\r\n" + &bearer(&token);
+        proxy
+            .send(proxy::with_fields("GET", "/", &fields))
+            .is_the_upstreams(200);
+        sent(&origin)
+    };
+    let first = ask();
+    let told = verified(&proxy, &first, &origin.url());
+    let begun = told["iat"].as_u64().unwrap();
+    let expected = json!({
+        "iss": "itwin-auth-proxy",
+        "aud": origin.url(),
+        "sub": "ann",
+        "subject_issuer": issuer.url(),
+        "client_id": "webapp-1",
+        "scope": "itwin-platform email",
+        "iat": begun,
+        "exp": begun + 60,
+        "email": "ann@example.com",
+        "org": ["x"],
+        "a.b": 7,
+    });
+    assert_eq!(told, expected);
+    assert_eq!(
+        ask(),
+        first,
+        "a signature of this kind is never the same twice"
+    );
+    clock.jump(29_000);
+    assert_eq!(ask(), first);
+    clock.jump(2_000);
+    let second = ask();
+    assert_ne!(second, first);
+    let again = verified(&proxy, &second, &origin.url());
+    assert!(again["exp"].as_u64().unwrap() >= begun + 90);
+    assert_eq!(ask(), second);
+}
+
+#[test]
+fn a_jwt_of_ours_never_outlives_the_token() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = signing(
+        &origin,
+        &issuer,
+        &json!({"lifetime": "1h", "audience": "us"}),
+    )
+    .start();
+    for left in [1800, 5, -30] {
+        let end = issuer::now().checked_add_signed(left).unwrap();
+        let token = key.token(&issuer.claims(&json!({"exp": end})));
+        for _ in 0..2 {
+            proxy
+                .send(proxy::with_fields("GET", "/", &bearer(&token)))
+                .is_the_upstreams(200);
+        }
+        let told = verified(&proxy, &sent(&origin), "us");
+        assert_eq!(told["exp"], end);
+        let requests = origin.requests();
+        let [.., one, two] = &requests[..] else {
+            unreachable!()
+        };
+        assert_eq!(one.field("x-itwin-identity"), two.field("x-itwin-identity"));
+    }
+}
+
+#[test]
+fn strangers_get_no_jwt_and_ours_opens_nothing() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = signing(
+        &origin,
+        &issuer,
+        &json!({"audience": "api", "issuer": issuer.url()}),
+    )
+    .route(
+        "admit",
+        json!([{"bearer": rule(&json!({"optional": true}))}]),
+    )
+    .start();
+    let forged = proxy::with_fields("GET", "/", "X-Itwin-Identity: forged\r\n");
+    proxy.send(forged).is_the_upstreams(200);
+    assert!(origin.request().field("x-itwin-identity").is_none());
+    let token = key.token(&issuer.claims(&json!({})));
+    proxy
+        .send(proxy::with_fields("GET", "/", &bearer(&token)))
+        .is_the_upstreams(200);
+    let refused = proxy.send(proxy::with_fields("GET", "/", &bearer(&sent(&origin))));
+    refused.is_refused(401, "TokenInvalid");
+}
+
+#[test]
+fn the_first_key_signs_and_all_are_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let path = directory.path().join(name);
+        std::fs::write(&path, pair.serialize_pem()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let files = [file("new.pem"), file("old.pem")];
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let start = |files: &[String]| {
+        signing(&origin, &issuer, &json!({}))
+            .with("signing.key_files", json!(files))
+            .start()
+    };
+    let token = key.token(&issuer.claims(&json!({})));
+    let kid = |proxy: &Proxy| {
+        proxy
+            .send(proxy::with_fields("GET", "/", &bearer(&token)))
+            .is_the_upstreams(200);
+        let jwt = sent(&origin);
+        verified(proxy, &jwt, &origin.url());
+        jsonwebtoken::decode_header(&jwt).unwrap().kid.unwrap()
+    };
+    let both = start(&files);
+    let alone = start(&files[1..]);
+    assert_eq!(published(&both).keys.len(), 2);
+    let admin = both.admin("/jwks.json");
+    assert_eq!(
+        admin.text().trim(),
+        both.get("/.itwin-auth/jwks.json").text()
+    );
+    assert_ne!(kid(&both), kid(&alone));
+    assert!(published(&both).find(&kid(&alone)).is_some());
+    assert_eq!(kid(&both), kid(&start(&files)), "the same after a restart");
+    let answer =
+        both.send("POST /.itwin-auth/jwks.json HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(answer.status(), 405);
+    let text = both.get("/.itwin-auth/jwks.json");
+    assert!(!text.text().contains("\"d\""), "{}", text.text());
 }

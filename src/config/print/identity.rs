@@ -1,9 +1,11 @@
 //! What services learn of callers.
 
 use crate::config::{
-    CallerIdentity, CallersToken, Credential, Says,
-    raw::{self, IdentityHeaders},
+    CallerIdentity, CallersToken, Credential, Says, Signing,
+    raw::{self, IdentityHeaders, Texts, Words},
 };
+
+use super::{duration, text};
 
 pub(super) fn written(
     identity: &CallerIdentity,
@@ -43,6 +45,13 @@ pub(super) fn written(
                 claims: claims.collect(),
             }
         }),
+        jwt: identity.jwt.as_ref().map(|jwt| raw::IdentityJwt {
+            header: Some(jwt.header.clone()),
+            issuer: Some(jwt.issuer.clone()),
+            audience: Some(jwt.audience.clone()),
+            lifetime: Some(duration(jwt.lifetime)),
+            claims: Some(Words(jwt.claims.clone())),
+        }),
         token: Some(match (identity.token, exchange) {
             (CallersToken::Exchanged, exchange) => raw::CallersToken {
                 goes: None,
@@ -51,5 +60,13 @@ pub(super) fn written(
             (CallersToken::Kept, _) => goes(raw::CallersTokenGoes::Keep),
             (CallersToken::Removed, _) => goes(raw::CallersTokenGoes::Remove),
         }),
+    }
+}
+
+pub(super) fn signing(signing: &Signing) -> raw::Signing {
+    let files = signing.key_files.iter().map(|file| text(file));
+    raw::Signing {
+        key_files: Some(Texts(files.collect())).filter(|files| !files.0.is_empty()),
+        path: Some(signing.path.clone().unwrap_or_else(|| "none".into())),
     }
 }

@@ -45,6 +45,7 @@ fn raw(config: &Config) -> raw::Raw {
             .collect(),
         listeners: config.listeners.iter().map(|one| listener(one)).collect(),
         routes: config.routes.iter().map(|one| route(one)).collect(),
+        signing: config.signing.as_ref().map(identity::signing),
         limits: Some(limits(&config.limits)),
         admin: Some(raw::Admin {
             bind: Some(

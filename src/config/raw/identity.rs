@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Texts, Words};
+
 /// What the service learns of the caller.
 #[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -13,6 +15,9 @@ pub(in crate::config) struct CallerIdentity {
     /// service could take for it (`x_itwin_subject`), has it removed, on every route.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) headers: Option<IdentityHeaders>,
+    /// A JWT of ours that says the same, for a service that believes signatures only. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) jwt: Option<IdentityJwt>,
     /// What happens to the access token that admitted the caller: `keep` sends it on, `remove` does
     /// not, `{exchange: CREDENTIAL}` sends another in its place. A bearer token that was not checked, because the caller is admitted by something else,
     /// never goes on where others are checked. Where the route injects, ours takes its place.
@@ -66,6 +71,52 @@ pub(in crate::config) struct IdentityHeaders {
     /// always a list or an object, never a text that looks like one. `null` is not sent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(in crate::config) claims: BTreeMap<String, String>,
+}
+
+/// A JWT for the service (ES256, `typ` `itwin-identity+jwt`) with `iss`, `aud`, `sub`,
+/// `subject_issuer` (who gave `sub`), `client_id`, `scope`, `iat` and `exp`; for callers known by
+/// their access token only. The same one goes with many requests, so that it has no `jti`. Its keys
+/// are at `/jwks.json` of the admin listener, and where `signing.path` says.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct IdentityJwt {
+    /// The header field that carries it; a caller's is removed like the others.
+    #[schemars(extend("default" = "X-Itwin-Identity"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) header: Option<String>,
+    /// Who made it, for the service: its `iss`.
+    #[schemars(extend("default" = "itwin-auth-proxy"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) issuer: Option<String>,
+    /// Its `aud`: the service, so that no other takes it. Default: the upstream's URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) audience: Option<String>,
+    /// From its issue to its end, of which half is left at least when it is sent; it never ends
+    /// later than the caller's token, whatever `clock_skew` allows.
+    #[schemars(extend("default" = "60s"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) lifetime: Option<String>,
+    /// Claims of the caller's token that it has as well, under the names written here.
+    #[schemars(extend("default" = ["email"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) claims: Option<Words>,
+}
+
+/// The keys that identity JWTs are signed with.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Signing {
+    /// Files with private keys (ECDSA, P-256, in PEM): the first signs, all are published. To
+    /// replace a key, put the new one first and keep the old one until its JWTs have ended; files are
+    /// read again every ten seconds. Default: a key made at the start, which is enough for one
+    /// replica whose services fetch keys again when they meet one that they do not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) key_files: Option<Texts>,
+    /// A path, such as `/.itwin-auth/jwks.json`, at which every listener for callers serves the
+    /// public keys as well, before all routes; or `none`.
+    #[schemars(extend("default" = "none"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) path: Option<String>,
 }
 
 /// What happens to the access token that admitted the caller.

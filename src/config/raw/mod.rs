@@ -28,7 +28,9 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::{
     bearer::{BearerRule, BoundMode, ClaimRule, Dpop, NonceMode, Preflight, Scalar, Scalars},
     credential::{ClientAuthMethod, Credential, GrantType},
-    identity::{CallerIdentity, CallersToken, CallersTokenGoes, IdentityHeaders},
+    identity::{
+        CallerIdentity, CallersToken, CallersTokenGoes, IdentityHeaders, IdentityJwt, Signing,
+    },
     introspection::{IntrospectedTokens, Introspection},
     listener::{ClientsMode, GatewayName, Listener, ServerTls},
     provider::{ClientTls, Identity, Provider},
@@ -62,6 +64,9 @@ pub(super) struct Raw {
     /// one that injects the only credential.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) routes: Vec<Route>,
+    /// The keys that identity JWTs are signed with (`routes[].identity.jwt`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) signing: Option<Signing>,
     /// What is accepted from callers, and how long they are waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) limits: Option<Limits>,

@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::{
@@ -261,6 +262,22 @@ impl Check<'_> {
             "an encrypted key must be decrypted first",
         );
         None
+    }
+
+    /// A file with a key that can sign with ES256.
+    pub(super) fn p256_key(&mut self, path: &Path, file: &str) -> Option<PathBuf> {
+        let key = self.private_key(path, file)?;
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        if EcdsaKeyPair::from_private_key_der(algorithm, key.secret_der()).is_err() {
+            self.error(
+                path,
+                format!("the key in {file} is no ECDSA key of the curve P-256"),
+                "openssl ecparam -name prime256v1 -genkey -noout makes a good one",
+            );
+            return None;
+        }
+        self.warn_if_open(path, file);
+        Some(file.into())
     }
 
     /// A directory in which a file can be made; for files that are written.

@@ -1,18 +1,37 @@
 //! What a service learns of the caller.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     super::{
-        Admit, AdmitRule, CallerIdentity, CallersToken, IdentityHeader, Route, Says,
+        Admit, AdmitRule, CallerIdentity, CallersToken, Glob, IdentityHeader, IdentityJwt, Route,
+        Says, Signing, Upstream,
         path::Path,
         problem::shown,
         raw::{self, IdentityHeaders},
     },
     Check,
     route::Numbered,
+    scalar::{HOUR, MINUTE, SECOND},
 };
 use crate::config::valid::admit::TAKEN;
+
+/// What a JWT for the service says by itself, and what would be taken for more than it is.
+const RESERVED: [&str; 13] = [
+    "act",
+    "aud",
+    "client_id",
+    "cnf",
+    "exp",
+    "iat",
+    "iss",
+    "jti",
+    "nbf",
+    "scope",
+    "sub",
+    "subject_issuer",
+    "typ",
+];
 
 /// Longer names are mistakes.
 const LONGEST_NAME: usize = 100;
@@ -64,6 +83,7 @@ impl Check<'_> {
         raw: Option<&raw::CallerIdentity>,
         admit: Option<&Admit>,
         injects: bool,
+        upstream: Option<&Upstream>,
     ) -> Option<CallerIdentity> {
         let usual;
         let raw = match raw {
@@ -74,8 +94,21 @@ impl Check<'_> {
             }
             None => return None,
         };
+        let mut known = BTreeMap::new();
+        let headers = self.identity_headers(&path.key("headers"), raw.headers.as_ref(), &mut known);
+        let at = path.key("jwt");
+        let jwt = raw.jwt.as_ref();
+        let jwt = jwt.map(|jwt| self.identity_jwt(&at, jwt, upstream, &mut known));
+        if jwt.is_some() && admit.is_some_and(|admit| !asks_for_tokens(admit)) {
+            self.error(
+                &at,
+                "is never sent: no caller of this route is known by a token",
+                "admit callers by bearer, or leave jwt out",
+            );
+        }
         Some(CallerIdentity {
-            headers: self.identity_headers(&path.key("headers"), raw.headers.as_ref()),
+            headers,
+            jwt: jwt.flatten(),
             token: match &raw.token {
                 Some(raw::CallersToken {
                     exchange: Some(_), ..
@@ -93,6 +126,7 @@ impl Check<'_> {
         &mut self,
         path: &Path,
         raw: Option<&IdentityHeaders>,
+        known: &mut BTreeMap<String, Path>,
     ) -> Vec<IdentityHeader> {
         let usual = IdentityHeaders::default();
         let raw = raw.unwrap_or(&usual);
@@ -100,7 +134,6 @@ impl Check<'_> {
             return Vec::new();
         }
         let mut headers = Vec::new();
-        let mut known = BTreeMap::new();
         for (says, usual) in Says::USUAL {
             let (key, written) = match &says {
                 Says::Caller => ("caller", &raw.caller),
@@ -114,7 +147,7 @@ impl Check<'_> {
             if name == "off" {
                 continue;
             }
-            self.identity_header(&path.key(key), name, &mut known);
+            self.identity_header(&path.key(key), name, known);
             let name = name.to_owned();
             headers.push(IdentityHeader { name, says });
         }
@@ -127,13 +160,97 @@ impl Check<'_> {
             if claim.is_empty() {
                 self.error(&at, "a claim has a name", "");
             }
-            self.identity_header(&at, name, &mut known);
+            self.identity_header(&at, name, known);
             headers.push(IdentityHeader {
                 name: name.clone(),
                 says: Says::Claim(claim.clone()),
             });
         }
         headers
+    }
+
+    fn identity_jwt(
+        &mut self,
+        path: &Path,
+        raw: &raw::IdentityJwt,
+        upstream: Option<&Upstream>,
+        known: &mut BTreeMap<String, Path>,
+    ) -> Option<IdentityJwt> {
+        let header = raw.header.as_deref().unwrap_or("X-Itwin-Identity");
+        self.identity_header(&path.key("header"), header, known);
+        let lifetime = self.duration(
+            &path.key("lifetime"),
+            raw.lifetime.as_deref(),
+            MINUTE,
+            10 * SECOND..=HOUR,
+        );
+        let claims = match &raw.claims {
+            Some(words) => words.0.clone(),
+            None => vec!["email".to_owned()],
+        };
+        for (n, claim) in claims.iter().enumerate() {
+            if RESERVED.contains(&claim.as_str()) {
+                self.error(
+                    &path.key("claims").index(n),
+                    format!("{claim} is a claim of the JWT's own"),
+                    "",
+                );
+            }
+        }
+        let origin = upstream.map(|upstream| upstream.origin.to_string());
+        let Some(audience) = raw.audience.clone().or(origin) else {
+            self.missing(
+                &path.key("audience"),
+                "nothing says whom the JWT is for",
+                "give audience, because the route has no upstream",
+            );
+            return None;
+        };
+        Some(IdentityJwt {
+            header: header.to_owned(),
+            issuer: raw.issuer.as_deref().unwrap_or("itwin-auth-proxy").into(),
+            audience,
+            lifetime: Duration::from_secs(lifetime.as_secs()),
+            claims,
+        })
+    }
+
+    /// The keys of identity JWTs, where a route sends any.
+    pub(super) fn signing(
+        &mut self,
+        raw: Option<&raw::Signing>,
+        routes: &[Numbered],
+    ) -> Option<Signing> {
+        let path = Path::root().key("signing");
+        let mut key_files = Vec::new();
+        let files = raw.and_then(|raw| raw.key_files.as_ref());
+        for (n, file) in files.iter().flat_map(|files| files.0.iter().enumerate()) {
+            key_files.extend(self.p256_key(&path.key("key_files").index(n), file));
+        }
+        let written = raw.and_then(|raw| raw.path.as_deref());
+        let at = written.filter(|written| *written != "none");
+        if let Some(at) = at {
+            let plain = Glob::parse(at).is_ok() && at.len() > 1;
+            if !plain || at.contains(['*', ' ']) || !at.is_ascii() {
+                self.error(
+                    &path.key("path"),
+                    "is not the path of one document",
+                    "such as /.itwin-auth/jwks.json",
+                );
+            }
+        }
+        let sends = |one: &Numbered| one.route.identity.as_ref().is_some_and(|i| i.jwt.is_some());
+        if !routes.iter().any(sends) {
+            if raw.is_some() {
+                let hint = "a route sends identity JWTs with identity: {jwt: {}}";
+                self.warn(&path, "signs nothing", hint);
+            }
+            return None;
+        }
+        Some(Signing {
+            key_files,
+            path: at.map(str::to_owned),
+        })
     }
 
     /// Checks a field's name; `known` are those of the route, by how a service could spell them.
@@ -197,8 +314,10 @@ impl Check<'_> {
 }
 
 fn names(route: &Route) -> impl Iterator<Item = &str> {
-    let identity = route.identity.iter();
-    identity.flat_map(|identity| identity.headers.iter().map(|header| header.name.as_str()))
+    route.identity.iter().flat_map(|identity| {
+        let jwt = identity.jwt.iter().map(|jwt| jwt.header.as_str());
+        jwt.chain(identity.headers.iter().map(|header| header.name.as_str()))
+    })
 }
 
 fn asks_for_tokens(admit: &Admit) -> bool {

@@ -78,6 +78,16 @@ pub(super) fn check(
     check.every_route_can_match(&listeners, &routes);
     check.identity_apart_from_keys(&routes);
     let revocation = check.revocation(raw.revocation.as_ref(), &providers, &routes);
+    let signing = check.signing(raw.signing.as_ref(), &routes);
+    let ours = signing.as_ref().and_then(|signing| signing.path.as_ref());
+    let logout = revocation.logout.as_ref();
+    if logout.is_some_and(|logout| ours == Some(&logout.path)) {
+        check.error(
+            &root.key("signing").key("path"),
+            "revocation.backchannel_logout has the same path",
+            "",
+        );
+    }
     let limits = check.limits(raw.limits.as_ref(), &listeners);
     let log = check.log(raw.log.as_ref());
     let token_store = check.token_store(raw.token_store.as_ref());
@@ -101,6 +111,7 @@ pub(super) fn check(
         credentials,
         listeners: listeners.into_iter().map(Arc::new).collect(),
         routes: routes.into_iter().map(|numbered| numbered.route).collect(),
+        signing,
         limits,
         admin,
         log,

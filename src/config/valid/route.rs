@@ -167,6 +167,7 @@ impl Check<'_> {
             raw.identity.as_ref(),
             admit.as_ref(),
             injects,
+            upstream.as_ref(),
         );
         let callers_token = raw.identity.as_ref().and_then(|one| one.token.as_ref());
         let exchange = self.exchange(

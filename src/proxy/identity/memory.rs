@@ -34,19 +34,22 @@ struct Generations {
 type Key = (usize, usize);
 
 impl Memory {
-    /// What `number` tells of this token; `make` makes it.
+    /// What `number` tells of this token: what is kept if it is `good`, otherwise what `make` makes.
     pub(super) fn told(
         &self,
         number: usize,
         verified: &Arc<Verified>,
+        good: impl Fn(&Told) -> bool,
         make: impl FnOnce() -> Told,
     ) -> Arc<Told> {
         let key = (number, Arc::as_ptr(verified).addr());
         let mut generations = self.generations.lock();
-        if let Some(told) = generations.young.get(&key) {
+        if let Some(told) = generations.young.get(&key)
+            && good(told)
+        {
             return Arc::clone(told);
         }
-        let old = generations.old.remove(&key);
+        let old = generations.old.remove(&key).filter(|told| good(told));
         let told = old.unwrap_or_else(|| Arc::new(make()));
         generations.put(key, &told);
         told
@@ -60,6 +63,8 @@ impl Generations {
             self.octets = 0;
         }
         self.octets += told.size();
-        self.young.insert(key, Arc::clone(told));
+        if let Some(before) = self.young.insert(key, Arc::clone(told)) {
+            self.octets -= before.size();
+        }
     }
 }

@@ -5,17 +5,22 @@
 //! put into field values once, and kept ([`Memory`]): each further request with it clones them. A
 //! value that cannot be sent whole is not sent.
 
+mod jwt;
 mod memory;
+mod signer;
 mod value;
 
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 
+use self::jwt::{Issuing, Signed};
 pub(super) use self::memory::Memory;
+pub use self::signer::{Signer, SignerError};
 use super::permit::Permit;
 use crate::{
     caller::Caller,
+    clock::Moment,
     config::{CallerIdentity, CallersToken, Name, Says},
     verify::{Claims, Json, Verified},
 };
@@ -30,6 +35,7 @@ pub struct Identity {
     /// Routes that tell the same have the same.
     number: usize,
     fields: Vec<(HeaderName, Says)>,
+    jwt: Option<Issuing>,
     token: CallersToken,
 }
 
@@ -39,11 +45,17 @@ struct Told {
     /// Nothing else can have its address while this is kept.
     verified: Arc<Verified>,
     fields: Vec<(HeaderName, HeaderValue)>,
+    signed: Option<Signed>,
 }
 
 impl Identity {
     /// `number`: the same for routes that tell the same.
-    pub(in crate::proxy) fn new(number: usize, config: &CallerIdentity) -> Self {
+    pub(in crate::proxy) fn new(
+        number: usize,
+        config: &CallerIdentity,
+        signer: Option<&Arc<Signer>>,
+    ) -> Self {
+        let jwt = config.jwt.as_ref().zip(signer);
         let fields = config.headers.iter().filter_map(|header| {
             // checked when the configuration was read
             let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
@@ -52,6 +64,7 @@ impl Identity {
         Self {
             number,
             fields: fields.collect(),
+            jwt: jwt.and_then(|(jwt, signer)| Issuing::new(jwt, signer)),
             token: config.token,
         }
     }
@@ -64,16 +77,24 @@ impl Identity {
             fields: fields
                 .map(|(name, says)| (own(name), says.clone()))
                 .collect(),
+            jwt: self.jwt.as_ref().map(Issuing::for_thread),
             token: self.token,
         }
     }
 
     pub(in crate::proxy) fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.fields.iter().map(|(name, _)| name)
+        let jwt = self.jwt.iter().map(|jwt| &jwt.field);
+        self.fields.iter().map(|(name, _)| name).chain(jwt)
     }
 
     /// Puts the fields in. Whatever a caller may have called so has been taken out.
-    pub(in crate::proxy) fn tell(&self, headers: &mut HeaderMap, permit: &Permit, memory: &Memory) {
+    pub(in crate::proxy) fn tell(
+        &self,
+        headers: &mut HeaderMap,
+        permit: &Permit,
+        memory: &Memory,
+        now: Moment,
+    ) {
         let Some(verified) = permit.verified() else {
             let caller = self.fields.iter().find(|(_, says)| *says == Says::Caller);
             if let Some((name, _)) = caller
@@ -84,9 +105,17 @@ impl Identity {
             return;
         };
         let route = &permit.route().config.name;
-        let told = memory.told(self.number, verified, || self.prepare(verified, route));
+        let told = memory.told(
+            self.number,
+            verified,
+            |told| self.is_good(told, now),
+            || self.prepare(verified, route, now),
+        );
         for (name, value) in &told.fields {
             headers.insert(name.clone(), value.clone());
+        }
+        if let (Some(jwt), Some(signed)) = (&self.jwt, &told.signed) {
+            headers.insert(jwt.field.clone(), signed.value.clone());
         }
     }
 
@@ -95,7 +124,14 @@ impl Identity {
         self.token == CallersToken::Kept
     }
 
-    fn prepare(&self, verified: &Arc<Verified>, route: &Name) -> Told {
+    fn is_good(&self, told: &Told, now: Moment) -> bool {
+        match (&self.jwt, &told.signed) {
+            (Some(jwt), Some(signed)) => jwt.is_good(signed, now),
+            _ => true,
+        }
+    }
+
+    fn prepare(&self, verified: &Arc<Verified>, route: &Name, now: Moment) -> Told {
         let mut fields = Vec::with_capacity(self.fields.len());
         let mut room = ALL;
         for (name, says) in &self.fields {
@@ -116,9 +152,18 @@ impl Identity {
             room = left;
             fields.push((name.clone(), value));
         }
+        let signed = self.jwt.as_ref().and_then(|jwt| {
+            let signed = jwt.sign(&verified.claims, now);
+            signed
+                .inspect_err(|reason| {
+                    tracing::warn!(%route, header = %jwt.field, reason, "not told to the service");
+                })
+                .ok()
+        });
         Told {
             verified: Arc::clone(verified),
             fields,
+            signed,
         }
     }
 }
@@ -130,7 +175,8 @@ impl Told {
             size_of::<(HeaderName, HeaderValue)>() + value.len()
         };
         let fields: usize = self.fields.iter().map(one).sum();
-        size_of::<Self>() + fields + self.verified.claims.size()
+        let signed = self.signed.as_ref().map_or(0, |signed| signed.value.len());
+        size_of::<Self>() + fields + signed + self.verified.claims.size()
     }
 }
 
