@@ -4,7 +4,7 @@
 //! **Floors**, from the ground up; each imports only what stands below it (`ARCHITECTURE.md` has
 //! the table, `tests/architecture.rs` checks it):
 //!
-//! - ground: [`secret`], [`clock`], [`caller`], [`backoff`], [`shutdown`], [`health`],
+//! - ground: [`secret`], [`clock`], [`caller`], [`backoff`], [`trouble`], [`shutdown`], [`health`],
 //!   [`metrics`], [`telemetry`];
 //! - [`config`], then [`net`] and [`tls`], then [`http`];
 //! - [`oauth`] speaks the protocol; [`tokens`] keeps the tokens that we fetch fresh, [`verify`]
@@ -38,4 +38,5 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
 pub mod tokens;
+pub mod trouble;
 pub mod verify;

@@ -58,6 +58,7 @@ const GROUND: &[&str] = &[
     "clock",
     "caller",
     "atomic",
+    "trouble",
     "backoff",
     "shutdown",
     "health",

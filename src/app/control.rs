@@ -112,7 +112,12 @@ fn run(
         });
     }
     let revoked = Arc::clone(keys.revoked());
-    let reports: Vec<Arc<dyn Report>> = vec![Arc::new(tokens), Arc::new(keys), revoked];
+    let reports: Vec<Arc<dyn Report>> = vec![
+        Arc::new(tokens.exchanges()),
+        Arc::new(tokens),
+        Arc::new(keys),
+        revoked,
+    ];
     let state = AdminState {
         readiness: readiness.clone(),
         metrics: Arc::clone(&seams.metrics),

@@ -54,7 +54,8 @@ pub struct CredentialLabels {
 pub struct FetchLabels {
     pub credential: String,
     /// `ok`, or the failure's class: `dns`, `connect`, `tls`, `timeout`, `http`, `parse`,
-    /// `discovery`, `transient`, `fatal`, `invalid_grant`, `secret`.
+    /// `discovery`, `transient`, `fatal`, `invalid_grant`, `secret`,
+    /// `subject_refused`.
     pub result: &'static str,
 }
 

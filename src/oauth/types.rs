@@ -116,6 +116,40 @@ impl ExchangeError {
         }
     }
 
+    /// Whether the token that was to be exchanged is refused, or this exchange of it (RFC 8693
+    /// section 2.2.2); the last two are what Keycloak and others say there.
+    pub fn refuses_the_subject(&self) -> bool {
+        let codes = [
+            "invalid_grant",
+            "invalid_request",
+            "invalid_target",
+            "invalid_token",
+            "access_denied",
+        ];
+        matches!(self, Self::Refused { error, .. } if codes.contains(&error.as_str()))
+    }
+
+    /// Whether another token might be exchanged: what was not answered well may be this one.
+    pub fn may_be_the_subjects(&self) -> bool {
+        match self {
+            Self::Client(error) => matches!(error.class(), "too_large" | "http"),
+            Self::Refused { error, .. } => {
+                self.class() == Class::Transient && error != "temporarily_unavailable"
+            }
+            Self::Status { status, .. } => !matches!(
+                *status,
+                StatusCode::TOO_MANY_REQUESTS
+                    | StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT
+                    | StatusCode::NOT_FOUND
+                    | StatusCode::METHOD_NOT_ALLOWED
+            ),
+            Self::Unusable { .. } => true,
+            Self::NoSubject => false,
+        }
+    }
+
     /// How long the provider asks us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -136,8 +170,8 @@ impl ExchangeError {
     }
 }
 
-/// RFC 6749 section 5.2, RFC 8707 section 2, RFC 6749 section 4.1.2.1.
-const KNOWN_ERRORS: [&str; 10] = [
+/// RFC 6749 section 5.2, RFC 8707 section 2, RFC 6749 section 4.1.2.1, RFC 6750 section 3.1.
+const KNOWN_ERRORS: [&str; 11] = [
     "invalid_request",
     "invalid_client",
     "invalid_grant",
@@ -148,6 +182,7 @@ const KNOWN_ERRORS: [&str; 10] = [
     "access_denied",
     "server_error",
     "temporarily_unavailable",
+    "invalid_token",
 ];
 
 fn described(description: Option<&str>) -> String {

@@ -491,7 +491,7 @@ fn answer(
 }
 
 /// The upstream's 401 is passed on, with the reason why we could not do better.
-fn say_why(response: &mut Response<Incoming>, reason: &'static str) {
+pub(super) fn say_why(response: &mut Response<Incoming>, reason: &'static str) {
     let status = format!("itwin-auth-proxy; details=\"{reason}\"");
     if let Ok(value) = HeaderValue::try_from(status) {
         response.headers_mut().append(PROXY_STATUS, value);

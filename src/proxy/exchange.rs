@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::StatusCode;
 
 use super::{
     Proxy,
-    attempt::Exchanged,
+    attempt::{Exchanged, say_why},
     failure::Failure,
     outgoing::Outgoing,
     permit::Permit,
     record::{CredentialUse, Record},
+};
+use crate::{
+    telemetry::Replayed,
+    tokens::{ErrorKind, TokenError},
 };
 
 /// How long a request waits for it.
@@ -20,7 +24,8 @@ const WAIT: Duration = Duration::from_secs(15);
 const UNSAID: Duration = Duration::from_secs(60);
 
 impl Proxy {
-    /// Sends the request with the other token.
+    /// Sends the request with the other token; with a new one, once more and once, if the service
+    /// answers 401.
     ///
     /// # Errors
     /// When the caller's token is not exchanged, or not in time: never does the caller's own go on.
@@ -31,33 +36,57 @@ impl Proxy {
         outgoing: &mut Outgoing,
         record: &mut Record,
     ) -> Result<Exchanged, Failure> {
-        let token = self.in_exchange(permit, outgoing, record).await?;
-        self.exchange(permit, outgoing, Some(&token), record, None)
-            .await
-    }
-
-    /// The value of `Authorization` for the service.
-    async fn in_exchange(
-        &self,
-        permit: &Permit,
-        outgoing: &Outgoing,
-        record: &mut Record,
-    ) -> Result<HeaderValue, Failure> {
-        let route = permit.route();
-        let (Some(exchanger), Some(subject), Some(verified)) =
-            (&route.exchanger, &outgoing.exchanged, permit.verified())
-        else {
+        let (Some(exchanger), Some(subject), Some(verified)) = (
+            &permit.route().exchanger,
+            outgoing.exchanged.take(),
+            permit.verified(),
+        ) else {
             return Err(Failure::Panicked); // the three are there together
         };
         let now = self.observer.clock.now();
-        let left = verified.claims.expires_in(now).unwrap_or(UNSAID);
+        let ends = now.plus(verified.claims.expires_in(now).unwrap_or(UNSAID));
         record.credential_used = CredentialUse::Injected;
-        let result = exchanger.get(subject, now.plus(left), WAIT).await;
+        let token = exchanger.get(&subject, ends, WAIT).await;
         let waited = self.observer.clock.mono();
         record.token_wait = Some(waited.saturating_duration_since(now.mono));
-        result.map_err(|source| Failure::Token {
-            credential: source.credential.to_string(),
-            source,
-        })
+        let token = token.map_err(failure)?;
+        let mut first = self
+            .exchange(permit, outgoing, Some(token.header()), record, None)
+            .await?;
+        if first.response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(first);
+        }
+        let fresh = exchanger.replace(&token, &subject, ends, WAIT).await;
+        let reason = match fresh {
+            Err(error) => {
+                tracing::warn!(
+                    route = %permit.route().config.name,
+                    %error,
+                    "401 for a token that a caller's was exchanged for"
+                );
+                "the exchanged token could not be replaced"
+            }
+            Ok(fresh) if fresh.header() == token.header() => {
+                "the provider gives the same token in exchange again"
+            }
+            Ok(fresh) if outgoing.payload.can_be_sent() => {
+                drop(first);
+                record.replayed(Replayed::NewToken);
+                return self
+                    .exchange(permit, outgoing, Some(fresh.header()), record, None)
+                    .await;
+            }
+            Ok(_) => "the token was replaced, but the body was too large to be sent again",
+        };
+        say_why(&mut first.response, reason);
+        Ok(first)
+    }
+}
+
+fn failure(source: TokenError) -> Failure {
+    let credential = source.credential.to_string();
+    match source.kind {
+        ErrorKind::SubjectRefused => Failure::NotExchanged { credential, source },
+        _ => Failure::Token { credential, source },
     }
 }

@@ -77,6 +77,11 @@ pub enum Failure {
         credential: String,
         source: TokenError,
     },
+    #[error("the caller's token is not exchanged by credential {credential}")]
+    NotExchanged {
+        credential: String,
+        source: TokenError,
+    },
     #[error("cannot connect to {origin}")]
     Connect {
         origin: String,
@@ -156,7 +161,7 @@ impl Failure {
     /// A sentence more, from fixed words and names of the configuration only.
     fn detail(&self) -> Option<String> {
         match self {
-            Self::Token { credential, source } => {
+            Self::Token { credential, source } | Self::NotExchanged { credential, source } => {
                 Some(format!("credential {credential}: {}", source.reason))
             }
             Self::Connect { origin, source } => Some(format!("{origin}: {}", source.kind())),
@@ -319,6 +324,12 @@ impl Failure {
                 "TokenUnavailable",
                 "proxy_internal_response",
                 "No access token could be had from the authorization server, and none that is still valid is left.",
+            ),
+            Self::NotExchanged { .. } => (
+                403,
+                "TokenNotExchanged",
+                "http_request_denied",
+                "The access token is good here, but the authorization server does not exchange it for one that the service takes.",
             ),
             Self::Connect { source, .. } => return source.told(),
             Self::Broken { .. } => (

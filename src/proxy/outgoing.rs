@@ -133,7 +133,11 @@ impl Outgoing {
             join_cookies(&mut headers);
         }
         let exchanged = to_exchange(&headers, permit);
-        if injects == Injects::Yes || exchanged.is_some() {
+        let ours = match &exchanged {
+            Some(_) => Injects::Yes,
+            None => injects,
+        };
+        if ours == Injects::Yes {
             // takes the caller's away, and makes room for ours in every copy
             headers.insert(AUTHORIZATION, HeaderValue::from_static(""));
         } else if survey.has(Field::Authorization) {
@@ -142,7 +146,7 @@ impl Outgoing {
         // a proof is about the caller's token, and goes no further than that
         if survey.has(Field::Dpop) {
             let gone = survey.has(Field::Authorization) && !headers.contains_key(AUTHORIZATION);
-            if gone || injects == Injects::Yes || exchanged.is_some() {
+            if gone || ours == Injects::Yes {
                 headers.remove(DPOP);
             }
         }
@@ -174,7 +178,7 @@ impl Outgoing {
             .path_and_query()
             .cloned()
             .unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let payload = Payload::of(body, injects, plan, permit)?;
+        let payload = Payload::of(body, ours, plan, permit)?;
         let trailers = hop.trailers;
         let head = Head {
             method,
@@ -355,7 +359,7 @@ enum Kind {
 }
 
 impl Payload {
-    fn of(body: Incoming, injects: Injects, plan: &Plan, permit: &Permit) -> Result<Self, Failure> {
+    fn of(body: Incoming, ours: Injects, plan: &Plan, permit: &Permit) -> Result<Self, Failure> {
         if body.is_end_stream() {
             return Ok(Self {
                 kind: Kind::None,
@@ -380,7 +384,7 @@ impl Payload {
             plan.unwelcome_trailers.clone(),
         );
         // a body that is known to be too large is not kept at all
-        let keep = injects == Injects::Yes && known.unwrap_or(0) <= config.replay.total_bytes;
+        let keep = ours == Injects::Yes && known.unwrap_or(0) <= config.replay.total_bytes;
         let kind = if keep {
             let (first, kept) = replay::keep(body, config.replay);
             Kind::Kept {

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Refused,
     /// The provider refuses the grant: a refresh token that is used up, a wrong password.
     InvalidGrant,
+    /// The provider answers, but does not exchange the token that a caller showed.
+    SubjectRefused,
     /// No answer within the time that the request may wait; the fetch goes on.
     TimedOut,
     /// A token that had replaced a rejected one was rejected too: another one would not help.
@@ -42,6 +44,7 @@ impl ErrorKind {
             Self::Unavailable => "unavailable",
             Self::Refused => "refused",
             Self::InvalidGrant => "invalid_grant",
+            Self::SubjectRefused => "subject_refused",
             Self::TimedOut => "timed_out",
             Self::RecentlyReplaced => "recently_replaced",
             Self::Stopped => "stopped",

@@ -1,15 +1,24 @@
 //! Callers' tokens, exchanged for others (RFC 8693), once for all callers that show the same.
 //!
 //! An exchange is a task of the control plane: who goes away cancels none. What it brought is kept
-//! under a keyed digest, until it or the caller's own token ends; that it brought nothing is kept
-//! for a moment, so that one token cannot make us ask often. Exchanges, and what is kept, are
-//! bounded.
+//! under a keyed digest, until it or the caller's own token ends; that the provider refused is kept
+//! for a moment, so that one token cannot make us ask often; a provider that does not answer is left
+//! alone for a while ([`Trouble`]). A token that the service rejects is replaced once. Exchanges, and
+//! what is kept, are bounded.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use aws_lc_rs::{hmac, rand};
-use http::HeaderValue;
+use aws_lc_rs::hmac;
 use parking_lot::Mutex;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     time::timeout,
@@ -17,17 +26,20 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    cell::{Class, served},
+    cell::served,
     error::{ErrorKind, Occasion, TokenError},
+    handle::Ready,
     providers::Providers,
-    source::Failure,
+    source::{Blame, NotExchanged},
 };
 use crate::{
     clock::{Clock, Deadline, Moment},
     config::Credential,
+    health::Report,
     metrics::{FetchLabels, Metrics},
     secret::Secret,
     shutdown::Shutdown,
+    trouble::{Failed, Fault, Trouble},
 };
 
 /// Exchanges of one credential that are waited for at once.
@@ -38,11 +50,15 @@ const AT_ONCE: usize = 32;
 const MOST_KEPT: u64 = 4096;
 /// Longer, none is kept: memory does not say when a session ended.
 const LONGEST: Duration = Duration::from_secs(600);
-/// How long an exchange is not tried again that brought nothing, at least and at most.
-const NOTHING_FOR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// How long it is believed that a token is not exchanged.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+/// How long an exchange is not tried again that the provider had no answer to.
+const ODD_FOR: Duration = Duration::from_secs(5);
+/// When to come again, if nothing else says so.
+const SOON: Duration = Duration::from_secs(1);
 
 type Digest = [u8; 32];
-type Outcome = Result<HeaderValue, TokenError>;
+type Outcome = Result<Ready, TokenError>;
 
 /// Exchanges tokens by one credential. Cheap to clone; clones share.
 #[derive(Debug, Clone)]
@@ -56,12 +72,33 @@ struct Shared {
     kept: moka::sync::Cache<Digest, Kept>,
     flights: Mutex<HashMap<Digest, watch::Receiver<Option<Outcome>>>>,
     queue: mpsc::Sender<Flight>,
+    trouble: Mutex<(Trouble, StdRng)>,
+    last: Mutex<Last>,
+    number: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
 struct Kept {
     outcome: Outcome,
     until: Deadline,
+    /// Until then another would not help, if the service rejects this one.
+    settled: Deadline,
+}
+
+/// What a request needs.
+#[derive(Debug, Clone, Copy)]
+enum Want {
+    Any,
+    /// Another than this one.
+    Not(u64),
+}
+
+/// For the status page.
+#[derive(Debug, Default)]
+struct Last {
+    answer: Option<Moment>,
+    /// Since then.
+    error: Option<Arc<str>>,
 }
 
 /// An exchange. However it ends, it makes room.
@@ -72,6 +109,8 @@ struct Flight {
     subject: Secret,
     /// When the caller's token ends.
     ends: Deadline,
+    needed: Want,
+    begun: Moment,
     outcome: watch::Sender<Option<Outcome>>,
 }
 
@@ -82,11 +121,10 @@ impl Exchanger {
         metrics: Arc<Metrics>,
         clock: Clock,
         shutdown: &Shutdown,
+        mut rng: StdRng,
     ) -> Self {
         let (queue, asked) = mpsc::channel(MOST_ASKED);
-        let mut key = Digest::default();
-        // fails only where the system has no randomness; digests then merely have no key
-        let _ = rand::fill(&mut key);
+        let key: Digest = rng.random();
         let shared = Arc::new(Shared {
             credential: Arc::clone(credential),
             clock,
@@ -98,23 +136,56 @@ impl Exchanger {
                 .build(),
             flights: Mutex::default(),
             queue,
+            trouble: Mutex::new((Trouble::default(), rng)),
+            last: Mutex::default(),
+            number: AtomicU64::default(),
         });
         shutdown.spawn(run(asked, providers, metrics, shutdown.clone()));
         Self(shared)
     }
 
-    /// `Bearer …` for what the caller showed, whose token `ends` then; waits for it so long.
+    /// A token for the one that the caller showed, which `ends` then; waits for it so long.
     ///
     /// # Errors
     /// When there is none, or not in time; the exchange goes on.
     pub async fn get(&self, subject: &Secret, ends: Deadline, wait: Duration) -> Outcome {
+        self.wanted(subject, ends, wait, Want::Any).await
+    }
+
+    /// Another token than this one, which the service rejected. Fifty who were rejected with the
+    /// same cause one exchange, and what came of it is not replaced again.
+    ///
+    /// # Errors
+    /// When there is no other, or not in time.
+    pub async fn replace(
+        &self,
+        rejected: &Ready,
+        subject: &Secret,
+        ends: Deadline,
+        wait: Duration,
+    ) -> Outcome {
+        let needed = Want::Not(rejected.id());
+        let fresh = self.wanted(subject, ends, wait, needed).await;
+        fresh.map_err(|error| TokenError {
+            occasion: Occasion::Rejected,
+            ..error
+        })
+    }
+
+    async fn wanted(
+        &self,
+        subject: &Secret,
+        ends: Deadline,
+        wait: Duration,
+        needed: Want,
+    ) -> Outcome {
         let shared = &self.0;
         let now = shared.clock.now();
         let digest = shared.digest(subject);
-        if let Some(kept) = shared.kept(&digest, now) {
+        if let Some(kept) = shared.kept(&digest, needed, now) {
             return kept;
         }
-        let mut flight = self.flight(digest, subject, ends, now)?;
+        let mut flight = self.flight(digest, subject, ends, needed, now)?;
         let landed = flight.wait_for(Option::is_some);
         match timeout(wait, landed).await {
             Ok(Ok(outcome)) => match &*outcome {
@@ -134,6 +205,7 @@ impl Exchanger {
         digest: Digest,
         subject: &Secret,
         ends: Deadline,
+        needed: Want,
         now: Moment,
     ) -> Result<watch::Receiver<Option<Outcome>>, TokenError> {
         let shared = &self.0;
@@ -142,12 +214,15 @@ impl Exchanger {
             return Ok(flight.clone());
         }
         // it may have landed in between
-        if let Some(kept) = shared.kept(&digest, now) {
+        if let Some(kept) = shared.kept(&digest, needed, now) {
             return Ok(watch::channel(Some(kept)).1);
         }
         if flights.len() >= MOST_ASKED {
             let reason = "too many tokens are exchanged at once";
             return Err(shared.error(ErrorKind::Unavailable, reason));
+        }
+        if let Err((reason, retry_after)) = shared.trouble.lock().0.pass(now) {
+            return Err(shared.unavailable(reason, retry_after));
         }
         let (outcome, flight) = watch::channel(None);
         flights.insert(digest, flight.clone());
@@ -158,6 +233,8 @@ impl Exchanger {
             digest,
             subject: subject.clone(),
             ends,
+            needed,
+            begun: now,
             outcome,
         });
         Ok(flight)
@@ -172,9 +249,22 @@ impl Shared {
         digest
     }
 
-    fn kept(&self, digest: &Digest, now: Moment) -> Option<Outcome> {
+    /// What is known already and is good enough.
+    fn kept(&self, digest: &Digest, needed: Want, now: Moment) -> Option<Outcome> {
         let kept = self.kept.get(digest)?;
-        (!kept.until.passed(now)).then_some(kept.outcome)
+        if kept.until.passed(now) {
+            return None;
+        }
+        match (needed, &kept.outcome) {
+            (Want::Not(rejected), Ok(ready)) if ready.id() == rejected => {
+                let error = || {
+                    let reason = "the token that replaced a rejected one was rejected too";
+                    self.error(ErrorKind::RecentlyReplaced, reason)
+                };
+                (!kept.settled.passed(now)).then(|| Err(error()))
+            }
+            _ => Some(kept.outcome),
+        }
     }
 
     fn error(&self, kind: ErrorKind, reason: impl Into<Arc<str>>) -> TokenError {
@@ -183,23 +273,31 @@ impl Shared {
             kind,
             occasion: Occasion::NoToken,
             reason: reason.into(),
-            retry_after: Some(Duration::from_secs(1)),
+            retry_after: Some(SOON),
         }
     }
 
-    fn failed(&self, failure: Failure) -> (TokenError, Duration) {
-        let kind = match failure.class {
-            Class::Fatal => ErrorKind::Refused,
-            Class::InvalidGrant | Class::Ended => ErrorKind::InvalidGrant,
-            Class::Transient | Class::Slow => ErrorKind::Unavailable,
-        };
-        let (least, most) = NOTHING_FOR;
-        let pause = failure.retry_after.unwrap_or(least).clamp(least, most);
-        let error = TokenError {
-            retry_after: Some(pause),
-            ..self.error(kind, failure.reason)
-        };
-        (error, pause)
+    fn unavailable(&self, reason: Arc<str>, retry_after: Duration) -> TokenError {
+        TokenError {
+            retry_after: Some(retry_after),
+            ..self.error(ErrorKind::Unavailable, reason)
+        }
+    }
+
+    fn report(&self, now: Moment) -> Value {
+        let ago = |then: Moment| now.wall.saturating_sub(then.wall).as_secs();
+        let last = self.last.lock();
+        self.kept.run_pending_tasks();
+        json!({
+            "credential": &*self.credential.name,
+            "provider": self.credential.provider.issuer.as_str(),
+            "scopes": self.credential.scopes.iter().collect::<Vec<_>>(),
+            "under_way": self.flights.lock().len(),
+            "kept": self.kept.entry_count(),
+            "last_answer_seconds_ago": last.answer.map(ago),
+            "last_error": last.error.as_deref(),
+            "paused": self.trouble.lock().0.reason(),
+        })
     }
 }
 
@@ -230,37 +328,159 @@ async fn run(
 
 impl Flight {
     async fn exchange(self, providers: Providers, metrics: &Metrics) {
-        let credential = Arc::clone(&self.shared.credential);
-        let name = Arc::clone(&credential.name);
+        let shared = Arc::clone(&self.shared);
+        let held = shared
+            .trouble
+            .lock()
+            .0
+            .held_back(self.begun, shared.clock.now());
+        if let Some((reason, retry_after)) = held {
+            self.land(Err(shared.unavailable(reason, retry_after)));
+            return;
+        }
+        let credential = Arc::clone(&shared.credential);
         let granted = providers.exchanged(credential, self.subject.clone()).await;
-        let now = self.shared.clock.now();
-        let (outcome, until, result) = match granted {
+        let now = shared.clock.now();
+        let result = match &granted {
+            Ok(_) => "ok",
+            Err(NotExchanged {
+                blame: Blame::Subject,
+                ..
+            }) => "subject_refused",
+            Err(NotExchanged { failure, .. }) => failure.label,
+        };
+        let labels = FetchLabels {
+            credential: shared.credential.name.to_string(),
+            result,
+        };
+        metrics.token_fetches.get_or_create(&labels).inc();
+        match granted {
             Ok(granted) => {
+                shared.answered(now);
                 let own = granted.since.plus(served(granted.life).min(LONGEST));
                 let left = own.remaining(now).min(self.ends.remaining(now));
-                (Ok(granted.header), now.plus(left), "ok")
+                let until = now.plus(left);
+                let settled = match self.needed {
+                    Want::Any => now.plus(Duration::ZERO),
+                    Want::Not(_) => until,
+                };
+                let id = shared.number.fetch_add(1, Ordering::Relaxed);
+                let outcome = Ok(Ready::new(granted.header, id, until));
+                self.keep(outcome, until, settled);
             }
-            Err(failure) => {
-                let (label, detail) = (failure.label, failure.detail.clone());
-                warn!(
-                    target: "itwin_auth_proxy::tokens",
-                    credential = %name,
-                    error = detail,
-                    "a caller's token was not exchanged"
-                );
-                let (error, pause) = self.shared.failed(failure);
-                (Err(error), now.plus(pause), label)
+            Err(not) => self.failed(not, now),
+        }
+    }
+
+    fn failed(self, NotExchanged { failure, blame }: NotExchanged, now: Moment) {
+        let shared = Arc::clone(&self.shared);
+        warn!(
+            target: "itwin_auth_proxy::tokens",
+            credential = %shared.credential.name,
+            error = failure.detail,
+            "a caller's token was not exchanged"
+        );
+        let fault = match blame {
+            Blame::Subject => {
+                shared.answered(now);
+                let error = shared.error(ErrorKind::SubjectRefused, failure.reason);
+                let until = now.plus(REFUSED_FOR);
+                return self.keep(Err(error), until, until);
             }
+            Blame::Provider(fault) => fault,
         };
-        let credential = name.to_string();
-        let labels = FetchLabels { credential, result };
-        metrics.token_fetches.get_or_create(&labels).inc();
+        shared.last.lock().error = Some(Arc::clone(&failure.reason));
+        let failed = Failed {
+            fault,
+            reason: Arc::clone(&failure.reason),
+            retry_after: failure.retry_after,
+        };
+        let pause = {
+            let (trouble, rng) = &mut *shared.trouble.lock();
+            trouble.failed(failed, self.begun, now, rng)
+        };
+        let odd = match fault {
+            Fault::PerhapsTheToken => ODD_FOR,
+            Fault::Endpoint => Duration::ZERO,
+        };
+        let error = shared.unavailable(failure.reason, pause.unwrap_or(odd).max(SOON));
+        match (self.needed, shared.kept.get(&self.digest)) {
+            // one that the service rejected once may be good elsewhere, and is all there is
+            (Want::Not(_), Some(before)) => {
+                let kept = Kept {
+                    settled: now.plus(odd),
+                    ..before
+                };
+                shared.kept.insert(self.digest, kept);
+                self.land(Err(error));
+            }
+            _ => self.keep(Err(error), now.plus(odd), now.plus(odd)),
+        }
+    }
+
+    fn keep(self, outcome: Outcome, until: Deadline, settled: Deadline) {
         // before the flight is gone, or somebody would ask again
         let kept = Kept {
             outcome: outcome.clone(),
             until,
+            settled,
         };
         self.shared.kept.insert(self.digest, kept);
+        self.land(outcome);
+    }
+
+    fn land(self, outcome: Outcome) {
         self.outcome.send_replace(Some(outcome));
+    }
+}
+
+impl Shared {
+    fn answered(&self, now: Moment) {
+        self.trouble.lock().0.answered();
+        *self.last.lock() = Last {
+            answer: Some(now),
+            error: None,
+        };
+    }
+}
+
+/// All that exchange tokens, for the status page.
+#[derive(Debug, Clone)]
+pub struct Exchanges {
+    clock: Clock,
+    all: Arc<Mutex<Vec<Weak<Shared>>>>,
+    rng: Arc<Mutex<StdRng>>,
+}
+
+impl Exchanges {
+    pub(super) fn new(clock: Clock, rng: StdRng) -> Self {
+        Self {
+            clock,
+            all: Arc::default(),
+            rng: Arc::new(Mutex::new(rng)),
+        }
+    }
+
+    pub(super) fn rng(&self) -> StdRng {
+        StdRng::from_rng(&mut *self.rng.lock())
+    }
+
+    pub(super) fn add(&self, exchanger: &Exchanger) {
+        let mut all = self.all.lock();
+        all.retain(|one| one.strong_count() > 0);
+        all.push(Arc::downgrade(&exchanger.0));
+    }
+}
+
+impl Report for Exchanges {
+    fn name(&self) -> &'static str {
+        "exchanges"
+    }
+
+    fn report(&self) -> Value {
+        let now = self.clock.now();
+        let all = self.all.lock();
+        let all = all.iter().filter_map(Weak::upgrade);
+        all.map(|one| one.report(now)).collect()
     }
 }

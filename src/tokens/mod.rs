@@ -24,13 +24,13 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use rand::rngs::StdRng;
+use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::sleep};
 
 pub use self::{
     error::{ErrorKind, Occasion, TokenError},
-    exchange::Exchanger,
+    exchange::{Exchanger, Exchanges},
     handle::{Ready, TokenHandle},
 };
 use self::{
@@ -64,6 +64,7 @@ pub struct TokenService {
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
     providers: Providers,
+    exchanges: Exchanges,
 }
 
 impl TokenService {
@@ -88,8 +89,9 @@ impl TokenService {
         metrics: Arc<Metrics>,
         shutdown: &Shutdown,
         store: Option<&TokenStore>,
-        rng: StdRng,
+        mut rng: StdRng,
     ) -> Self {
+        let exchanges = Exchanges::new(clock.clone(), StdRng::from_rng(&mut rng));
         let keeper = match store {
             None => Keeper::memory(),
             Some(config) => Keeper::file(config, &clock, shutdown),
@@ -115,6 +117,7 @@ impl TokenService {
             shutdown: shutdown.clone(),
             metrics,
             providers,
+            exchanges,
         }
     }
 
@@ -136,7 +139,16 @@ impl TokenService {
     pub fn exchanger(&self, credential: &Arc<Credential>) -> Exchanger {
         let (providers, metrics) = (self.providers.clone(), Arc::clone(&self.metrics));
         let clock = self.clock.clone();
-        Exchanger::start(credential, providers, metrics, clock, &self.shutdown)
+        let rng = self.exchanges.rng();
+        let exchanger =
+            Exchanger::start(credential, providers, metrics, clock, &self.shutdown, rng);
+        self.exchanges.add(&exchanger);
+        exchanger
+    }
+
+    /// What came of the exchanges, for the status page.
+    pub fn exchanges(&self) -> Exchanges {
+        self.exchanges.clone()
     }
 
     /// Waits for the first token, without end: attempts go on with their backoff.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::{
+    TryFutureExt,
+    future::{BoxFuture, FutureExt},
+};
 use tokio::{task::spawn_blocking, time::timeout};
 use tracing::warn;
 use url::Url;
@@ -12,7 +15,7 @@ use super::{
     endpoints::Endpoints,
     material::{Material, MaterialError, fingerprint},
     rotation::{Rotations, Sendable},
-    source::{Failure, Fingerprint, Granted, SecretInUse, Source},
+    source::{Blame, Failure, Fingerprint, Granted, NotExchanged, SecretInUse, Source},
 };
 use crate::{
     clock::{Clock, Moment},
@@ -23,6 +26,7 @@ use crate::{
     },
     secret::Secret,
     shutdown::Shutdown,
+    trouble::Fault,
 };
 
 /// Goes out to providers. Clones share what was learned of them.
@@ -74,9 +78,13 @@ impl Providers {
         self,
         credential: Arc<Credential>,
         subject: Secret,
-    ) -> Result<Granted, Failure> {
+    ) -> Result<Granted, NotExchanged> {
         let scopes = credential.scopes.clone();
-        self.granted(credential, scopes, Some(subject)).await
+        let granted = self.granted(Arc::clone(&credential), scopes, Some(subject));
+        granted.await.map_err(|(error, fingerprint)| NotExchanged {
+            blame: error.blame(),
+            failure: error.failure(&credential, fingerprint),
+        })
     }
 
     async fn granted(
@@ -84,7 +92,7 @@ impl Providers {
         credential: Arc<Credential>,
         scopes: ScopeSet,
         subject: Option<Secret>,
-    ) -> Result<Granted, Failure> {
+    ) -> Result<Granted, (FetchError, Option<Fingerprint>)> {
         let (this, reading) = (self.clone(), credential.clone());
         let read = spawn_blocking(move || {
             // first, so that a change in between is seen as one
@@ -95,15 +103,14 @@ impl Providers {
                 this.refresh_token(&reading),
             )
         });
-        let failure = |error: FetchError, fingerprint| error.failure(&credential, fingerprint);
         let Ok((fingerprint, material, refresh)) = read.await else {
-            return Err(failure(FetchError::Broken, None));
+            return Err((FetchError::Broken, None));
         };
         let fingerprint = Some(fingerprint);
         let (material, refresh) = match (material, refresh) {
             (Ok(material), Ok(refresh)) => (material, refresh),
             (Err(error), _) | (_, Err(error)) => {
-                return Err(failure(error.into(), fingerprint));
+                return Err((error.into(), fingerprint));
             }
         };
         let fetch = Fetch {
@@ -115,7 +122,7 @@ impl Providers {
         };
         match self.exchange(&fetch).await {
             Ok((issued, secret, since)) => Ok(granted(&scopes, &issued, secret, since)),
-            Err(error) => Err(failure(error, fingerprint)),
+            Err(error) => Err((error, fingerprint)),
         }
     }
 
@@ -187,7 +194,10 @@ impl Source for Providers {
         credential: Arc<Credential>,
         scopes: ScopeSet,
     ) -> BoxFuture<'static, Result<Granted, Failure>> {
-        self.clone().granted(credential, scopes, None).boxed()
+        let granted = self.clone().granted(Arc::clone(&credential), scopes, None);
+        granted
+            .map_err(move |(error, fingerprint)| error.failure(&credential, fingerprint))
+            .boxed()
     }
 
     fn fingerprint(&self, credential: Arc<Credential>) -> BoxFuture<'static, Fingerprint> {
@@ -257,6 +267,17 @@ fn granted(scopes: &ScopeSet, issued: &Issued, secret: SecretInUse, since: Momen
 }
 
 impl FetchError {
+    /// Where a caller's token was to be exchanged.
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Exchange(error) if error.refuses_the_subject() => Blame::Subject,
+            Self::Exchange(error) if error.may_be_the_subjects() => {
+                Blame::Provider(Fault::PerhapsTheToken)
+            }
+            _ => Blame::Provider(Fault::Endpoint),
+        }
+    }
+
     fn failure(self, credential: &Credential, fingerprint: Option<Fingerprint>) -> Failure {
         let host = credential.provider.issuer.host_str().unwrap_or_default();
         let ends = matches!(credential.grant, Grant::RefreshToken { .. });

@@ -11,6 +11,7 @@ pub(super) use crate::oauth::SecretInUse;
 use crate::{
     clock::Moment,
     config::{Credential, ScopeSet},
+    trouble::Fault,
 };
 
 /// Gets tokens.
@@ -40,6 +41,22 @@ pub(super) struct Granted {
     /// What was asked for and not granted.
     pub(super) missing: ScopeSet,
     pub(super) secret: SecretInUse,
+}
+
+/// No token for one that a caller showed.
+#[derive(Debug)]
+pub(super) struct NotExchanged {
+    pub(super) failure: Failure,
+    pub(super) blame: Blame,
+}
+
+/// Who has to do something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The caller: another token would have been exchanged.
+    Subject,
+    /// The provider, or whoever registered this client there; or the token is an odd one.
+    Provider(Fault),
 }
 
 /// No token.

@@ -32,13 +32,13 @@ fn guarding(origin: &Origin, issuer: &Issuer, more: &Value) -> Builder {
 }
 
 /// A caller's key, and a token that is bound to it.
-struct Holder {
+pub(crate) struct Holder {
     key: Pair,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl Holder {
-    fn new(issuer: &Issuer, signer: &Pair) -> Self {
+    pub(crate) fn new(issuer: &Issuer, signer: &Pair) -> Self {
         let key = Pair::new("caller");
         let jwk: Jwk = serde_json::from_value(key.jwk.clone()).unwrap();
         let thumbprint = jwk.thumbprint(ThumbprintHash::SHA256).unwrap();
@@ -47,11 +47,11 @@ impl Holder {
     }
 
     /// A proof for `GET /` of the proxy, with these claims changed.
-    fn proof(&self, changes: &Value) -> String {
+    pub(crate) fn proof(&self, changes: &Value) -> String {
         proof(&self.key, &self.token, changes)
     }
 
-    fn request(&self, proof: &str) -> String {
+    pub(crate) fn request(&self, proof: &str) -> String {
         request("DPoP", &self.token, &format!("DPoP: {proof}\r\n"))
     }
 

@@ -5,13 +5,16 @@ use std::{collections::HashMap, thread};
 use itwin_auth_proxy::clock::Clock;
 use serde_json::json;
 
-use crate::support::{
-    idp::{self, Idp},
-    issuer::{self, Issuer, Pair},
-    message::Message,
-    origin::{self, Origin},
-    proxy,
-    wait::{Gate, until},
+use crate::{
+    bound::Holder,
+    support::{
+        idp::{self, Idp},
+        issuer::{self, Issuer, Pair},
+        message::Message,
+        origin::{self, Origin},
+        proxy,
+        wait::{Gate, until},
+    },
 };
 
 fn exchanging(origin: &Origin, issuer: &Issuer, idp: &Idp) -> proxy::Builder {
@@ -26,6 +29,7 @@ fn exchanging(origin: &Origin, issuer: &Issuer, idp: &Idp) -> proxy::Builder {
         "parameters": {"resource": "https://api.example/"},
     });
     proxy::to(origin)
+        .with("admin.bind", "127.0.0.1:0")
         .with("providers.idp", json!({"issuer": issuer.url()}))
         .with(
             "providers.exchange",
@@ -136,31 +140,204 @@ fn an_exchanged_token_is_used_no_longer_than_it_or_the_callers_lives() {
         .is_refused(401, "TokenExpired");
 }
 
+/// What a provider says that it does not like about a request.
+fn refusal(status: &str, error: &str, description: &str) -> String {
+    let body = json!({"error": error, "error_description": description});
+    let json = "Content-Type: application/json\r\n";
+    origin::answer(status, json, &body.to_string())
+}
+
 #[test]
-fn a_token_that_is_not_exchanged_does_not_go_on_and_is_not_asked_about_at_once_again() {
+fn a_token_that_the_provider_refuses_does_not_go_on_and_is_not_asked_about_at_once_again() {
     let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
     let clock = Clock::for_tests(issuer::wall());
     let issuer = issuer::serving(&[&key]);
-    let idp = idp::answering(|number, request| {
-        let json = "Content-Type: application/json\r\n";
+    let codes = [
+        "invalid_grant",
+        "invalid_request",
+        "invalid_target",
+        "invalid_token",
+        "access_denied",
+    ];
+    let idp = idp::answering(move |number, request| {
         let quoted = form(request)["subject_token"].clone();
-        let body = json!({"error": "invalid_grant", "error_description": quoted});
-        match number {
-            1 => origin::answer("400 Bad Request", json, &body.to_string()),
-            _ => idp::token(number),
+        match codes.get(number - 1) {
+            Some(code) => refusal("400 Bad Request", code, &quoted),
+            None => idp::token(number),
         }
     });
     let proxy = exchanging(&origin, &issuer, &idp).start_by(clock.clone());
-    let token = key.token(&issuer.claims(&json!({})));
-    for _ in 0..5 {
-        let answer = proxy.send(with_token(&token));
-        answer.is_refused(503, "TokenUnavailable");
-        assert!(answer.field("retry-after").is_some());
-        assert!(!answer.text().contains(&token));
+    let tokens = codes.map(|sub| key.token(&issuer.claims(&json!({"sub": sub}))));
+    for (token, code) in tokens.iter().zip(codes) {
+        for _ in 0..5 {
+            let answer = proxy.send(with_token(token));
+            answer.is_refused(403, "TokenNotExchanged");
+            assert_eq!(answer.field("retry-after"), None, "{code}");
+            assert!(answer.text().contains(&format!("answered {code}\"")));
+            assert!(!answer.text().contains(token.as_str()));
+        }
     }
-    assert_eq!(idp.requests().len(), 1);
+    assert_eq!(idp.requests().len(), codes.len());
     assert!(origin.requests().is_empty());
-    clock.jump(3_000);
-    proxy.send(with_token(&token)).is_the_upstreams(200);
+    let metrics = proxy.admin("/metrics");
+    let counted = "token_fetches_total{credential=\"exchange\",result=\"subject_refused\"} 5";
+    assert!(metrics.text().contains(counted), "{}", metrics.text());
+    clock.jump(11_000);
+    proxy.send(with_token(&tokens[0])).is_the_upstreams(200);
     proxy.get("/").is_refused(401, "TokenMissing");
+}
+
+#[test]
+fn a_provider_that_gives_no_answer_is_left_alone_by_all_callers_while_known_tokens_serve() {
+    for (status, error) in [
+        ("401 Unauthorized", "invalid_client"),
+        ("400 Bad Request", "unsupported_grant_type"),
+        ("503 Service Unavailable", "temporarily_unavailable"),
+    ] {
+        let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+        let clock = Clock::for_tests(issuer::wall());
+        let issuer = issuer::serving(&[&key]);
+        let idp = idp::answering(move |number, _| match number {
+            2 => refusal(status, error, "canary"),
+            _ => idp::token(number),
+        });
+        let proxy = exchanging(&origin, &issuer, &idp).start_by(clock.clone());
+        let token = |sub: u32| key.token(&issuer.claims(&json!({"sub": sub.to_string()})));
+        let known = token(0);
+        proxy.send(with_token(&known)).is_the_upstreams(200);
+        for number in 1..=10 {
+            let answer = proxy.send(with_token(&token(number)));
+            answer.is_refused(503, "TokenUnavailable");
+            assert!(answer.field("retry-after").is_some());
+            assert!(!answer.text().contains("canary"));
+        }
+        proxy.send(with_token(&known)).is_the_upstreams(200);
+        assert_eq!(idp.requests().len(), 2, "{error}");
+        let page = proxy.admin("/status");
+        assert!(!page.text().contains("canary") && !page.text().contains("token-1"));
+        let report = page.json()["exchanges"][0].clone();
+        assert_eq!(report["credential"], "exchange");
+        assert_eq!(report["under_way"], 0);
+        assert!(report["last_answer_seconds_ago"].is_u64(), "{report}");
+        assert_eq!(report["last_error"], report["paused"]);
+        assert!(report["paused"].is_string(), "{report}");
+
+        clock.jump(2_000);
+        for number in 1..=2 {
+            proxy.send(with_token(&token(number))).is_the_upstreams(200);
+        }
+        let report = proxy.admin("/status").json()["exchanges"][0].clone();
+        assert_eq!(report["paused"], json!(null));
+        assert_eq!(report["last_error"], json!(null));
+    }
+}
+
+/// A service that takes no `token-N` before this one.
+fn taking(first: usize) -> Origin {
+    origin::serving(move |mut connection| {
+        while let Some(request) = connection.request() {
+            let token = request.field("authorization").unwrap_or_default();
+            let number = token.strip_prefix("Bearer token-").unwrap();
+            connection.send(if number.parse::<usize>().unwrap() >= first {
+                origin::ok("hello")
+            } else {
+                origin::answer("401 Unauthorized", "", "no")
+            });
+        }
+    })
+}
+
+#[test]
+fn a_token_that_the_service_rejects_is_exchanged_once_more_and_the_request_sent_again() {
+    let (origin, key, idp) = (taking(2), Pair::new("k"), idp::issuing());
+    let issuer = issuer::serving(&[&key]);
+    let proxy = exchanging(&origin, &issuer, &idp).start();
+    let token = key.token(&issuer.claims(&json!({})));
+    let body = "x".repeat(30_000);
+    let fields = format!(
+        "Authorization: Bearer {token}\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    let put = format!("{}{body}", proxy::with_fields("PUT", "/", &fields));
+    proxy.send(put).is_the_upstreams(200);
+    let [first, second] = origin.requests().try_into().unwrap();
+    assert_eq!(first.field("authorization"), Some("Bearer token-1"));
+    assert_eq!(second.field("authorization"), Some("Bearer token-2"));
+    assert_eq!([first.text(), second.text()], [&body, &body]);
+    proxy.send(with_token(&token)).is_the_upstreams(200);
+    assert_eq!(idp.requests().len(), 2);
+}
+
+#[test]
+fn a_service_that_rejects_every_token_is_believed_after_the_second() {
+    let (origin, key, idp) = (taking(99), Pair::new("k"), idp::issuing());
+    let issuer = issuer::serving(&[&key]);
+    let proxy = exchanging(&origin, &issuer, &idp).start();
+    let token = key.token(&issuer.claims(&json!({})));
+    for sent in [2, 3, 4] {
+        let answer = proxy.send(with_token(&token));
+        assert_eq!((answer.status(), answer.text()), (401, "no"));
+        assert_eq!(origin.requests().len(), sent);
+        assert_eq!(idp.requests().len(), 2);
+    }
+}
+
+#[test]
+fn a_rejection_is_passed_on_where_the_body_is_gone_or_no_other_token_is_to_be_had() {
+    let (origin, key) = (taking(5), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let idp = idp::answering(|number, _| match number {
+        2 => refusal("503 Service Unavailable", "temporarily_unavailable", ""),
+        // the same again, which would not help
+        3 => idp::token(1),
+        _ => idp::token(number),
+    });
+    let clock = Clock::for_tests(issuer::wall());
+    let small = json!({"memory": "1KiB", "total": "1KiB"});
+    let proxy = exchanging(&origin, &issuer, &idp)
+        .route("replay", small)
+        .start_by(clock.clone());
+    let token = key.token(&issuer.claims(&json!({})));
+    let told = |request: &str, why: &str| {
+        let answer = proxy.send(request);
+        assert_eq!((answer.status(), answer.text()), (401, "no"));
+        let said = answer.field("proxy-status").unwrap_or_default();
+        assert!(said.contains(why), "{said}");
+    };
+    told(&with_token(&token), "could not be replaced");
+    told(&with_token(&token), "could not be replaced");
+    assert_eq!(idp.requests().len(), 2);
+    clock.jump(2_000);
+    told(&with_token(&token), "the same token");
+
+    let other = key.token(&issuer.claims(&json!({"sub": "other"})));
+    let fields = format!("Authorization: Bearer {other}\r\nContent-Length: 5000\r\n");
+    let put = proxy::with_fields("PUT", "/", &fields) + &"x".repeat(5000);
+    told(&put, "too large to be sent again");
+    proxy.send(with_token(&other)).is_the_upstreams(200);
+    assert_eq!(idp.requests().len(), 5);
+}
+
+#[test]
+fn the_callers_proof_stays_here_when_another_token_goes_on() {
+    let (origin, key, idp) = (taking(2), Pair::new("k"), idp::issuing());
+    let issuer = issuer::serving(&[&key]);
+    let proxy = exchanging(&origin, &issuer, &idp).start();
+    let holder = Holder::new(&issuer, &key);
+    let proof = holder.proof(&json!({}));
+    proxy.send(holder.request(&proof)).is_the_upstreams(200);
+    // nobody looks at this one: the token is bound to nothing
+    let free = key.token(&issuer.claims(&json!({"sub": "free"})));
+    let fields = format!("Authorization: Bearer {free}\r\nDPOP: {proof}\r\ndpop: x\r\n");
+    proxy
+        .send(proxy::with_fields("GET", "/", &fields))
+        .is_the_upstreams(200);
+    assert_eq!(origin.requests().len(), 3);
+    for request in origin.requests() {
+        let head = request.head.to_ascii_lowercase();
+        assert!(!head.contains("dpop"), "{head}");
+        for secret in [&holder.token, &proof, &free] {
+            assert!(!request.head.contains(secret.as_str()), "{head}");
+        }
+    }
 }

@@ -25,7 +25,6 @@ use url::Url;
 use super::{
     Flight,
     answer::{self, Unreadable},
-    trouble::{Failed, Fault},
 };
 use crate::{
     clock::{Clock, Deadline, Moment},
@@ -36,6 +35,7 @@ use crate::{
         IntrospectionRequest, ProofError, SecretInUse, chain, discover_introspection, introspect,
     },
     shutdown::Shutdown,
+    trouble::{Failed, Fault},
     verify::Issuer,
 };
 

@@ -8,7 +8,6 @@
 
 mod answer;
 mod ask;
-mod trouble;
 
 use std::{
     collections::HashMap,
@@ -30,7 +29,6 @@ use tokio::{
 
 pub use self::answer::{Unreadable as UnreadableAnswer, read as read_answer};
 pub(super) use self::ask::Asker;
-use self::trouble::{Failed, Fault, Trouble};
 use super::{
     cache::{Digester, Proof, Verified},
     jwt::{LONGEST, is_jwt},
@@ -40,6 +38,7 @@ use crate::{
     clock::{Deadline, Moment},
     config::{Introspected, Introspection, Name},
     secret::Secret,
+    trouble::{Failed, Fault, Trouble},
 };
 
 /// Questions to one provider, of which [`ask`] sends so many at once; one that is not sent yet

@@ -1,4 +1,5 @@
-//! When an introspection endpoint that does not answer is left alone, and for how long.
+//! When an endpoint that is asked about many tokens and does not answer is left alone, and for how
+//! long.
 //!
 //! A pure state machine. After a failure nobody asks until a pause is over; then one question goes
 //! out, and only its answer opens the way for all. A failure that may be one token's own fault
@@ -22,7 +23,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// One endpoint's trouble, if any.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub struct Trouble {
     backoff: Backoff,
     doubts: u32,
     pause: Option<Pause>,
@@ -37,17 +38,17 @@ struct Pause {
 
 /// Whose fault a failure may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub enum Fault {
     Endpoint,
     PerhapsTheToken,
 }
 
 /// A question that went out.
 #[derive(Debug)]
-pub(super) struct Failed {
-    pub(super) fault: Fault,
-    pub(super) reason: Arc<str>,
-    pub(super) retry_after: Option<Duration>,
+pub struct Failed {
+    pub fault: Fault,
+    pub reason: Arc<str>,
+    pub retry_after: Option<Duration>,
 }
 
 impl Default for Trouble {
@@ -62,7 +63,7 @@ impl Default for Trouble {
 
 impl Trouble {
     /// Lets a question pass, or says why not and when to come again.
-    pub(super) fn pass(&mut self, now: Moment) -> Result<(), (Arc<str>, Duration)> {
+    pub fn pass(&mut self, now: Moment) -> Result<(), (Arc<str>, Duration)> {
         let Some(pause) = &mut self.pause else {
             return Ok(());
         };
@@ -76,18 +77,18 @@ impl Trouble {
     }
 
     /// Why a question that was let pass at `begun` is not asked any more, and when to come again.
-    pub(super) fn held_back(&self, begun: Moment, now: Moment) -> Option<(Arc<str>, Duration)> {
+    pub fn held_back(&self, begun: Moment, now: Moment) -> Option<(Arc<str>, Duration)> {
         let later = |pause: &&Pause| pause.since.mono > begun.mono;
         let pause = self.pause.as_ref().filter(later)?;
         Some((Arc::clone(&pause.reason), pause.until.remaining(now)))
     }
 
-    pub(super) fn answered(&mut self) {
+    pub fn answered(&mut self) {
         *self = Self::default();
     }
 
     /// How long nobody asks, if that begins now.
-    pub(super) fn failed(
+    pub fn failed(
         &mut self,
         failed: Failed,
         begun: Moment,
@@ -114,7 +115,7 @@ impl Trouble {
     }
 
     /// Why nobody asks now.
-    pub(super) fn reason(&self) -> Option<&str> {
+    pub fn reason(&self) -> Option<&str> {
         self.pause.as_ref().map(|pause| &*pause.reason)
     }
 }
