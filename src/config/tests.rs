@@ -1413,3 +1413,61 @@ proptest::proptest! {
         let _ = load(Sources::variables([(name.as_str(), value.as_str())]));
     }
 }
+
+#[test]
+fn routes_that_ask_for_tokens_are_warned_of_what_only_looks_safe() {
+    let files = Files::new();
+    let base = "
+providers:
+  a: {issuer: 'https://a.example', introspection: {client_id: x, client_secret: y}}
+  b: {issuer: 'https://b.example', introspection: {client_id: x, client_secret: y}}
+";
+    let upstream = "upstream: 'https://api.example.com'";
+    for (rest, expected) in [
+        (
+            format!(
+                "routes: [{{path: /a, admit: {{bearer: {{provider: a, audiences: x}}}}, {upstream}}}, {{{upstream}}}]"
+            ),
+            "anyone may use this route, although others ask for tokens",
+        ),
+        (
+            format!(
+                "listeners: ['0.0.0.0:8080']\nroutes: [{{admit: {{bearer: {{provider: a, audiences: x}}}}, {upstream}}}]"
+            ),
+            "callers' tokens pass over the network unencrypted",
+        ),
+        (
+            format!(
+                "routes: [{{admit: {{bearer: {{provider: bentley, audiences: 'https://ims.bentley.com/as/token.oauth2'}}}}, {upstream}}}]"
+            ),
+            "is in every token of bentley",
+        ),
+        (
+            format!(
+                "routes: [{{admit: {{bearer: {{provider: a, audiences: x, bound: required}}}}, {upstream}}}]"
+            ),
+            "whatever host the caller names",
+        ),
+        (
+            format!(
+                "routes: [{{admit: [{{bearer: {{provider: a, audiences: x}}}}, {{bearer: {{provider: b, audiences: x}}}}], {upstream}}}]"
+            ),
+            "opaque tokens of b are shown to a first",
+        ),
+    ] {
+        let loaded = load_yaml(&files.fill(&format!("{base}{rest}")));
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{rest}: {problems}"));
+        let told = told(&loaded.warnings);
+        assert!(told.contains(expected), "{rest}: {told}");
+    }
+    let good = format!(
+        "{base}routes: [{{resource: 'https://api.example.com', admit: {{bearer: {{provider: a, audiences: x, bound: required}}}}, {upstream}}}]"
+    );
+    let loaded = load_yaml(&files.fill(&good)).unwrap();
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let decides = format!(
+        "{base}listeners: [{{bind: '127.0.0.1:9', mode: decide, gateway: envoy}}]\nroutes: [{{admit: {{bearer: {{provider: a, audiences: x}}}}, identity: {{token: remove}}}}]"
+    );
+    let problems = load_yaml(&files.fill(&decides)).unwrap_err();
+    assert!(told(&problems).contains("sends the caller's token on itself"));
+}

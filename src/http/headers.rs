@@ -203,6 +203,12 @@ impl Aliases {
         }
     }
 
+    /// A field that could be taken for one of them, and is none.
+    pub fn mistakable<'h>(&self, headers: &'h HeaderMap) -> Option<&'h HeaderName> {
+        let other = |field: &&HeaderName| self.has(field.as_str()) && !self.names.contains(field);
+        headers.keys().find(other)
+    }
+
     /// The same for one more thread, which counts references in a place of its own.
     #[must_use]
     pub fn for_thread(&self) -> Self {

@@ -422,6 +422,7 @@ mod tests {
                 authority: "",
                 uri: &ROOT,
                 trusted_proxies: &[],
+                resource: None,
             },
             now: Clock::system().now(),
             method: &http::Method::GET,

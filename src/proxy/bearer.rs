@@ -7,8 +7,12 @@ use std::sync::Arc;
 
 use http::{
     HeaderMap, HeaderValue, Method,
-    header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, ORIGIN},
+    header::{
+        ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_LENGTH, ORIGIN, TRANSFER_ENCODING,
+    },
 };
+
+use percent_encoding::percent_decode_str;
 
 use super::{
     bound::{self, Called},
@@ -139,12 +143,21 @@ pub(super) fn admit<'g>(
     let mut coming: Option<Coming> = None;
     let mut nearest: Option<Denial> = None;
     for bearer in all.clone() {
-        let seen = match bearer.verify(token, tokens) {
+        // nobody else is shown the token while one may say that it is its own; but who has vouched
+        // for it before need not be asked
+        let asked = matches!(coming, Some(Coming::Answer(_)));
+        let known = || tokens.verifier.known(&bearer.issuer, token, tokens.now);
+        let verified = if asked {
+            let Some(known) = known() else { continue };
+            Ok(known)
+        } else {
+            bearer.verify(token, tokens)
+        };
+        let seen = match verified {
             Ok(seen) => seen,
-            // nobody else is shown the token while this one may say that it is its own
-            Err(Unseen::Until(Coming::Answer(answer))) => {
-                coming = Some(Coming::Answer(answer));
-                break;
+            Err(Unseen::Until(answer @ Coming::Answer(_))) => {
+                coming = Some(answer);
+                continue;
             }
             Err(Unseen::Until(keys)) => {
                 coming = coming.or(Some(keys));
@@ -198,6 +211,10 @@ impl Bearer {
         let preflight = || {
             *tokens.method == Method::OPTIONS
                 && headers.contains_key(ORIGIN)
+                && !headers.contains_key(TRANSFER_ENCODING)
+                && headers
+                    .get(CONTENT_LENGTH)
+                    .is_none_or(|length| length == "0")
                 && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
         };
         self.rules.strangers == Strangers::Admitted
@@ -374,8 +391,11 @@ enum Shown {
 /// The token that the request carries.
 fn presented<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<(Scheme, &'h str), Shown> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
+    // also beside another: a request has one (RFC 6750 section 2)
+    if has_token(query) {
+        return Err(Shown::Wrong(Denial::InQuery));
+    }
     let value = match (values.next(), values.next()) {
-        (None, _) if has_token(query) => return Err(Shown::Wrong(Denial::InQuery)),
         (None, _) => return Err(Shown::Wrong(Denial::Missing)),
         (Some(_), Some(_)) => return Err(Shown::Twice),
         (Some(value), None) => value.as_bytes().trim_ascii(),
@@ -398,8 +418,12 @@ fn presented<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<(Scheme,
     }
 }
 
-/// RFC 6750 section 2.3.
+/// RFC 6750 section 2.3; as any service might read it.
 fn has_token(query: Option<&str>) -> bool {
-    let mut pairs = query.into_iter().flat_map(|query| query.split('&'));
-    pairs.any(|pair| pair.split('=').next() == Some("access_token"))
+    const NAME: &str = "access_token";
+    let mut pairs = query.into_iter().flat_map(|query| query.split(['&', ';']));
+    pairs.any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        name == NAME || percent_decode_str(name).eq(NAME.bytes())
+    })
 }

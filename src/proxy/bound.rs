@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use ipnet::IpNet;
+use url::Url;
 
 use super::{
     bearer::{Bearer, Denial, Tokens},
@@ -43,6 +44,8 @@ pub struct Called<'r> {
     pub authority: &'r str,
     pub uri: &'r Uri,
     pub trusted_proxies: &'r [IpNet],
+    /// The URL that the route's resource is known by.
+    pub resource: Option<&'r Url>,
 }
 
 /// The algorithms of a rule, as a challenge lists them.

@@ -12,8 +12,13 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use super::failure::Failure;
-use crate::config::Gateway;
+use super::{
+    failure::Failure,
+    identity::{self, Memory},
+    permit::Permit,
+    plan::Plan,
+};
+use crate::{clock::Moment, config::Gateway};
 
 const METHOD: HeaderName = HeaderName::from_static("x-original-method");
 const PROTO: HeaderName = HeaderName::from_static("x-original-proto");
@@ -65,13 +70,37 @@ pub(super) fn described<B>(
     Ok(question)
 }
 
-/// It may pass, with these fields.
-pub(super) fn yes(fields: HeaderMap) -> Response<Bytes> {
+/// It may pass, with the fields that tell the service who calls. What is not known is there and
+/// empty, so that a gateway that copies what it finds leaves nothing of the caller's.
+///
+/// # Errors
+/// When the gateway would pass on what we would have taken out: a field that a service could take
+/// for one of these, or a token that nobody has checked.
+pub(super) fn yes(
+    plan: &Plan,
+    permit: &Permit,
+    asked: &HeaderMap,
+    memory: &Memory,
+    now: Moment,
+) -> Result<Response<Bytes>, Failure> {
+    if let Some(field) = plan.own_fields.mistakable(asked) {
+        let field = field.clone();
+        return Err(Failure::AmbiguousField { field });
+    }
+    let unchecked = permit.verified().is_none() && permit.route().gate.asks_for_tokens();
+    if unchecked && identity::has_token(asked) {
+        return Err(Failure::UncheckedToken);
+    }
     let mut answer = Response::new(Bytes::new());
-    *answer.headers_mut() = fields;
     let headers = answer.headers_mut();
+    for name in &plan.told_fields {
+        headers.insert(name, HeaderValue::from_static(""));
+    }
+    if let Some(identity) = &permit.route().identity {
+        identity.tell(headers, permit, memory, now);
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    Ok(answer)
 }
 
 /// The status that the gateway passes on to the caller: nginx knows two, and takes any other for a

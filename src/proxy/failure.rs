@@ -68,6 +68,10 @@ pub enum Failure {
         /// Where the caller may or must use DPoP (RFC 9449).
         dpop: Option<Box<Challenge>>,
     },
+    #[error("the field {field} could be taken for one that only we may set")]
+    AmbiguousField { field: HeaderName },
+    #[error("the caller is admitted otherwise, and shows a token that nobody has checked")]
+    UncheckedToken,
     #[error("the gateway's question does not say in one {field} what is asked for")]
     Undescribed { field: HeaderName },
     #[error("the limit of requests at once is reached")]
@@ -168,6 +172,7 @@ impl Failure {
             Self::Broken { origin, .. }
             | Self::LoginPage { origin }
             | Self::ResponseTimeout { origin, .. } => Some(origin.clone()),
+            Self::AmbiguousField { field } => Some(field.to_string()),
             Self::Undescribed { field } => {
                 Some(format!("{field} is missing, doubled or unreadable"))
             }
@@ -307,6 +312,18 @@ impl Failure {
                 };
                 (status, code, proxy_error, denial.description())
             }
+            Self::AmbiguousField { .. } => (
+                400,
+                "AmbiguousField",
+                "http_request_error",
+                "A header field could be taken for one that only this proxy may set.",
+            ),
+            Self::UncheckedToken => (
+                400,
+                "TokenNotChecked",
+                "http_request_error",
+                "The caller is admitted by something else. Send no access token with it.",
+            ),
             Self::Undescribed { .. } => (
                 500,
                 "Undescribed",

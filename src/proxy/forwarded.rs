@@ -109,12 +109,16 @@ impl Forwarding {
     }
 }
 
-/// Scheme and authority of the URL that a caller used, as far as that can be known: what a gateway
-/// that asks us or a trusted proxy in front of us says, else the connection and the request.
+/// Scheme and authority of the URL that a caller used, as far as that can be known: what the route's
+/// resource is called, else what a gateway that asks us or a trusted proxy in front of us says, else
+/// the connection and the request.
 pub(super) fn called<'r>(headers: &'r HeaderMap, called: &Called<'r>) -> (&'r str, &'r str) {
     let &Called {
         conn, authority, ..
     } = called;
+    if let Some(resource) = called.resource {
+        return (resource.scheme(), resource.authority());
+    }
     if conn.mode != Mode::Reverse
         && let Some(scheme) = called.uri.scheme_str()
     {

@@ -40,7 +40,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
+    Method, Request, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
     response::Parts,
 };
@@ -73,7 +73,6 @@ pub use self::{
     slots::Limit,
 };
 use crate::{
-    clock::Moment,
     config::{Config, Limits, Mode},
     http::{
         serve::Activity,
@@ -235,6 +234,7 @@ impl Proxy {
                 authority: target.authority,
                 uri: request.uri(),
                 trusted_proxies: &self.plan.trusted_proxies,
+                resource: route.config.resource.as_ref(),
             },
             query: request.uri().query(),
             waited,
@@ -260,7 +260,8 @@ impl Proxy {
         let permit = Permit::grant(route, admission);
         record.caller(permit.caller());
         if conn.mode != Mode::Reverse {
-            let answer = decide::yes(self.told(&permit, now));
+            let shown = request.headers();
+            let answer = decide::yes(&self.plan, &permit, shown, &self.memory, now)?;
             return Ok(Step::Own(std::future::ready(answer).boxed()));
         }
         let asked = Asked {
@@ -289,18 +290,6 @@ impl Proxy {
             asked,
             place,
         })))
-    }
-
-    /// What a gateway is to tell the service. What is not known is there and empty, so that a gateway
-    /// that copies what it finds leaves nothing of the caller's.
-    fn told(&self, permit: &Permit, now: Moment) -> HeaderMap {
-        let blank = HeaderValue::from_static("");
-        let names = self.plan.told_fields.iter().cloned();
-        let mut fields = names.map(|name| (name, blank.clone())).collect();
-        if let Some(identity) = &permit.route().identity {
-            identity.tell(&mut fields, permit, &self.memory, now);
-        }
-        fields
     }
 
     /// The steps that wait: token, upstream, answer; or what is left of them after the `first`

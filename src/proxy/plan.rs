@@ -269,13 +269,17 @@ fn identity<'c>(
     Some(Identity::new(number, wanted, signer))
 }
 
-/// Fields that say who the caller is. Where some route tells that, also those that it does not use,
-/// but others usually do: services know these names.
+/// Fields that say who the caller is. Where some route asks for tokens or tells who called, also
+/// those that it does not use, but others usually do: services know these names.
 fn told_fields(routes: &[Arc<Route>]) -> Vec<HeaderName> {
     let identities = || routes.iter().filter_map(|route| route.identity.as_ref());
-    let usual = identities()
-        .take(1)
-        .flat_map(|_| &Says::USUAL)
+    let told = routes
+        .iter()
+        .any(|route| route.identity.is_some() || route.gate.asks_for_tokens());
+    let usual = told
+        .then_some(&Says::USUAL)
+        .into_iter()
+        .flatten()
         .filter_map(|(_, name)| HeaderName::from_bytes(name.as_bytes()).ok());
     let ours = identities().flat_map(Identity::names).cloned();
     let mut all: Vec<HeaderName> = ours.chain(usual).collect();

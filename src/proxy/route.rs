@@ -7,7 +7,8 @@ use crate::config::{Glob, Match};
 pub(super) struct Matcher {
     hosts: Vec<HostPattern>,
     path: PathPattern,
-    methods: Vec<http::Method>,
+    /// In upper case.
+    methods: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -40,11 +41,7 @@ impl Matcher {
                 None => HostPattern::Exact(host.clone()),
             })
             .collect();
-        let methods = conditions
-            .methods
-            .iter()
-            .filter_map(|name| http::Method::from_bytes(name.as_bytes()).ok())
-            .collect();
+        let methods = conditions.methods.iter().cloned().collect();
         Self {
             hosts,
             path: PathPattern::new(&conditions.path),
@@ -59,7 +56,10 @@ impl Matcher {
 
     /// `host` in lower case without port, `path` canonical.
     pub(super) fn matches(&self, method: &http::Method, host: &str, path: &str) -> bool {
-        (self.methods.is_empty() || self.methods.contains(method))
+        // case matters (RFC 9110 section 9.1), but not to every service: what one may take for DELETE
+        // must not pass by a route for everything else
+        let asked = |name: &String| name.eq_ignore_ascii_case(method.as_str());
+        (self.methods.is_empty() || self.methods.iter().any(asked))
             && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
             && self.path.matches(path)
     }
@@ -164,5 +164,7 @@ mod tests {
         assert!(get("api.test") && get("a.example.test") && get("a.b.example.test"));
         assert!(!get("example.test") && !get("xexample.test") && !get("api.test.evil"));
         assert!(!matcher.matches(&http::Method::POST, "api.test", "/"));
+        let lower = http::Method::from_bytes(b"get").unwrap();
+        assert!(matcher.matches(&lower, "api.test", "/"));
     }
 }

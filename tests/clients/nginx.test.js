@@ -23,6 +23,16 @@ async function freePort() {
   return port;
 }
 
+/** What comes back for these bytes. */
+async function raw(origin, bytes) {
+  const { hostname, port } = new URL(origin);
+  const socket = net.connect(Number(port), hostname);
+  socket.end(bytes);
+  let text = '';
+  for await (const chunk of socket) text += chunk;
+  return text;
+}
+
 async function startNginx(t, { origin, decide }) {
   const home = directory(t);
   const port = await freePort();
@@ -52,7 +62,7 @@ http {
       proxy_set_header Content-Length "";
       proxy_set_header X-Original-Method $request_method;
       proxy_set_header X-Original-Proto $scheme;
-      proxy_set_header X-Original-Host $http_host;
+      proxy_set_header X-Original-Host $host:$server_port;
       proxy_set_header X-Original-URI $request_uri;
     }
   }
@@ -97,6 +107,8 @@ test('nginx lets only those requests pass that the proxy says yes to', async (t)
     listeners: [{ bind: '127.0.0.1:0', mode: 'decide', gateway: 'nginx' }],
     routes: [
       { path: '/public/**', admit: 'anyone' },
+      { path: '/host', hosts: ['public.test'], admit: 'anyone' },
+      { path: '/host', hosts: ['admin.test'], admit: [{ bearer: { audiences: ['api'] } }] },
       { path: '/imodels/**', methods: ['GET', 'PUT'], admit: [{ bearer: { audiences: ['api'], scopes: ['write'] } }] },
     ],
     admin: { bind: '127.0.0.1:0' },
@@ -145,5 +157,9 @@ test('nginx lets only those requests pass that the proxy says yes to', async (t)
   // what a caller says of its request, nginx says better
   const forged = { 'x-original-uri': '/public/x', 'x-original-method': 'GET', 'x-forwarded-uri': '/public/x' };
   assert.equal((await ask('/imodels/1', { headers: forged })).status, 401);
+  // nginx serves the host of the request line, whatever the Host field says
+  const lines = [`GET http://admin.test/host HTTP/1.1`, 'Host: public.test', 'Connection: close', '', ''];
+  const told = await raw(nginx, lines.join('\r\n'));
+  assert.match(told, /^HTTP\/1\.1 401 /);
   assert.equal(origin.requests.length, served, 'nothing of this reached the service');
 });

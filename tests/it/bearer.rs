@@ -475,3 +475,84 @@ fn a_restart_while_the_provider_is_down_still_serves_its_tokens() {
     let proxy = start("another key for the store");
     proxy.send(&token).is_refused(503, "KeysUnavailable");
 }
+
+#[test]
+fn a_method_that_a_service_may_take_for_another_takes_that_ones_route() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let route = |methods: Value, scopes: Value| {
+        let mut route = json!({
+            "path": "/x/**",
+            "admit": [{"bearer": {"audiences": ["api"]}}],
+            "upstream": origin.url(),
+        });
+        if !methods.is_null() {
+            route["methods"] = methods;
+            route["admit"][0]["bearer"]["scopes"] = scopes;
+        }
+        route
+    };
+    let proxy = proxy::to(&origin)
+        .with("providers.idp", json!({"issuer": issuer.url()}))
+        .with(
+            "routes",
+            json!([
+                route(json!(["DELETE", "GET"]), json!(["strict"])),
+                route(Value::Null, Value::Null),
+            ]),
+        )
+        .start();
+    let token = key.token(&issuer.claims(&json!({"scope": "loose"})));
+    let field = format!("Authorization: Bearer {token}\r\n");
+    let ask = |method: &str| proxy.send(proxy::with_fields(method, "/x/1", &field));
+    ask("POST").is_the_upstreams(200);
+    for method in ["DELETE", "delete", "Delete", "get"] {
+        ask(method).is_refused(403, "InsufficientScope");
+    }
+    // HEAD is a GET without its body
+    let mut client = proxy.connect();
+    client.send(proxy::with_fields("HEAD", "/x/1", &field));
+    assert_eq!(client.head().status(), 403);
+}
+
+#[test]
+fn a_request_has_one_token_and_not_in_its_query() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = ruled(&origin, &issuer, &json!({"optional": true})).start();
+    let token = key.token(&issuer.claims(&json!({})));
+    let field = format!("Authorization: Bearer {token}\r\n");
+    for query in [
+        "access_token=x",
+        "a=1&access_token=x",
+        "a=1;access_token=x",
+        "access%5Ftoken=x",
+        "%61ccess_token",
+    ] {
+        let path = format!("/?{query}");
+        let beside = proxy.send(proxy::with_fields("GET", &path, &field));
+        beside.is_refused(400, "TokenInQuery");
+        proxy.get(&path).is_refused(400, "TokenInQuery");
+    }
+    let other = proxy::with_fields("GET", "/?my_access_token=x&access_tokens", &field);
+    proxy.send(other).is_the_upstreams(200);
+}
+
+#[test]
+fn a_preflight_carries_nothing() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = ruled(&origin, &issuer, &json!({"preflight": "pass"})).start();
+    let with = |more: &str| {
+        let fields =
+            format!("Origin: https://app.test\r\nAccess-Control-Request-Method: PUT\r\n{more}");
+        proxy::with_fields("OPTIONS", "/", &fields)
+    };
+    proxy
+        .send(with("Content-Length: 0\r\n"))
+        .is_the_upstreams(200);
+    let length = with("Content-Length: 1\r\n") + "x";
+    proxy.send(length).is_refused(401, "TokenMissing");
+    let chunked = with("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n";
+    proxy.send(chunked).is_refused(401, "TokenMissing");
+}

@@ -305,6 +305,22 @@ fn behind_a_trusted_proxy_the_uri_is_the_one_that_it_names() {
 }
 
 #[test]
+fn a_resource_is_what_proofs_are_made_for_whatever_host_the_caller_names() {
+    let (origin, signer) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&signer]);
+    let proxy = guarding(&origin, &issuer, &json!({}))
+        .route("resource", json!("https://api.example/"))
+        .start();
+    let holder = Holder::new(&issuer, &signer);
+    let ours = json!({"htu": "https://api.example/"});
+    holder.send(&proxy, &ours).is_the_upstreams(200);
+    // the host that the request names
+    let named = holder.send(&proxy, &json!({}));
+    let begins = "DPoP realm=\"itwin-auth-proxy\"";
+    is_challenged(&named, "ProofInvalid", begins);
+}
+
+#[test]
 fn a_gateway_that_asks_names_the_uri() {
     let (origin, signer) = (
         origin::answering([origin::ok("never asked")]),

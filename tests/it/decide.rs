@@ -163,3 +163,62 @@ fn other_gateways_ask_in_their_own_way() {
     assert_eq!(itself("/imodels/1"), 200);
     assert_eq!(itself("/other"), 404);
 }
+
+#[test]
+fn nothing_passes_that_the_gateway_would_send_on_as_ours() {
+    let key = Pair::new("k");
+    let issuer = issuer::serving(&[&key]);
+    let proxy = deciding("traefik", &issuer);
+    let good = token(&key, &issuer, &json!({"scope": "write", "sub": "ann"}));
+    let about = |more: &str| {
+        format!(
+            "X-Forwarded-Method: PUT\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: api.example\r\n\
+             X-Forwarded-Uri: /imodels/1\r\n{good}{more}"
+        )
+    };
+    for field in [
+        "X_Itwin_Subject",
+        "x-itwin_subject",
+        "X.Itwin.Caller",
+        "x_itwin-email",
+    ] {
+        let refused = ask(&proxy, &about(&format!("{field}: root\r\n")));
+        refused.is_refused(400, "AmbiguousField");
+        let told = field.to_ascii_lowercase();
+        assert!(refused.text().contains(&told), "{}", refused.text());
+    }
+    // by its exact name the gateway replaces it with what we say
+    let yes = ask(&proxy, &about("X-Itwin-Subject: root\r\n"));
+    assert_eq!(yes.status(), 200, "{}", yes.head);
+    assert_eq!(yes.field("x-itwin-subject"), Some("ann"));
+    assert_eq!(yes.field("x-itwin-email"), Some(""));
+}
+
+#[test]
+fn a_token_that_nobody_checked_does_not_pass_by_another_rule() {
+    let key = Pair::new("k");
+    let issuer = issuer::serving(&[&key]);
+    let origin = origin::answering([origin::ok("never asked")]);
+    let rules = json!([
+        {"key": {"header": "x-api-key", "secret": "a key that nobody guesses"}},
+        {"bearer": {"audiences": ["api"]}},
+    ]);
+    let proxy = proxy::to(&origin)
+        .with(
+            "listeners",
+            json!([{"bind": "127.0.0.1:0", "mode": "decide", "gateway": "nginx"}]),
+        )
+        .with("providers.idp", json!({"issuer": issuer.url()}))
+        .with("routes", json!([{"admit": rules}]))
+        .start();
+    let keyed = "X-Api-Key: a key that nobody guesses\r\n";
+    assert_eq!(ask(&proxy, &nginx("GET", "/", keyed)).status(), 200);
+    let forged = nginx(
+        "GET",
+        "/",
+        &format!("{keyed}Authorization: Bearer forged\r\n"),
+    );
+    ask(&proxy, &forged).is_refused(403, "TokenNotChecked");
+    let basic = nginx("GET", "/", &format!("{keyed}Authorization: Basic eDp5\r\n"));
+    assert_eq!(ask(&proxy, &basic).status(), 200);
+}

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::Answer,
-    http2,
+    http2, idp,
     issuer::{self, Issuer, Pair},
     origin::{self, Origin},
     proxy::{self, Proxy},
@@ -397,12 +397,12 @@ fn gateways_are_told_the_same_and_what_is_unknown_is_empty() {
         )
         .start();
     let token = key.token(&issuer.claims(&json!({"scope": null})));
-    let known = proxy.send(proxy::with_fields(
-        "GET",
-        "/",
-        &(forgeries() + &bearer(&token)),
-    ));
-    let stranger = proxy.send(proxy::with_fields("GET", "/", &forgeries()));
+    let ask = |fields: &str| proxy.send(proxy::with_fields("GET", "/", fields));
+    let forged = USUAL.map(|name| format!("{name}: forged\r\n")).concat();
+    let known = ask(&format!("{forged}{}", bearer(&token)));
+    let stranger = ask(&forged);
+    // those that are only like them, no gateway would replace
+    ask(&forgeries()).is_refused(400, "AmbiguousField");
     let url = issuer.url();
     let told = |answer: &Answer| USUAL.map(|name| answer.field(name).map(str::to_owned));
     let expected = ["bearer", "ann", "webapp-1", url.as_str(), "", ""];
@@ -594,4 +594,23 @@ fn the_first_key_signs_and_all_are_published() {
     assert_eq!(answer.status(), 405);
     let text = both.get("/.itwin-auth/jwks.json");
     assert!(!text.text().contains("\"d\""), "{}", text.text());
+}
+
+#[test]
+fn an_upstream_that_is_told_nothing_is_told_nothing_by_callers_either() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let idp = idp::issuing();
+    let proxy = guarding(&origin, &issuer).injecting(&idp).start();
+    let token = key.token(&issuer.claims(&json!({})));
+    let fields = format!("{}{}", forgeries(), bearer(&token));
+    proxy
+        .send(proxy::with_fields("GET", "/", &fields))
+        .is_the_upstreams(200);
+    let request = origin.requests().pop().unwrap();
+    assert!(
+        !request.names().iter().any(|name| name.contains("itwin")),
+        "{:?}",
+        request.names()
+    );
 }

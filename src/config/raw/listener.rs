@@ -20,9 +20,11 @@ pub(in crate::config) struct Listener {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) mode: Option<String>,
     /// Whose questions a `decide` listener answers: `nginx` (`auth_request`; `X-Original-Method`,
-    /// `X-Original-Proto`, `X-Original-Host` and `X-Original-URI` must be set), `ingress_nginx`
-    /// (`auth-url`), `traefik` (`forwardAuth`, also Caddy's `forward_auth`), `envoy` (`ext_authz`
-    /// over HTTP). Only the gateway may reach this listener.
+    /// `X-Original-Proto`, `X-Original-URI` and `X-Original-Host`, which is `$host:$server_port`,
+    /// must be set), `ingress_nginx` (`auth-url`; it tells the `Host` field, which need not be the
+    /// host that is served, so give all its hosts the same rules), `traefik` (`forwardAuth`, also
+    /// Caddy's `forward_auth` from 2.11 on), `envoy` (`ext_authz` over HTTP). Only the gateway may
+    /// reach this listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) gateway: Option<GatewayName>,
     /// Permissions of a Unix socket, in octal: whoever may connect may use the routes, so that by

@@ -21,7 +21,7 @@ pub(in crate::config) struct Route {
     #[schemars(extend("default" = "/**"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) path: Option<String>,
-    /// Methods. Default: any.
+    /// Methods, whatever their case; `GET` stands for `HEAD` as well. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) methods: Option<Words>,
     /// Who may use the route: `local` (whoever reaches a listener that only this machine

@@ -11,6 +11,7 @@ mod bound;
 mod client_auth;
 mod credential;
 mod files;
+mod guarded;
 mod identity;
 mod inject;
 mod introspection;
@@ -76,6 +77,7 @@ pub(super) fn check(
     check.listeners_apart(&listeners, admin);
     check.nobody_else_injects(raw, &listeners, &routes);
     check.every_route_can_match(&listeners, &routes);
+    check.guarded_routes(raw, &listeners, &routes);
     check.identity_apart_from_keys(&routes);
     let revocation = check.revocation(raw.revocation.as_ref(), &providers, &routes);
     let signing = check.signing(raw.signing.as_ref(), &routes);

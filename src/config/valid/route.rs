@@ -1,6 +1,9 @@
 //! Routes: what they match, what they inject, where they go.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     super::{
@@ -251,7 +254,7 @@ impl Check<'_> {
         Some(Match {
             hosts: hosts?,
             path: glob?,
-            methods: methods?.into_iter().collect(),
+            methods: with_head(methods?.into_iter().collect()),
         })
     }
 
@@ -340,6 +343,14 @@ impl Check<'_> {
         }
         Some(upper)
     }
+}
+
+/// HEAD asks for what GET would answer (RFC 9110 section 9.3.2).
+fn with_head(mut methods: BTreeSet<String>) -> BTreeSet<String> {
+    if methods.contains("GET") {
+        methods.insert("HEAD".to_owned());
+    }
+    methods
 }
 
 fn is_local_host(host: &str) -> bool {

@@ -185,16 +185,21 @@ pub(in crate::proxy) fn own(name: &HeaderName) -> HeaderName {
     HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
 }
 
-/// Takes away a bearer token that nobody checked: behind a route that checks them, whoever is told
-/// of one takes it for checked. Other schemes pass.
-pub(super) fn remove_unchecked_token(headers: &mut HeaderMap) {
+/// Whether the request shows an access token, of whatever worth.
+pub(super) fn has_token(headers: &HeaderMap) -> bool {
     let is_token = |value: &HeaderValue| {
         let value = value.as_bytes().trim_ascii();
         let scheme = value.split(u8::is_ascii_whitespace).next();
         let scheme = scheme.unwrap_or_default();
         scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"dpop")
     };
-    if headers.get_all(AUTHORIZATION).iter().any(is_token) {
+    headers.get_all(AUTHORIZATION).iter().any(is_token)
+}
+
+/// Takes away a bearer token that nobody checked: behind a route that checks them, whoever is told
+/// of one takes it for checked. Other schemes pass.
+pub(super) fn remove_unchecked_token(headers: &mut HeaderMap) {
+    if has_token(headers) {
         headers.remove(AUTHORIZATION);
     }
 }
