@@ -2,8 +2,9 @@
 //! long.
 //!
 //! A pure state machine. After a failure nobody asks until a pause is over; then one question goes
-//! out, and only its answer opens the way for all. A failure that may be one token's own fault
-//! pauses nothing until it is the third in a row: no caller shuts others out with one odd token.
+//! out, and only its answer opens the way for all. A failure that may be one token's own fault is an
+//! answer in this: it shows that the endpoint is there, and no caller shuts others out with tokens
+//! that it chokes on, however many.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,8 +15,6 @@ use crate::{
     clock::{Deadline, Moment},
 };
 
-/// Failures in a row that may each be one token's fault.
-const DOUBTS: u32 = 3;
 /// How long the one question after a pause is waited for.
 const PROBE: Duration = Duration::from_secs(5);
 /// However long the provider asks us to wait: callers wait for it.
@@ -25,7 +24,6 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Trouble {
     backoff: Backoff,
-    doubts: u32,
     pause: Option<Pause>,
 }
 
@@ -55,7 +53,6 @@ impl Default for Trouble {
     fn default() -> Self {
         Self {
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
-            doubts: 0,
             pause: None,
         }
     }
@@ -99,10 +96,8 @@ impl Trouble {
             return None; // it went out together with one that failed before it
         }
         if failed.fault == Fault::PerhapsTheToken {
-            self.doubts += 1;
-            if self.doubts < DOUBTS && self.pause.is_none() {
-                return None;
-            }
+            self.answered();
+            return None;
         }
         let asked = failed.retry_after.unwrap_or_default().min(LONGEST);
         let pause = self.backoff.next(rng).max(asked);
@@ -209,17 +204,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_token_pauses_nothing_but_three_in_a_row_do() {
+    async fn odd_tokens_pause_nothing_and_end_a_pause() {
         let mut world = world();
-        for _ in 0..2 {
+        for _ in 0..10 {
             assert_eq!(world.fails(Fault::PerhapsTheToken, None).await, None);
         }
-        world.trouble.answered();
-        for _ in 0..2 {
-            assert_eq!(world.fails(Fault::PerhapsTheToken, None).await, None);
-        }
-        assert!(world.fails(Fault::PerhapsTheToken, None).await.is_some());
+        assert!(world.passes());
+        assert!(world.fails(Fault::Endpoint, None).await.is_some());
+        world.wait(2.0).await;
+        assert!(world.passes(), "the one that is let out");
         assert!(!world.passes());
+        assert_eq!(world.fails(Fault::PerhapsTheToken, None).await, None);
+        assert!(world.passes(), "the endpoint is there");
     }
 
     #[tokio::test(start_paused = true)]

@@ -314,6 +314,15 @@ fn one_odd_token_does_not_shut_others_out() {
         2,
         "nor is it asked about again"
     );
+    // nor do many
+    for n in 0..10 {
+        let odd = format!("odd-{n}");
+        authority.says(&odd, "not JSON");
+        let refused = proxy.send(with_token(&odd));
+        refused.is_refused(503, "IntrospectionUnavailable");
+    }
+    authority.says_of("new", &json!({}));
+    proxy.send(with_token("new")).is_the_upstreams(200);
 }
 
 #[test]
