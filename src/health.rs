@@ -3,12 +3,14 @@
 //! A component that must be there before the program is ready takes a [`Waiting`] guard; dropping
 //! it (or ending the task that holds it) is what makes the program ready, so that no component can
 //! be forgotten and none has to be counted. Components describe themselves through [`Report`], so
-//! that the admin listener needs to know none of them.
+//! that the admin listener needs to know none of them; what may be changed there is [`Editable`].
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;
 use serde_json::Value;
+
+use crate::clock::Moment;
 
 /// What is still waited for. Clones share.
 #[derive(Debug, Clone, Default)]
@@ -96,6 +98,35 @@ pub trait Document: Send + Sync {
     fn path(&self) -> &'static str;
     /// As JSON.
     fn text(&self) -> bytes::Bytes;
+}
+
+/// A list that whoever has the admin key may change on the admin listener.
+pub trait Editable: Send + Sync {
+    fn path(&self) -> &'static str;
+    /// A bounded part of it, from the entry with this number on.
+    fn page(&self, from: usize, now: Moment) -> Value;
+    /// Does all that `body` says, or nothing. It comes with what is to be said of it.
+    ///
+    /// # Errors
+    /// When nothing was changed.
+    fn change(&self, change: Change, body: &[u8], now: Moment) -> Result<Value, Unchanged>;
+    /// Whether what was changed until now survives a restart, as soon as that is known.
+    fn survives(&self) -> Pin<Box<dyn Future<Output = bool> + Send>>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Add,
+    Remove,
+}
+
+/// Why a list is as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unchanged {
+    /// All that is wrong with the order.
+    Faults(Vec<String>),
+    /// There is no room.
+    Full,
 }
 
 #[cfg(test)]

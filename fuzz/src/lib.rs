@@ -20,8 +20,8 @@ use itwin_auth_proxy::{
     clock::{Clock, Moment},
     config::{Admit, AdmitRule, Algorithm, NonceUse, ProofRules, Sources, TokenRules},
     verify::{
-        Expected, Issuer, Jws, KeySet, Proofs, Requested, Thumbprint, Verdict, Verifier, examine,
-        read_answer,
+        Expected, Issuer, Jws, KeySet, Proofs, Requested, Revoked, Thumbprint, Verdict, Verifier,
+        examine, read_answer,
     },
 };
 use serde_json::{Value, json};
@@ -184,7 +184,8 @@ pub fn claims(data: &[u8]) {
 }
 
 fn is_found_good(token: &str) -> bool {
-    let examined = pin!(examine(&ROUTE.issuer, &ROUTE.rules, token, now()));
+    let (revoked, now) = (Revoked::default(), now());
+    let examined = pin!(examine(&ROUTE.issuer, &ROUTE.rules, &revoked, token, now));
     let mut context = Context::from_waker(Waker::noop());
     let Poll::Ready(findings) = examined.poll(&mut context) else {
         panic!("nobody is asked")

@@ -1,10 +1,12 @@
 //! The admin listener: probes, metrics and status, for operators and their machines.
 //!
 //! It stands apart from the data plane (own address, the control plane's runtime), so that neither
-//! can be reached through the other. It only answers questions: nothing can be changed here, and no
-//! answer holds a token, a secret or a query. Components describe themselves through
+//! can be reached through the other. It answers questions, and no answer holds a token, a secret or a
+//! query. What may be changed is what implements [`Editable`] (which tokens are revoked), by who has
+//! the configured key; without one nothing. Components describe themselves through
 //! [`crate::health::Report`]; this floor knows none of them.
 
+mod edit;
 mod exposition;
 mod host;
 mod pages;
@@ -13,10 +15,10 @@ mod process;
 use std::{
     any::Any,
     convert::Infallible,
-    future::{Ready, ready},
+    error::Error,
     io,
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -24,6 +26,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body::Body;
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -41,7 +44,8 @@ use tower_service::Service;
 
 use crate::{
     clock::{Clock, Moment},
-    health::{Document, Readiness, Report},
+    config::SecretSource,
+    health::{Document, Editable, Readiness, Report},
     metrics::Metrics,
     shutdown::Shutdown,
 };
@@ -64,6 +68,9 @@ pub struct AdminState {
     pub metrics: Arc<Metrics>,
     pub reports: Vec<Arc<dyn Report>>,
     pub documents: Vec<Arc<dyn Document>>,
+    pub editable: Vec<Arc<dyn Editable>>,
+    /// Who has it may change these.
+    pub key: Option<SecretSource>,
     pub clock: Clock,
 }
 
@@ -150,31 +157,47 @@ impl ResponseForPanic for CountPanics {
 #[derive(Clone)]
 struct Ask(Arc<Admin>);
 
-impl<B> Service<Request<B>> for Ask {
+impl<B> Service<Request<B>> for Ask
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.0.answer(
-            request.method(),
-            request.uri(),
-            request.headers(),
-        )))
+        let admin = Arc::clone(&self.0);
+        Box::pin(async move { Ok(admin.serve(request).await) })
     }
 }
 
-/// What is answered: pure, apart from the time.
 struct Admin {
     started: Moment,
     state: AdminState,
 }
 
 impl Admin {
+    async fn serve<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let path = request.uri().path();
+        let mut editable = self.state.editable.iter();
+        match editable.find(|list| list.path() == path).cloned() {
+            Some(list) => edit::serve(self, &*list, request).await,
+            None => self.answer(request.method(), request.uri(), request.headers()),
+        }
+    }
+
+    /// What only tells: pure, apart from the time.
     fn answer(
         &self,
         method: &Method,
@@ -193,7 +216,7 @@ impl Admin {
             "/status" => pages::status,
             path if self.document(path).is_some() => pages::document,
             _ => {
-                let hint = "there is /startup, /live, /ready, /metrics and /status";
+                let hint = "there is /startup, /live, /ready, /metrics, /status and /revocations";
                 return pages::problem(StatusCode::NOT_FOUND, "NotFound", hint);
             }
         };
@@ -201,7 +224,7 @@ impl Admin {
             let mut answer = pages::problem(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "MethodNotAllowed",
-                "nothing can be changed here: GET and HEAD only",
+                "this cannot be changed: GET and HEAD only",
             );
             let allowed = header::HeaderValue::from_static("GET, HEAD");
             answer.headers_mut().insert(header::ALLOW, allowed);

@@ -21,6 +21,7 @@ const INDEX: &str = "itwin-auth-proxy
 /ready    requests can be served; 503 says what is waited for
 /metrics  OpenMetrics or Prometheus text
 /status   how every part is, as JSON
+/revocations  tokens that are revoked; to be changed by who has the admin.key
 /jwks.json  keys of identity JWTs, where a route sends any
 ";
 
@@ -91,7 +92,7 @@ fn probe(good: bool, body: &Value) -> Answer {
     json_answer(status, body)
 }
 
-fn json_answer(status: StatusCode, body: &Value) -> Answer {
+pub(super) fn json_answer(status: StatusCode, body: &Value) -> Answer {
     answer(status, JSON, format!("{body}\n"))
 }
 

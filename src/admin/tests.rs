@@ -45,6 +45,8 @@ fn run(reports: Vec<Arc<dyn Report>>) -> Running {
     let token = Some(readiness.wait_for("credential agent"));
     let state = AdminState {
         documents: Vec::new(),
+        editable: Vec::new(),
+        key: None,
         readiness: readiness.clone(),
         metrics: metrics.clone(),
         reports,

@@ -116,7 +116,7 @@ fn run(
         Arc::new(tokens.exchanges()),
         Arc::new(tokens),
         Arc::new(keys),
-        revoked,
+        Arc::clone(&revoked) as _,
     ];
     let state = AdminState {
         readiness: readiness.clone(),
@@ -126,6 +126,8 @@ fn run(
             .into_iter()
             .map(|one| one as Arc<dyn Document>)
             .collect(),
+        editable: vec![revoked],
+        key: config.admin_key.clone(),
         clock: seams.clock.clone(),
     };
     let admin = listener

@@ -65,13 +65,19 @@ pub async fn examine_token(
             troubles.insert(provider.name.to_string(), why);
         }
     }
+    let revoked = service.revoked();
+    if let Some(path) = &config.revocation.file
+        && let Err(error) = revoked.read_file(path.clone()).await
+    {
+        tracing::error!(path = %path.display(), %error, "revoked tokens not read");
+    }
     let mut all = Vec::with_capacity(rules.len());
     for (route, provider, rules) in rules {
         let issuer = service.issuer(provider);
         all.push(Examined {
             route: route.name.to_string(),
             issuer: provider.issuer.as_str().trim_end_matches('/').to_owned(),
-            findings: examine(&issuer, rules, token, clock.now()).await,
+            findings: examine(&issuer, rules, revoked, token, clock.now()).await,
         });
     }
     shutdown.advance(Stage::Hard);

@@ -72,6 +72,8 @@ pub struct Config {
     pub limits: Limits,
     /// `None` switches the admin listener off.
     pub admin: Option<SocketAddr>,
+    /// Who has it may change what can be changed there; `None`: nobody may.
+    pub admin_key: Option<SecretSource>,
     pub log: Log,
     /// Where tokens survive a restart; `None`: in memory only.
     pub token_store: Option<TokenStore>,

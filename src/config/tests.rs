@@ -427,6 +427,10 @@ const FAULTS: &[(&str, &[&str])] = &[
     ),
     ("token_store: {path: '@store'}", &["has no key"]),
     (
+        "admin: {key: short}",
+        &["admin.key", "shorter than 16 characters"],
+    ),
+    (
         "token_store: {path: /no/such/directory/store, key_file: '@secret'}",
         &["no file can be written in /no/such/directory"],
     ),
@@ -1240,7 +1244,7 @@ routes:
   - {path: /local, inject: jwt, upstream: 'https://x.example', admit: local}
 signing: {key_files: ['@key.pem'], path: /.itwin-auth/jwks.json}
 limits: {header_size: 64KiB, header_count: 50, body_size: 1GiB, connections: 5, requests: 6, header_timeout: 1s, idle_timeout: 2s, http2_streams: 7, drain_delay: 3s, drain_timeout: 4s}
-admin: {bind: '0.0.0.0:9999', allow_remote: true}
+admin: {bind: '0.0.0.0:9999', allow_remote: true, key_file: '@secret'}
 log: {level: 'info,hyper=debug', format: human, requests: false}
 token_store: {path: '@store', key_file: '@secret'}
 workers: 3

@@ -15,6 +15,7 @@ use super::{
     issuer::Issuer,
     jwt::Jws,
     refusal::{Refusal, shown},
+    revoked::Revoked,
     rules::at,
 };
 use crate::{
@@ -45,6 +46,7 @@ pub enum Verdict {
 pub async fn examine(
     issuer: &Issuer,
     rules: &TokenRules,
+    revoked: &Revoked,
     token: &str,
     now: Moment,
 ) -> Vec<Finding> {
@@ -59,6 +61,9 @@ pub async fn examine(
     };
     if let Some(claims) = claims {
         findings.rules(&claims, rules, now);
+        if let Err(refusal) = revoked.check(&claims, now) {
+            findings.add("revoked", "", Err(refusal));
+        }
     }
     findings.0
 }

@@ -42,10 +42,8 @@ pub(super) struct Unreadable;
 impl Object {
     /// Reads a whole document.
     pub(super) fn read(text: &[u8]) -> Result<Self, Unreadable> {
-        let mut reader = serde_json::Deserializer::from_slice(text);
-        let value = Nested(DEEPEST).deserialize(&mut reader);
-        match (value, reader.end()) {
-            (Ok(Json::Object(object)), Ok(())) => Ok(object),
+        match Json::read(text)? {
+            Json::Object(object) => Ok(object),
             _ => Err(Unreadable),
         }
     }
@@ -86,6 +84,16 @@ impl Serialize for Object {
 }
 
 impl Json {
+    /// Reads a whole document.
+    pub(super) fn read(text: &[u8]) -> Result<Self, Unreadable> {
+        let mut reader = serde_json::Deserializer::from_slice(text);
+        let value = Nested(DEEPEST).deserialize(&mut reader);
+        match (value, reader.end()) {
+            (Ok(value), Ok(())) => Ok(value),
+            _ => Err(Unreadable),
+        }
+    }
+
     /// Its items; one value counts as a list of it.
     pub fn items(&self) -> &[Self] {
         match self {
@@ -111,7 +119,7 @@ impl Json {
         }
     }
 
-    fn repeats(&self) -> bool {
+    pub(super) fn repeats(&self) -> bool {
         match self {
             Self::Object(object) => object.repeats(),
             Self::List(list) => list.iter().any(Self::repeats),

@@ -65,6 +65,9 @@ impl KeyService {
             shutdown.spawn(follower.run());
         }
         let revoked = Arc::<Revoked>::default();
+        if let Some(store) = store {
+            revoked.keep(store, clock.now(), shutdown);
+        }
         if let Some(path) = &config.revocation.file {
             let waiting = readiness.wait_for("the list of revoked tokens");
             shutdown.spawn(follow(Arc::clone(&revoked), path.clone(), waiting));

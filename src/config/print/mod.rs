@@ -32,6 +32,7 @@ pub fn yaml(config: &Config) -> String {
 }
 
 fn raw(config: &Config) -> raw::Raw {
+    let admin_key = config.admin_key.as_ref().map(forms).unwrap_or_default();
     raw::Raw {
         providers: config
             .providers
@@ -57,6 +58,9 @@ fn raw(config: &Config) -> raw::Raw {
                 .admin
                 .map(|admin| !admin.ip().is_loopback())
                 .filter(|remote| *remote),
+            key: admin_key.0,
+            key_file: admin_key.1,
+            key_env: admin_key.2,
         }),
         log: Some(raw::Log {
             level: Some(config.log.level.clone()),

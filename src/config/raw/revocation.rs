@@ -36,7 +36,7 @@ pub(in crate::config) struct BackchannelLogout {
     #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) clients: Option<Words>,
-    /// How long a logout is remembered, in memory: at least as long as access tokens live.
+    /// How long a logout is remembered: at least as long as access tokens live.
     #[schemars(extend("default" = "24h"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) keep: Option<String>,

@@ -73,6 +73,19 @@ pub(in crate::config) struct Admin {
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) allow_remote: Option<bool>,
+    /// Who has this key may revoke tokens at `/revocations` (`Authorization: Bearer KEY`), written
+    /// here; 16 characters at least. Without a key nothing can be changed there.
+    #[schemars(extend("x-secret" = "key"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) key: Option<SecretText>,
+    /// A file that holds that key.
+    #[schemars(extend("x-secret" = "key"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) key_file: Option<String>,
+    /// An environment variable that holds that key.
+    #[schemars(extend("x-secret" = "key"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) key_env: Option<String>,
 }
 
 /// What is logged, and how.

@@ -74,6 +74,7 @@ pub(super) fn check(
     let listeners = check.listeners(&raw.listeners);
     let routes = check.routes(&raw.routes, &credentials, &providers);
     let admin = check.admin(raw.admin.as_ref());
+    let admin_key = check.admin_key(raw.admin.as_ref(), admin);
     check.listeners_apart(&listeners, admin);
     check.nobody_else_injects(raw, &listeners, &routes);
     check.every_route_can_match(&listeners, &routes);
@@ -116,6 +117,7 @@ pub(super) fn check(
         signing,
         limits,
         admin,
+        admin_key,
         log,
         token_store,
         workers: raw

@@ -1,9 +1,12 @@
-//! Limits, log and token store.
+//! Limits, log, token store, and the key of the admin listener.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    super::{Limits, Listener, Log, LogFormat, TokenStore, path::Path, problem::did_you_mean, raw},
+    super::{
+        Limits, Listener, Log, LogFormat, SecretSource, TokenStore, path::Path,
+        problem::did_you_mean, raw,
+    },
     Check,
     files::Forms,
     scalar::{DAY, HOUR, MILLISECOND, MINUTE, SECOND},
@@ -91,6 +94,29 @@ impl Check<'_> {
             LevelError::NotAModule(_) => None,
         };
         self.error(path, error.to_string(), hint.unwrap_or_default());
+    }
+
+    /// The key of the admin listener.
+    pub(super) fn admin_key(
+        &mut self,
+        raw: Option<&raw::Admin>,
+        admin: Option<SocketAddr>,
+    ) -> Option<SecretSource> {
+        let raw = raw?;
+        let path = Path::root().key("admin");
+        let forms = Forms {
+            key: "key",
+            value: raw.key.as_ref(),
+            file: raw.key_file.as_ref(),
+            env: raw.key_env.as_ref(),
+        };
+        if forms.given() && admin.is_none() && raw.bind.as_deref() == Some("none") {
+            let hint = "give admin.bind an address, or leave the key out";
+            self.warn(&path, "has a key, but there is no admin listener", hint);
+        }
+        let key = self.secret(&path, forms);
+        self.long_enough(&path, "key", key.as_ref());
+        key
     }
 
     pub(super) fn token_store(&mut self, raw: Option<&raw::TokenStore>) -> Option<TokenStore> {

@@ -17,6 +17,8 @@ use crate::health::Waiting;
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_secs(2);
 const LARGEST: u64 = 64 << 20;
+/// The last second that RFC 3339 can write.
+const LAST: u64 = 253_402_300_799;
 /// Lines that are named in one line of the log.
 const MOST_NAMED: usize = 10;
 
@@ -53,6 +55,18 @@ pub(in crate::verify) async fn follow(revoked: Arc<Revoked>, path: PathBuf, wait
             }
         }
         tokio::time::sleep(EVERY).await;
+    }
+}
+
+impl Revoked {
+    /// Reads the file once.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn read_file(&self, path: PathBuf) -> std::io::Result<()> {
+        let text = read(path).await?;
+        self.replace_file(parse(&String::from_utf8_lossy(&text)).0);
+        Ok(())
     }
 }
 
@@ -114,13 +128,20 @@ fn parse_line(line: &str) -> Result<Option<(Name, Entry)>, &'static str> {
 }
 
 /// RFC 3339, or seconds since 1970.
-fn time(text: &str) -> Result<Duration, &'static str> {
+pub(super) fn time(text: &str) -> Result<Duration, &'static str> {
     if let Ok(seconds) = text.parse() {
-        return Ok(Duration::from_secs(seconds));
+        return seconds_since(seconds);
     }
     let time = humantime::parse_rfc3339(text).ok();
     let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     since.ok_or("a time is neither like 2026-01-31T12:00:00Z nor seconds since 1970")
+}
+
+pub(super) fn seconds_since(seconds: u64) -> Result<Duration, &'static str> {
+    match seconds {
+        0..=LAST => Ok(Duration::from_secs(seconds)),
+        _ => Err("a time is after the year 9999: seconds are meant, not milliseconds"),
+    }
 }
 
 #[cfg(test)]

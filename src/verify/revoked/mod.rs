@@ -1,22 +1,30 @@
 //! Tokens that are good no longer, though nothing in them says so.
 //!
 //! A list names them by `jti`, `sid` or `sub`. It has two parts with a writer each: what a file
-//! holds ([`file`]) and what providers said since the start ([`Revoked::add`]). It is asked each time
-//! that a token is used, after the rules of the route; while it is empty that costs one load.
+//! holds ([`file`]), and what was said: by providers ([`Revoked::add`]) and operators ([`edit`]). The
+//! latter survives a restart where there is a token store ([`kept`]). It is asked each time that a
+//! token is used, after the rules of the route; while it is empty that costs one load.
 
+mod edit;
 mod file;
+mod kept;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 pub(super) use self::file::follow;
 use super::{Claims, Refusal, json::Json};
 use crate::{clock::Moment, health::Report};
 
-/// Of those that providers said; each takes about 100 octets.
+/// Entries that were said; each takes about 100 octets, 1,100 at most.
 const MOST: usize = 100_000;
 
 /// The list as it is now. All threads share it.
@@ -25,6 +33,10 @@ pub struct Revoked {
     now: ArcSwap<Lists>,
     /// Held by who replaces one of the two.
     writing: Mutex<()>,
+    /// How often what was said has changed since the start.
+    changes: watch::Sender<u64>,
+    /// Set where that is written to a file.
+    kept: OnceLock<watch::Receiver<kept::Written>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -44,7 +56,7 @@ pub struct Name {
 }
 
 /// A claim that tokens are revoked by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Claim {
     /// One token.
     Jti,
@@ -110,20 +122,37 @@ impl Revoked {
     /// # Errors
     /// When there is no room.
     pub fn add(&self, name: Name, entry: Entry, now: Moment) -> Result<(), Full> {
+        let add = |said: &mut List| {
+            said.add(name, entry);
+            said.has_room()
+        };
+        self.change_said(now, add).map(drop)
+    }
+
+    /// Changes what was said, or leaves it; how many entries it has then. All threads see it when
+    /// this returns.
+    fn change_said(
+        &self,
+        now: Moment,
+        change: impl FnOnce(&mut List) -> Result<(), Full>,
+    ) -> Result<usize, Full> {
         let _writing = self.writing.lock();
         let mut lists = Lists::clone(&self.now.load());
         let mut said = List::clone(&lists.said);
         said.forget_ended(now);
-        if said.0.len() >= MOST {
-            return Err(Full);
-        }
-        let entries = said.0.entry(name).or_default();
-        // a later one of the same issuer says all that the earlier did
-        entries.retain(|known| known.issuer != entry.issuer);
-        entries.push(entry);
+        change(&mut said)?;
+        let entries = said.len();
         lists.said = Arc::new(said);
         self.now.store(Arc::new(lists));
-        Ok(())
+        self.changes.send_modify(|changes| *changes += 1);
+        Ok(entries)
+    }
+
+    fn restore(&self, said: List) {
+        let _writing = self.writing.lock();
+        let mut lists = Lists::clone(&self.now.load());
+        lists.said = Arc::new(said);
+        self.now.store(Arc::new(lists));
     }
 
     fn replace_file(&self, list: List) {
@@ -141,7 +170,12 @@ impl Report for Revoked {
 
     fn report(&self) -> Value {
         let lists = self.now.load();
-        json!({"from_file": lists.file.0.len(), "from_providers": lists.said.0.len()})
+        let kept = self.kept.get().map(|kept| kept.borrow().well);
+        json!({
+            "from_file": lists.file.len(),
+            "said": lists.said.len(),
+            "survive_restart": kept.unwrap_or(false),
+        })
     }
 }
 
@@ -149,6 +183,40 @@ impl List {
     fn has(&self, name: &Name, claims: &Claims, now: Moment) -> bool {
         let entries = self.0.get(name).map(Vec::as_slice).unwrap_or_default();
         entries.iter().any(|entry| entry.is_about(claims, now))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&Name, &Entry)> {
+        let of_name = |(name, entries)| std::iter::repeat(name).zip(entries);
+        self.0.iter().flat_map(of_name)
+    }
+
+    fn len(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
+    fn has_room(&self) -> Result<(), Full> {
+        if self.len() > MOST { Err(Full) } else { Ok(()) }
+    }
+
+    /// What says no more than the others say is left out.
+    fn add(&mut self, name: Name, entry: Entry) {
+        let entries = self.0.entry(name).or_default();
+        if entries.iter().any(|known| known.says_all_of(&entry)) {
+            return;
+        }
+        entries.retain(|known| !entry.says_all_of(known));
+        entries.push(entry);
+    }
+
+    /// Of this issuer, or whatever issuer an entry names.
+    fn remove(&mut self, name: &Name, issuer: Option<&str>) {
+        let Some(entries) = self.0.get_mut(name) else {
+            return;
+        };
+        entries.retain(|entry| issuer.is_some() && entry.issuer.as_deref() != issuer);
+        if entries.is_empty() {
+            self.0.remove(name);
+        }
     }
 
     fn forget_ended(&mut self, now: Moment) {
@@ -164,6 +232,16 @@ impl Entry {
         self.until.is_some_and(|until| until <= now.wall)
     }
 
+    /// Whether every token that `other` is about is one that this is about, for as long.
+    fn says_all_of(&self, other: &Self) -> bool {
+        let as_late = |ours: Option<Duration>, theirs: Option<Duration>| {
+            ours.is_none_or(|ours| theirs.is_some_and(|theirs| theirs <= ours))
+        };
+        (self.issuer.is_none() || self.issuer == other.issuer)
+            && as_late(self.before, other.before)
+            && as_late(self.until, other.until)
+    }
+
     fn is_about(&self, claims: &Claims, now: Moment) -> bool {
         let without_slash = |name: &str| name.strip_suffix('/').unwrap_or(name).to_owned();
         let its = self
@@ -176,5 +254,140 @@ impl Entry {
             .before
             .is_none_or(|before| age.is_none_or(|age| age < before));
         its && old && !self.ended(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::Clock, verify::json::Object};
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn entry(issuer: &str, before: Option<u64>, until: Option<u64>) -> Entry {
+        Entry {
+            issuer: (!issuer.is_empty()).then(|| issuer.into()),
+            before: before.map(Duration::from_secs),
+            until: until.map(Duration::from_secs),
+        }
+    }
+
+    #[test]
+    fn a_token_is_revoked_by_what_names_it() {
+        let now = Clock::for_tests(Duration::from_secs(NOW)).now();
+        let (jti, sid, sub) = ((Claim::Jti, "t"), (Claim::Sid, "s"), (Claim::Sub, "u"));
+        let any = entry("", None, None);
+        let old = entry("", Some(NOW - 100), None);
+        let iat = |ago: u64| json!({"iat": NOW - ago});
+        for (number, (name, entry, token, revoked)) in (1..).zip([
+            (jti, any.clone(), json!({}), Some("jti")),
+            (sid, any.clone(), json!({}), Some("sid")),
+            (sub, any.clone(), json!({}), Some("sub")),
+            ((Claim::Jti, "T"), any.clone(), json!({}), None),
+            ((Claim::Sid, "t"), any.clone(), json!({}), None),
+            (jti, any.clone(), json!({"jti": ["t"]}), None),
+            (
+                sub,
+                entry("https://a.example", None, None),
+                json!({}),
+                Some("sub"),
+            ),
+            (
+                sub,
+                entry("https://a.example/", None, None),
+                json!({}),
+                Some("sub"),
+            ),
+            (sub, entry("https://b.example", None, None), json!({}), None),
+            (sub, old.clone(), json!({}), Some("sub")),
+            (sub, old.clone(), iat(101), Some("sub")),
+            (sub, old.clone(), iat(100), None),
+            (
+                sub,
+                old.clone(),
+                json!({"iat": NOW, "auth_time": NOW - 101}),
+                Some("sub"),
+            ),
+            (
+                sub,
+                old,
+                json!({"iat": NOW - 101, "auth_time": NOW - 100}),
+                None,
+            ),
+            (sub, entry("", None, Some(NOW + 1)), json!({}), Some("sub")),
+            (sub, entry("", None, Some(NOW)), json!({}), None),
+        ]) {
+            let mut claims = json!({
+                "iss": "https://a.example", "exp": NOW + 60, "jti": "t", "sid": "s", "sub": "u",
+            });
+            for (name, value) in token.as_object().unwrap() {
+                claims[name] = value.clone();
+            }
+            let members = Object::read(claims.to_string().as_bytes()).unwrap();
+            let claims = Claims::read(members, None, now).unwrap();
+            let (claim, value) = (name.0, name.1.into());
+            let expected = revoked.map_or(Ok(()), |claim| Err(Refusal::Revoked { claim }));
+            let name = Name { claim, value };
+            let (told, of_file) = (Revoked::default(), Revoked::default());
+            of_file.replace_file(List(HashMap::from([(name.clone(), vec![entry.clone()])])));
+            assert_eq!(of_file.check(&claims, now), expected, "row {number}");
+            // what has ended is not even remembered
+            told.add(name, entry, now).unwrap();
+            assert_eq!(told.check(&claims, now), expected, "row {number}");
+        }
+    }
+
+    #[test]
+    fn entries_that_say_no_more_than_others_take_no_room() {
+        let name = || Name {
+            claim: Claim::Sub,
+            value: "u".into(),
+        };
+        let left = |entries: &[&Entry]| {
+            let mut list = List::default();
+            for entry in entries {
+                list.add(name(), Entry::clone(entry));
+            }
+            list.len()
+        };
+        let all = &entry("", None, None);
+        let (a, b) = (&entry("a", None, None), &entry("b", None, None));
+        let (early, late) = (&entry("a", Some(1), None), &entry("a", Some(2), None));
+        let (short, long) = (&entry("a", None, Some(1)), &entry("a", None, Some(2)));
+        for (entries, expected) in [
+            (&[all, all][..], 1),
+            (&[a, all], 1),
+            (&[all, a], 1),
+            (&[a, b], 2),
+            (&[a, b, all], 1),
+            (&[early, late], 1),
+            (&[late, early], 1),
+            (&[a, late], 1),
+            (&[short, long], 1),
+            (&[long, short], 1),
+            (&[late, short], 2),
+        ] {
+            assert_eq!(left(entries), expected, "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_changes_nothing() {
+        let now = Clock::for_tests(Duration::from_secs(NOW)).now();
+        let revoked = Revoked::default();
+        let names = |range: std::ops::Range<usize>| -> Vec<String> {
+            range.map(|n| format!(r#"{{"jti":"{n}"}}"#)).collect()
+        };
+        let order = |names: Vec<String>| format!("[{}]", names.join(","));
+        let change = |body: String| {
+            use crate::health::{Change, Editable};
+            revoked.change(Change::Add, body.as_bytes(), now)
+        };
+        change(order(names(0..MOST - 1))).unwrap();
+        let full = crate::health::Unchanged::Full;
+        assert_eq!(change(order(names(MOST..MOST + 2))), Err(full));
+        let all = change(order(names(MOST..MOST + 1))).unwrap();
+        assert_eq!(all["entries_in_all"], MOST);
+        change(order(names(0..10))).unwrap();
     }
 }

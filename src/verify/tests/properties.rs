@@ -63,7 +63,7 @@ proptest! {
         let token = EC.sign(&header, &claims);
         let issuer = issuer(&[&EC]);
         let admitted = admit(&issuer, &rules, &token);
-        let told = examine(&issuer, &rules, &token, clock_now()).now_or_never().unwrap();
+        let told = examine(&issuer, &rules, &Revoked::default(), &token, clock_now()).now_or_never().unwrap();
         let bad: Vec<_> = told.iter().filter(|told| matches!(told.verdict, Verdict::Bad(_))).collect();
         // no proof would do for some
         let passes = admitted.as_ref().is_ok_and(|claims| claims.asks_for(&rules).is_ok());

@@ -129,8 +129,13 @@ impl Proxy {
 
     /// What the admin listener serves there, if it has one.
     pub(crate) fn admin(&self, path: &str) -> Answer {
+        self.ask_admin(get(path))
+    }
+
+    /// Sends these bytes to the admin listener; the answer to them.
+    pub(crate) fn ask_admin(&self, request: impl AsRef<[u8]>) -> Answer {
         let admin = self.running.as_ref().and_then(Running::admin).unwrap();
-        Client::connect(admin).send(get(path)).answer()
+        Client::connect(admin).send(request).answer()
     }
 
     /// Where the listener with this number accepts.

@@ -1,0 +1,196 @@
+//! Lists that operators may change: who may, and what a request for that has to be like.
+//!
+//! Nothing of the body is read before the key is known to be right. The key comes in a header that
+//! no browser sends by itself; requests of web pages are refused all the same.
+
+use std::{error::Error, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{Admin, host, pages};
+use crate::{
+    config::SecretSource,
+    health::{Change, Editable, Unchanged},
+};
+
+type Answer = Response<Full<Bytes>>;
+
+const LARGEST_BODY: usize = 64 << 10;
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) async fn serve<B>(admin: &Admin, list: &dyn Editable, request: Request<B>) -> Answer
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let change = match permitted(admin, &request) {
+        Ok(change) => change,
+        Err(refusal) => return *refusal,
+    };
+    let Some(change) = change else {
+        let page = list.page(from(request.uri().query()), admin.state.clock.now());
+        return pages::json_answer(StatusCode::OK, &page);
+    };
+    let body = match read(request.into_body()).await {
+        Ok(body) => body,
+        Err(refusal) => return *refusal,
+    };
+    match list.change(change, &body, admin.state.clock.now()) {
+        Ok(mut done) => {
+            if let Value::Object(done) = &mut done {
+                let survives = list.survives().await;
+                done.insert("survives_restart".into(), survives.into());
+            }
+            pages::json_answer(StatusCode::OK, &done)
+        }
+        Err(Unchanged::Faults(faults)) => {
+            let message = "nothing was changed: the details say what is wrong";
+            let details: Vec<_> = faults
+                .iter()
+                .map(|fault| json!({"message": fault}))
+                .collect();
+            let error = json!({
+                "error": {"code": "InvalidRequest", "message": message, "details": details},
+            });
+            pages::json_answer(StatusCode::BAD_REQUEST, &error)
+        }
+        Err(Unchanged::Full) => pages::problem(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "ListFull",
+            "nothing was changed: the list has no room for that; take entries back, or give them an until",
+        ),
+    }
+}
+
+/// What the request may do; `None`: read.
+fn permitted<B>(admin: &Admin, request: &Request<B>) -> Result<Option<Change>, Box<Answer>> {
+    let headers = request.headers();
+    if let Err(refused) = host::check(request.uri(), headers) {
+        return refuse(refused.status(), refused.code(), refused.message());
+    }
+    let change = match *request.method() {
+        Method::GET | Method::HEAD => None,
+        Method::POST => Some(Change::Add),
+        Method::DELETE => Some(Change::Remove),
+        _ => {
+            let message = "GET shows the list, POST adds to it, DELETE takes back";
+            let (status, code) = (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
+            let allowed = HeaderValue::from_static("GET, HEAD, POST, DELETE");
+            let mut answer = pages::problem(status, code, message);
+            answer.headers_mut().insert(header::ALLOW, allowed);
+            return Err(Box::new(answer));
+        }
+    };
+    let Some(key) = &admin.state.key else {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "this needs a key: set admin.key_file (or admin.key_env, admin.key) in the configuration",
+        );
+    };
+    if headers.contains_key(header::ORIGIN) {
+        let message = "a request with an Origin comes from a web page, and is not for this";
+        return refuse(StatusCode::FORBIDDEN, "CrossSite", message);
+    }
+    has(headers, key)?;
+    let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.to_str().unwrap_or_default().split(';').next();
+        kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    });
+    if change.is_some() && !is_json {
+        return refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            "the body has to be JSON, with Content-Type: application/json",
+        );
+    }
+    Ok(change)
+}
+
+/// That the request carries the key.
+fn has(headers: &HeaderMap, key: &SecretSource) -> Result<(), Box<Answer>> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let shown = match (fields.next(), fields.next()) {
+        (Some(field), None) => bearer(field),
+        _ => None,
+    };
+    let Some(shown) = shown else {
+        let challenge = "Bearer realm=\"itwin-auth-proxy admin\"";
+        return Err(unauthorized(
+            challenge,
+            "send Authorization: Bearer KEY, once",
+        ));
+    };
+    let key = match key.read() {
+        Ok(key) => key,
+        Err(error) => {
+            tracing::error!(%error, "the key of the admin listener cannot be read");
+            let message = "the key cannot be read: the log says why";
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "KeyUnavailable", message);
+        }
+    };
+    if key.matches(shown) {
+        return Ok(());
+    }
+    tracing::warn!("admin: a request with a wrong key was refused");
+    let challenge = "Bearer realm=\"itwin-auth-proxy admin\", error=\"invalid_token\"";
+    Err(unauthorized(
+        challenge,
+        "this is not the key of the admin listener",
+    ))
+}
+
+fn bearer(field: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, key) = field.as_bytes().split_at_checked(7)?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| key.trim_ascii())
+}
+
+fn unauthorized(challenge: &'static str, message: &str) -> Box<Answer> {
+    let mut answer = pages::problem(StatusCode::UNAUTHORIZED, "Unauthorized", message);
+    let challenge = HeaderValue::from_static(challenge);
+    answer
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, challenge);
+    Box::new(answer)
+}
+
+fn refuse<T>(status: StatusCode, code: &str, message: &str) -> Result<T, Box<Answer>> {
+    Err(Box::new(pages::problem(status, code, message)))
+}
+
+async fn read<B>(body: B) -> Result<Bytes, Box<Answer>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    match timeout(BODY_TIMEOUT, Limited::new(body, LARGEST_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let message = "the body is larger than 64 KiB: send the entries in several requests";
+            refuse(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", message)
+        }
+        Ok(Err(_)) => {
+            let message = "the body did not arrive as a whole";
+            refuse(StatusCode::BAD_REQUEST, "InvalidRequest", message)
+        }
+        Err(_) => {
+            let message = "the body did not arrive in ten seconds";
+            refuse(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", message)
+        }
+    }
+}
+
+/// `from=NUMBER` of the query; the beginning if there is none.
+fn from(query: Option<&str>) -> usize {
+    let mut pairs = query.unwrap_or_default().split('&');
+    let from = pairs.find_map(|pair| pair.strip_prefix("from="));
+    from.and_then(|from| from.parse().ok()).unwrap_or_default()
+}
