@@ -117,12 +117,14 @@ impl ExchangeError {
     }
 
     /// Whether the token that was to be exchanged is refused, or this exchange of it (RFC 8693
-    /// section 2.2.2); the last two are what Keycloak and others say there.
+    /// section 2.2.2). More than it may do is `invalid_scope`; the last two are what Keycloak and
+    /// others say there.
     pub fn refuses_the_subject(&self) -> bool {
         let codes = [
             "invalid_grant",
             "invalid_request",
             "invalid_target",
+            "invalid_scope",
             "invalid_token",
             "access_denied",
         ];

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::{
     answer,
     clients::{Authenticated, Clients},
+    exchange::{self, Exchanged},
     faults::{Faults, IdpEndpoint, IdpFault},
     journal::{Journal, TokenRequest},
     server::{Body, Cut},
@@ -64,7 +65,7 @@ pub(super) struct OAuthError {
 }
 
 impl OAuthError {
-    fn new(error: &str, description: &str) -> Self {
+    pub(super) fn new(error: &str, description: &str) -> Self {
         Self {
             error: error.to_owned(),
             description: description.to_owned(),
@@ -121,12 +122,14 @@ impl Form {
 }
 
 /// What a token is issued for.
-struct Issue {
-    client_id: String,
-    user: Option<String>,
-    scopes: Vec<String>,
+pub(super) struct Issue {
+    pub(super) client_id: String,
+    pub(super) user: Option<String>,
+    pub(super) scopes: Vec<String>,
     /// What a refresh token beside it is good for; empty: there is none.
-    renewable: Vec<String>,
+    pub(super) renewable: Vec<String>,
+    /// Where another token was shown for it.
+    pub(super) exchanged: Option<Exchanged>,
 }
 
 /// Asks for a refresh token; never in the token itself.
@@ -252,6 +255,7 @@ impl Idp {
                     user: None,
                     scopes,
                     renewable: Vec::new(),
+                    exchanged: None,
                 })
             }
             Some("password") => {
@@ -270,8 +274,10 @@ impl Idp {
                     user: Some(name.to_owned()),
                     renewable: if offline { scopes.clone() } else { Vec::new() },
                     scopes,
+                    exchanged: None,
                 })
             }
+            Some(exchange::GRANT_TYPE) => self.exchange(who, form),
             Some("refresh_token") => self.refresh(client_id, form),
             Some(_) => Err(OAuthError::new("unsupported_grant_type", "not offered")),
             None => Err(OAuthError::request("grant_type is missing")),
@@ -309,6 +315,7 @@ impl Idp {
             user: Some(token.user.clone()),
             scopes,
             renewable: token.scopes.clone(),
+            exchanged: None,
         })
     }
 
@@ -329,7 +336,7 @@ impl Idp {
             Some(IdpFault::ForeignIssuer) => FOREIGN_ISSUER,
             _ => &self.issuer,
         };
-        let claims = Claims {
+        let mut claims = Claims {
             aud: vec![
                 format!("{issuer}/as/token.oauth2"),
                 format!("{issuer}/resources"),
@@ -344,6 +351,9 @@ impl Idp {
             exp,
             others,
         };
+        if let Some(exchanged) = &issue.exchanged {
+            exchanged.mark(&mut claims);
+        }
         let token = self
             .signer
             .sign(&claims, self.clock.now())
@@ -354,6 +364,7 @@ impl Idp {
             "token_type": "Bearer",
             "scope": issue.scopes.join(" "),
         });
+        exchange::say(issue, &mut document);
         match fault {
             Some(IdpFault::NoExpiresIn) => {
                 if let Some(keys) = document.as_object_mut() {
@@ -402,7 +413,8 @@ impl Idp {
             "backchannel_logout_session_supported": true,
             "scopes_supported": ["openid", "profile", "email", OFFLINE, DEFAULT_SCOPE],
             "claims_supported": ["sub", "name", "email"],
-            "grant_types_supported": ["client_credentials", "refresh_token", "password"],
+            "grant_types_supported":
+                ["client_credentials", "refresh_token", "password", exchange::GRANT_TYPE],
             "response_types_supported": ["code", "token", "id_token", "id_token token",
                 "code id_token", "code token", "code id_token token"],
             "response_modes_supported": ["form_post", "query", "fragment"],
@@ -418,7 +430,7 @@ impl Idp {
 }
 
 /// Parameters that [`TokenRequest`] has in a field of their own, and those that are secrets.
-const RECORDED_OTHERWISE: [&str; 8] = [
+const RECORDED_OTHERWISE: [&str; 9] = [
     "client_id",
     "client_secret",
     "client_assertion",
@@ -426,6 +438,7 @@ const RECORDED_OTHERWISE: [&str; 8] = [
     "password",
     "refresh_token",
     "scope",
+    "subject_token",
     "client_assertion_type",
 ];
 

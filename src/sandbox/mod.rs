@@ -8,6 +8,7 @@
 mod answer;
 mod changesets;
 mod clients;
+mod exchange;
 mod faults;
 mod hub;
 mod idp;

@@ -149,7 +149,7 @@ impl Signer {
             TokenShape::IdentityServer => {
                 header.typ = Some("at+jwt".into());
                 let iat = now.unix_seconds();
-                let payload = json!({
+                let mut payload = json!({
                     "nbf": iat,
                     "exp": claims.exp,
                     "iss": claims.iss,
@@ -160,6 +160,9 @@ impl Signer {
                     "iat": iat,
                     "scope": claims.scope,
                 });
+                if let Some(act) = claims.others.get("act") {
+                    payload["act"] = act.clone();
+                }
                 Ok(encode(&header, &payload, &key.private)?)
             }
             TokenShape::Opaque => {

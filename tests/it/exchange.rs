@@ -156,6 +156,7 @@ fn a_token_that_the_provider_refuses_does_not_go_on_and_is_not_asked_about_at_on
         "invalid_grant",
         "invalid_request",
         "invalid_target",
+        "invalid_scope",
         "invalid_token",
         "access_denied",
     ];
@@ -180,7 +181,7 @@ fn a_token_that_the_provider_refuses_does_not_go_on_and_is_not_asked_about_at_on
     assert_eq!(idp.requests().len(), codes.len());
     assert!(origin.requests().is_empty());
     let metrics = proxy.admin("/metrics");
-    let counted = "token_fetches_total{credential=\"exchange\",result=\"subject_refused\"} 5";
+    let counted = "token_fetches_total{credential=\"exchange\",result=\"subject_refused\"} 6";
     assert!(metrics.text().contains(counted), "{}", metrics.text());
     clock.jump(11_000);
     proxy.send(with_token(&tokens[0])).is_the_upstreams(200);
@@ -265,6 +266,22 @@ fn a_token_that_the_service_rejects_is_exchanged_once_more_and_the_request_sent_
     assert_eq!(second.field("authorization"), Some("Bearer token-2"));
     assert_eq!([first.text(), second.text()], [&body, &body]);
     proxy.send(with_token(&token)).is_the_upstreams(200);
+    assert_eq!(idp.requests().len(), 2);
+}
+
+#[test]
+fn fifty_callers_whose_token_is_rejected_together_cause_one_more_exchange() {
+    let (origin, key, idp) = (taking(2), Pair::new("k"), idp::issuing());
+    let issuer = issuer::serving(&[&key]);
+    let proxy = exchanging(&origin, &issuer, &idp).start();
+    let token = key.token(&issuer.claims(&json!({})));
+    thread::scope(|scope| {
+        for _ in 0..50 {
+            scope.spawn(|| {
+                proxy.send(with_token(&token)).is_the_upstreams(200);
+            });
+        }
+    });
     assert_eq!(idp.requests().len(), 2);
 }
 

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
+mod exchange;
 mod faults;
 mod hub;
 mod idp;

@@ -7,6 +7,7 @@ import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import http from 'node:http';
 import https from 'node:https';
 
+import { createLocalJWKSet, jwtVerify } from 'jose';
 import Provider, { errors } from 'oidc-provider';
 
 export const API = 'https://api.example.com/';
@@ -107,6 +108,7 @@ export async function startProvider(t, options) {
     findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   });
   registerPasswordGrant(provider, users, api);
+  registerTokenExchange(provider, api);
 
   const tokenRequests = [];
   const note = (result) => (ctx, error) => {
@@ -207,6 +209,49 @@ function registerPasswordGrant(provider, users, api) {
     };
   }
   provider.registerGrantType('password', password, ['username', 'password', 'scope', 'resource']);
+}
+
+const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
+export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+
+/** RFC 8693: a JWT of its own for the API, for another that is the same user's, for the asked resource. */
+function registerTokenExchange(provider, api) {
+  const { kty, n, e } = signing;
+  const keys = createLocalJWKSet({ keys: [{ kty, n, e, alg: 'RS256', kid: 'test' }] });
+  async function exchange(ctx) {
+    const { client, params } = ctx.oidc;
+    if (params.subject_token_type !== ACCESS_TOKEN) throw new errors.InvalidRequest('subject_token_type');
+    if (params.requested_token_type !== ACCESS_TOKEN) throw new errors.InvalidRequest('requested_token_type');
+    const shown = await jwtVerify(params.subject_token, keys, { issuer: provider.issuer, audience: API }).catch(
+      () => undefined,
+    );
+    if (!shown) throw new errors.InvalidRequest('the subject token is not good');
+    if (shown.payload.scope.split(' ').includes('imodels:modify')) throw new errors.InvalidTarget();
+    const grant = new provider.Grant({ accountId: shown.payload.sub, clientId: client.clientId });
+    const token = new provider.AccessToken({
+      accountId: shown.payload.sub,
+      client,
+      gty: 'token_exchange',
+      scope: params.scope,
+      grantId: await grant.save(),
+    });
+    token.resourceServer = new provider.ResourceServer(params.resource, { ...api, audience: params.resource });
+    ctx.oidc.entity('AccessToken', token);
+    ctx.body = {
+      access_token: await token.save(),
+      issued_token_type: ACCESS_TOKEN,
+      token_type: token.tokenType,
+      expires_in: token.expiration,
+      scope: token.scope,
+    };
+  }
+  provider.registerGrantType(TOKEN_EXCHANGE, exchange, [
+    'subject_token',
+    'subject_token_type',
+    'requested_token_type',
+    'resource',
+    'scope',
+  ]);
 }
 
 function listen(server, port) {

@@ -6,54 +6,46 @@
 //! alone for a while ([`Trouble`]). A token that the service rejects is replaced once. Exchanges, and
 //! what is kept, are bounded.
 
+mod flight;
+mod report;
+
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use aws_lc_rs::hmac;
 use parking_lot::Mutex;
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{Rng, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::timeout,
 };
-use tracing::warn;
 
+use self::flight::Flight;
+pub use self::report::Exchanges;
 use super::{
-    cell::served,
     error::{ErrorKind, Occasion, TokenError},
     handle::Ready,
     providers::Providers,
-    source::{Blame, NotExchanged},
 };
 use crate::{
     clock::{Clock, Deadline, Moment},
     config::Credential,
-    health::Report,
-    metrics::{FetchLabels, Metrics},
+    metrics::Metrics,
     secret::Secret,
     shutdown::Shutdown,
-    trouble::{Failed, Fault, Trouble},
+    trouble::Trouble,
 };
 
 /// Exchanges of one credential that are waited for at once.
 const MOST_ASKED: usize = 1024;
-/// Of which so many are under way.
-const AT_ONCE: usize = 32;
 /// Exchanged tokens of one credential.
 const MOST_KEPT: u64 = 4096;
 /// Longer, none is kept: memory does not say when a session ended.
 const LONGEST: Duration = Duration::from_secs(600);
-/// How long it is believed that a token is not exchanged.
-const REFUSED_FOR: Duration = Duration::from_secs(10);
-/// How long an exchange is not tried again that the provider had no answer to.
-const ODD_FOR: Duration = Duration::from_secs(5);
 /// When to come again, if nothing else says so.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -101,19 +93,6 @@ struct Last {
     error: Option<Arc<str>>,
 }
 
-/// An exchange. However it ends, it makes room.
-#[derive(Debug)]
-struct Flight {
-    shared: Arc<Shared>,
-    digest: Digest,
-    subject: Secret,
-    /// When the caller's token ends.
-    ends: Deadline,
-    needed: Want,
-    begun: Moment,
-    outcome: watch::Sender<Option<Outcome>>,
-}
-
 impl Exchanger {
     pub(super) fn start(
         credential: &Arc<Credential>,
@@ -140,7 +119,7 @@ impl Exchanger {
             last: Mutex::default(),
             number: AtomicU64::default(),
         });
-        shutdown.spawn(run(asked, providers, metrics, shutdown.clone()));
+        shutdown.spawn(flight::run(asked, providers, metrics, shutdown.clone()));
         Self(shared)
     }
 
@@ -235,6 +214,7 @@ impl Exchanger {
             ends,
             needed,
             begun: now,
+            came: None,
             outcome,
         });
         Ok(flight)
@@ -299,188 +279,12 @@ impl Shared {
             "paused": self.trouble.lock().0.reason(),
         })
     }
-}
 
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.shared.flights.lock().remove(&self.digest);
-    }
-}
-
-async fn run(
-    mut asked: mpsc::Receiver<Flight>,
-    providers: Providers,
-    metrics: Arc<Metrics>,
-    shutdown: Shutdown,
-) {
-    let turns = Arc::new(Semaphore::new(AT_ONCE));
-    while let Some(flight) = asked.recv().await {
-        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else {
-            return; // it is never closed
-        };
-        let (providers, metrics) = (providers.clone(), Arc::clone(&metrics));
-        shutdown.spawn(async move {
-            flight.exchange(providers, &metrics).await;
-            drop(turn);
-        });
-    }
-}
-
-impl Flight {
-    async fn exchange(self, providers: Providers, metrics: &Metrics) {
-        let shared = Arc::clone(&self.shared);
-        let held = shared
-            .trouble
-            .lock()
-            .0
-            .held_back(self.begun, shared.clock.now());
-        if let Some((reason, retry_after)) = held {
-            self.land(Err(shared.unavailable(reason, retry_after)));
-            return;
-        }
-        let credential = Arc::clone(&shared.credential);
-        let granted = providers.exchanged(credential, self.subject.clone()).await;
-        let now = shared.clock.now();
-        let result = match &granted {
-            Ok(_) => "ok",
-            Err(NotExchanged {
-                blame: Blame::Subject,
-                ..
-            }) => "subject_refused",
-            Err(NotExchanged { failure, .. }) => failure.label,
-        };
-        let labels = FetchLabels {
-            credential: shared.credential.name.to_string(),
-            result,
-        };
-        metrics.token_fetches.get_or_create(&labels).inc();
-        match granted {
-            Ok(granted) => {
-                shared.answered(now);
-                let own = granted.since.plus(served(granted.life).min(LONGEST));
-                let left = own.remaining(now).min(self.ends.remaining(now));
-                let until = now.plus(left);
-                let settled = match self.needed {
-                    Want::Any => now.plus(Duration::ZERO),
-                    Want::Not(_) => until,
-                };
-                let id = shared.number.fetch_add(1, Ordering::Relaxed);
-                let outcome = Ok(Ready::new(granted.header, id, until));
-                self.keep(outcome, until, settled);
-            }
-            Err(not) => self.failed(not, now),
-        }
-    }
-
-    fn failed(self, NotExchanged { failure, blame }: NotExchanged, now: Moment) {
-        let shared = Arc::clone(&self.shared);
-        warn!(
-            target: "itwin_auth_proxy::tokens",
-            credential = %shared.credential.name,
-            error = failure.detail,
-            "a caller's token was not exchanged"
-        );
-        let fault = match blame {
-            Blame::Subject => {
-                shared.answered(now);
-                let error = shared.error(ErrorKind::SubjectRefused, failure.reason);
-                let until = now.plus(REFUSED_FOR);
-                return self.keep(Err(error), until, until);
-            }
-            Blame::Provider(fault) => fault,
-        };
-        shared.last.lock().error = Some(Arc::clone(&failure.reason));
-        let failed = Failed {
-            fault,
-            reason: Arc::clone(&failure.reason),
-            retry_after: failure.retry_after,
-        };
-        let pause = {
-            let (trouble, rng) = &mut *shared.trouble.lock();
-            trouble.failed(failed, self.begun, now, rng)
-        };
-        let odd = match fault {
-            Fault::PerhapsTheToken => ODD_FOR,
-            Fault::Endpoint => Duration::ZERO,
-        };
-        let error = shared.unavailable(failure.reason, pause.unwrap_or(odd).max(SOON));
-        match (self.needed, shared.kept.get(&self.digest)) {
-            // one that the service rejected once may be good elsewhere, and is all there is
-            (Want::Not(_), Some(before)) => {
-                let kept = Kept {
-                    settled: now.plus(odd),
-                    ..before
-                };
-                shared.kept.insert(self.digest, kept);
-                self.land(Err(error));
-            }
-            _ => self.keep(Err(error), now.plus(odd), now.plus(odd)),
-        }
-    }
-
-    fn keep(self, outcome: Outcome, until: Deadline, settled: Deadline) {
-        // before the flight is gone, or somebody would ask again
-        let kept = Kept {
-            outcome: outcome.clone(),
-            until,
-            settled,
-        };
-        self.shared.kept.insert(self.digest, kept);
-        self.land(outcome);
-    }
-
-    fn land(self, outcome: Outcome) {
-        self.outcome.send_replace(Some(outcome));
-    }
-}
-
-impl Shared {
     fn answered(&self, now: Moment) {
         self.trouble.lock().0.answered();
         *self.last.lock() = Last {
             answer: Some(now),
             error: None,
         };
-    }
-}
-
-/// All that exchange tokens, for the status page.
-#[derive(Debug, Clone)]
-pub struct Exchanges {
-    clock: Clock,
-    all: Arc<Mutex<Vec<Weak<Shared>>>>,
-    rng: Arc<Mutex<StdRng>>,
-}
-
-impl Exchanges {
-    pub(super) fn new(clock: Clock, rng: StdRng) -> Self {
-        Self {
-            clock,
-            all: Arc::default(),
-            rng: Arc::new(Mutex::new(rng)),
-        }
-    }
-
-    pub(super) fn rng(&self) -> StdRng {
-        StdRng::from_rng(&mut *self.rng.lock())
-    }
-
-    pub(super) fn add(&self, exchanger: &Exchanger) {
-        let mut all = self.all.lock();
-        all.retain(|one| one.strong_count() > 0);
-        all.push(Arc::downgrade(&exchanger.0));
-    }
-}
-
-impl Report for Exchanges {
-    fn name(&self) -> &'static str {
-        "exchanges"
-    }
-
-    fn report(&self) -> Value {
-        let now = self.clock.now();
-        let all = self.all.lock();
-        let all = all.iter().filter_map(Weak::upgrade);
-        all.map(|one| one.report(now)).collect()
     }
 }
