@@ -548,3 +548,25 @@ async fn verify_takes_a_token_as_it_is_copied_and_tells_what_it_is_not() {
     assert_eq!(file.run(&["verify", ""]).code, 64);
     assert_eq!(file.run(&["verify", "--route", "other", &token]).code, 64);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_says_that_a_token_is_revoked() {
+    let (_sandbox, file, token) = with_token().await;
+    let good = file.run(&["verify", "--route", "good", &token]);
+    assert_eq!(good.code, 0, "{}", good.out);
+    let subject = good.out.split_whitespace().last().unwrap();
+    let list = file.directory.path().join("revoked.txt");
+    fs::write(&list, format!("sub {subject}\n")).unwrap();
+    let text = fs::read_to_string(file.path()).unwrap();
+    let list = list.display();
+    fs::write(
+        file.path(),
+        format!("{text}revocation: {{file: '{list}'}}\n"),
+    )
+    .unwrap();
+    let ended = file.run(&["verify", "--route", "good", &token]);
+    assert_eq!(ended.code, 1, "{}", ended.out);
+    let line = "no  revoked     the token's `sub` is on the list of those that are revoked";
+    let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(spaced(&ended.out).contains(&spaced(line)), "{}", ended.out);
+}

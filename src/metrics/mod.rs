@@ -96,6 +96,7 @@ pub struct Metrics {
     pub token_fetches: Family<FetchLabels, Counter>,
     pub key_fetches: Family<KeyFetchLabels, Counter>,
     pub introspections: Family<IntrospectionLabels, Counter>,
+    pub revoked_tokens_refused: Counter,
     pub token_expiries: TokenExpiries,
     /// 1 while the previous of two secrets is the one that works.
     pub previous_secret_in_use: Family<CredentialLabels, Gauge>,
@@ -123,6 +124,7 @@ impl Metrics {
             token_fetches: Family::default(),
             key_fetches: Family::default(),
             introspections: Family::default(),
+            revoked_tokens_refused: Counter::default(),
             token_expiries: TokenExpiries::default(),
             previous_secret_in_use: Family::default(),
         };
@@ -192,6 +194,11 @@ impl Metrics {
             "introspections",
             "Questions to providers about callers' tokens, by result",
             self.introspections.clone(),
+        );
+        r.register(
+            "revoked_tokens_refused",
+            "Requests whose good token was on the list of those that are revoked",
+            self.revoked_tokens_refused.clone(),
         );
         r.register(
             "previous_secret_in_use",

@@ -64,7 +64,7 @@ impl KeyService {
             };
             shutdown.spawn(follower.run());
         }
-        let revoked = Arc::<Revoked>::default();
+        let revoked = Arc::new(Revoked::counting(metrics.revoked_tokens_refused.clone()));
         if let Some(store) = store {
             revoked.keep(store, clock.now(), shutdown);
         }

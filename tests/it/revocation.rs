@@ -304,6 +304,9 @@ fn an_operator_revokes_tokens_on_every_thread_and_takes_it_back() {
         is_revoked(&call(&proxy, &session));
         call(&proxy, &other).is_the_upstreams(200);
     }
+    let metrics = proxy.admin("/metrics");
+    let counted = "itwin_auth_proxy_revoked_tokens_refused_total 24\n";
+    assert!(metrics.text().contains(counted), "{}", metrics.text());
     let entries = json!([{"jti": "t-1"}, {"sid": "s-1", "issuer": issuer.url(), "until": "2999-01-01T00:00:00Z"}]);
     assert_eq!(list(&proxy)["entries"], entries);
     let taken_back = |body: Value| change(&proxy, "DELETE", &body).json()["taken_back"].clone();

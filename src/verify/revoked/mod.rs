@@ -17,6 +17,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -37,6 +38,7 @@ pub struct Revoked {
     changes: watch::Sender<u64>,
     /// Set where that is written to a file.
     kept: OnceLock<watch::Receiver<kept::Written>>,
+    refused: Counter,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -95,6 +97,14 @@ impl Claim {
 }
 
 impl Revoked {
+    /// An empty list that counts there how often it was the reason of a refusal.
+    pub(super) fn counting(refused: Counter) -> Self {
+        Self {
+            refused,
+            ..Self::default()
+        }
+    }
+
     /// # Errors
     /// When the token is on the list.
     pub fn check(&self, claims: &Claims, now: Moment) -> Result<(), Refusal> {
@@ -110,6 +120,7 @@ impl Revoked {
             let name = Name { claim, value };
             let mut entries = [&lists.file, &lists.said].into_iter();
             if entries.any(|list| list.has(&name, claims, now)) {
+                self.refused.inc();
                 let claim = claim.name();
                 return Err(Refusal::Revoked { claim });
             }
