@@ -1,7 +1,7 @@
 //! Tokens that are good no longer, though nothing in them says so.
 //!
 //! A list names them by `jti`, `sid` or `sub`. It has two parts with a writer each: what a file
-//! holds ([`file`]), and what was said: by providers ([`Revoked::add`]) and operators ([`edit`]). The
+//! holds ([`mod@file`]), and what was said: by providers ([`Revoked::add`]) and operators ([`edit`]). The
 //! latter survives a restart where there is a token store ([`kept`]). It is asked each time that a
 //! token is used, after the rules of the route; while it is empty that costs one load.
 
