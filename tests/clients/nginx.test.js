@@ -1,4 +1,4 @@
-// A real nginx that asks for decisions (auth_request), as docs/validate.md has it.
+// A real nginx that asks for decisions (auth_request), as docs/gateways.md has it.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
