@@ -420,6 +420,8 @@ fn signing(origin: &Origin, issuer: &Issuer, jwt: &Value) -> proxy::Builder {
         .route("identity", json!({"jwt": jwt}))
         .with("signing", json!({"path": "/.itwin-auth/jwks.json"}))
         .with("admin.bind", "127.0.0.1:0")
+        // each thread signs for itself
+        .with("workers", 1)
 }
 
 /// The JWT of the last request that the service got.

@@ -247,6 +247,16 @@ impl Check<'_> {
                 "bind 127.0.0.1:9901, or set admin.allow_remote: true where a network policy keeps others out",
             );
         }
+        let key = raw.is_some_and(|raw| {
+            raw.key.is_some() || raw.key_file.is_some() || raw.key_env.is_some()
+        });
+        if key && !address.ip().is_loopback() {
+            self.warn(
+                &path,
+                "the key passes over the network unencrypted",
+                "bind 127.0.0.1, or put a proxy with TLS in front",
+            );
+        }
         Some(address)
     }
 
