@@ -112,7 +112,7 @@ test('completions and the schema come out whole', async () => {
 test('the demo tells its story and everything in it is so', async () => {
   const { code, stdout, stderr } = await command(['demo', '--once'], { timeout: 60_000 });
   assert.equal(code, 0, stdout + stderr);
-  assert.match(stdout, /the agent knew of none/);
+  assert.match(stdout, /of which it knew none/);
 });
 
 test('the demo stays up afterwards, and the curl lines that it prints work', async (t) => {
