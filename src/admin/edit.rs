@@ -20,6 +20,8 @@ use crate::{
 
 type Answer = Response<Full<Bytes>>;
 
+/// Octets of a key, as the configuration asks.
+const SHORTEST: usize = 16;
 const LARGEST_BODY: usize = 64 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -135,7 +137,8 @@ fn has(headers: &HeaderMap, key: &SecretSource) -> Result<(), Box<Answer>> {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "KeyUnavailable", message);
         }
     };
-    if key.matches(shown) {
+    // a file that is being written may hold a part of the key, which could be guessed
+    if shown.len() >= SHORTEST && key.matches(shown) {
         return Ok(());
     }
     tracing::warn!("admin: a request with a wrong key was refused");

@@ -1474,4 +1474,9 @@ providers:
     );
     let problems = load_yaml(&files.fill(&decides)).unwrap_err();
     assert!(told(&problems).contains("sends the caller's token on itself"));
+    let both = format!(
+        "{base}listeners: ['127.0.0.1:8', {{bind: '127.0.0.1:9', mode: decide, gateway: envoy}}]\nroutes: [{{admit: {{bearer: {{provider: a, audiences: x}}}}, identity: {{token: remove}}, {upstream}}}]"
+    );
+    let loaded = load_yaml(&files.fill(&both)).unwrap();
+    assert!(told(&loaded.warnings).contains("holds for requests that pass through only"));
 }

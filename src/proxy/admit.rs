@@ -185,10 +185,14 @@ impl Gate {
                 open.find_map(|rule| rule.admits(headers, conn))
             }
         };
+        let mut bearers = self.bearers().peekable();
         if let Some(caller) = caller {
+            // nobody has checked it, and behind such a route it is taken for checked
+            if bearers.peek().is_some() && bearer::is_in_query(tokens.query) {
+                return Err(bearer::in_query(route, tokens).into());
+            }
             return Ok(Admission::of(caller));
         }
-        let mut bearers = self.bearers().peekable();
         if bearers.peek().is_some() {
             return bearer::admit(&bearers, route, headers, tokens).map(Admission::from);
         }

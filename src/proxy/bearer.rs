@@ -392,7 +392,7 @@ enum Shown {
 fn presented<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<(Scheme, &'h str), Shown> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     // also beside another: a request has one (RFC 6750 section 2)
-    if has_token(query) {
+    if is_in_query(query) {
         return Err(Shown::Wrong(Denial::InQuery));
     }
     let value = match (values.next(), values.next()) {
@@ -418,12 +418,39 @@ fn presented<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<(Scheme,
     }
 }
 
-/// RFC 6750 section 2.3; as any service might read it.
-fn has_token(query: Option<&str>) -> bool {
-    const NAME: &str = "access_token";
+/// Whether the query has a token (RFC 6750 section 2.3), by a name that any service might take for
+/// its name.
+pub(super) fn is_in_query(query: Option<&str>) -> bool {
     let mut pairs = query.into_iter().flat_map(|query| query.split(['&', ';']));
-    pairs.any(|pair| {
-        let name = pair.split('=').next().unwrap_or_default();
-        name == NAME || percent_decode_str(name).eq(NAME.bytes())
-    })
+    pairs.any(|pair| is_token_name(pair.split('=').next().unwrap_or_default()))
+}
+
+/// Decoded, without what stands around it, an index behind it, and its case; some servers write `_`
+/// for what cannot stand in a variable's name.
+fn is_token_name(written: &str) -> bool {
+    const NAME: &[u8] = b"access_token";
+    if written.len() < NAME.len() {
+        return false;
+    }
+    let spaced = written.replace('+', " ");
+    let name: Vec<u8> = percent_decode_str(&spaced).collect();
+    let name = name.trim_ascii();
+    let name = name
+        .split(|octet| *octet == b'[')
+        .next()
+        .unwrap_or_default();
+    let alike = |one: &u8, other: &u8| {
+        one.eq_ignore_ascii_case(other) || (*other == b'_' && matches!(*one, b'.' | b' ' | b'-'))
+    };
+    name.len() == NAME.len() && name.iter().zip(NAME).all(|(one, other)| alike(one, other))
+}
+
+/// The refusal of a request with a token in its query.
+pub(super) fn in_query(route: &str, tokens: &Tokens<'_>) -> Failure {
+    Failure::Bearer {
+        route: route.to_owned(),
+        denial: Denial::InQuery,
+        metadata: tokens.metadata.cloned(),
+        dpop: None,
+    }
 }

@@ -142,6 +142,11 @@ impl Issuer {
     }
 
     /// Its own name, rather than another that its tokens may have.
+    /// All that its tokens may call it.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
+    }
+
     pub(super) fn first_name(&self) -> &str {
         self.names.first().map(|name| &**name).unwrap_or_default()
     }

@@ -15,7 +15,7 @@ use super::{
     json::{Json, Object},
     jwt::Jws,
     refusal::{Refusal, shown},
-    revoked::{Claim, Entry, Full, Name, Revoked},
+    revoked::{Claim, Entry, Full, LONGEST_NAME, Name, Revoked},
 };
 use crate::clock::{Clock, Moment};
 
@@ -54,6 +54,8 @@ pub enum BadLogout {
     Nonce,
     #[error("the logout token names neither a session nor a user")]
     Nobody,
+    #[error("the logout token's `sid` or `sub` is longer than {LONGEST_NAME} octets")]
+    TooLong,
     #[error("the logout token is too old, or from the future")]
     Time,
     #[error("the logout token was used before")]
@@ -99,15 +101,22 @@ impl Logouts {
         self.signed(token, &jws).await?;
         let (claims, now) = (jws.payload()?, self.clock.now());
         let (name, before) = self.check(&claims, now)?;
-        let entry = Entry {
-            issuer: text(&claims, "iss")?.map(Into::into),
-            before,
-            until: Some(now.wall.saturating_add(self.keep)),
-        };
         let jti = text(&claims, "jti")?.ok_or(Refusal::Missing { claim: "jti" })?;
-        self.first(jti, now)?;
+        self.is_new(jti, now)?;
         let (claim, value) = (name.claim, shown(&name.value));
-        self.revoked.add(name, entry, now)?;
+        // its tokens may call it otherwise than its logout token does
+        for issuer in self.issuer.names() {
+            let entry = Entry {
+                issuer: Some(issuer.into()),
+                before,
+                until: Some(now.wall.saturating_add(self.keep)),
+            };
+            self.revoked.add(name.clone(), entry, now)?;
+        }
+        // only now: what found no room may come again. Two at once revoke the same
+        self.seen
+            .lock()
+            .insert(jti.into(), now.wall + OLDEST + SKEW);
         let provider = &*self.issuer.name;
         tracing::info!(provider, ?claim, value, "logged out by the provider");
         Ok(())
@@ -163,14 +172,19 @@ impl Logouts {
             claim,
             value: value.into(),
         };
-        match (text(claims, "sid")?, text(claims, "sub")?) {
-            (Some(sid), _) => Ok((named(Claim::Sid, sid), None)),
-            (None, Some(sub)) => Ok((named(Claim::Sub, sub), Some(now.wall))),
-            (None, None) => Err(BadLogout::Nobody),
+        let (name, before) = match (text(claims, "sid")?, text(claims, "sub")?) {
+            (Some(sid), _) => (named(Claim::Sid, sid), None),
+            // the provider's clock may be ahead of ours
+            (None, Some(sub)) => (named(Claim::Sub, sub), Some(now.wall.max(issued))),
+            (None, None) => return Err(BadLogout::Nobody),
+        };
+        if name.value.len() > LONGEST_NAME {
+            return Err(BadLogout::TooLong);
         }
+        Ok((name, before))
     }
 
-    fn first(&self, jti: &str, now: Moment) -> Result<(), BadLogout> {
+    fn is_new(&self, jti: &str, now: Moment) -> Result<(), BadLogout> {
         let mut seen = self.seen.lock();
         seen.retain(|_, until| *until > now.wall);
         if seen.contains_key(jti) {
@@ -179,7 +193,6 @@ impl Logouts {
         if seen.len() >= MOST_SEEN {
             return Err(BadLogout::Full);
         }
-        seen.insert(jti.into(), now.wall + OLDEST + SKEW);
         Ok(())
     }
 }

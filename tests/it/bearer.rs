@@ -528,6 +528,11 @@ fn a_request_has_one_token_and_not_in_its_query() {
         "a=1;access_token=x",
         "access%5Ftoken=x",
         "%61ccess_token",
+        "ACCESS_TOKEN=x",
+        "access.token=x",
+        "+access_token=x",
+        "%20access_token[]=x",
+        "access_token%5b0%5d=x",
     ] {
         let path = format!("/?{query}");
         let beside = proxy.send(proxy::with_fields("GET", &path, &field));
@@ -536,6 +541,21 @@ fn a_request_has_one_token_and_not_in_its_query() {
     }
     let other = proxy::with_fields("GET", "/?my_access_token=x&access_tokens", &field);
     proxy.send(other).is_the_upstreams(200);
+    // also where something else admits the caller: the service would take it for checked
+    let keyed = proxy::to(&origin)
+        .with("providers.idp", json!({"issuer": issuer.url()}))
+        .route(
+            "admit",
+            json!([
+                {"key": {"secret": "a key that nobody guesses"}},
+                {"bearer": {"audiences": ["api"]}},
+            ]),
+        )
+        .start();
+    let field = "X-Api-Key: a key that nobody guesses\r\n";
+    let ask = |path| keyed.send(proxy::with_fields("GET", path, field));
+    ask("/").is_the_upstreams(200);
+    ask("/?access_token=x").is_refused(400, "TokenInQuery");
 }
 
 #[test]

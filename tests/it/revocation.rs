@@ -193,6 +193,7 @@ fn what_is_no_good_logout_token_ends_nothing() {
         json!({"nonce": "n"}),
         json!({"sid": null, "sub": null}),
         json!({"sid": 1}),
+        json!({"sid": "s".repeat(513)}),
         json!({"iat": null}),
         json!({"iat": now - 700, "exp": null}),
         json!({"iat": now + 70}),
@@ -248,6 +249,24 @@ fn a_logout_token_may_be_the_first_that_new_keys_signed() {
     let form = format!("logout_token={}", next.token(&logout(&issuer, &json!({}))));
     assert_eq!(post(&proxy, &form).status(), 200);
     is_revoked(&call(&proxy, &session));
+}
+
+#[test]
+fn a_logout_reaches_the_tokens_of_the_providers_other_name() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let also = "https://also.example";
+    let proxy = taking_logouts(&origin, &issuer)
+        .with("providers.idp.also", json!([also]))
+        .start();
+    let token = |iss: &str| key.token(&issuer.claims(&json!({"sid": "s-1", "iss": iss})));
+    let (one, other) = (token(&issuer.url()), token(also));
+    call(&proxy, &one).is_the_upstreams(200);
+    call(&proxy, &other).is_the_upstreams(200);
+    let form = format!("logout_token={}", key.token(&logout(&issuer, &json!({}))));
+    assert_eq!(post(&proxy, &form).status(), 200);
+    is_revoked(&call(&proxy, &one));
+    is_revoked(&call(&proxy, &other));
 }
 
 const KEY: &str = "a key for operators";

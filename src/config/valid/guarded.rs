@@ -39,9 +39,25 @@ impl Check<'_> {
             }
             self.guarded(&path, &one.route);
         }
-        let in_the_clear = |listener: &Listener| {
-            listener.mode == Mode::Reverse && !listener.bind.is_local() && listener.tls.is_none()
+        let changes = |one: &Numbered| {
+            let identity = one.route.identity.as_ref();
+            identity.is_some_and(|identity| identity.token != CallersToken::Kept)
         };
+        if self.purpose == Purpose::Forwards
+            && listeners
+                .iter()
+                .any(|listener| listener.mode != Mode::Reverse)
+            && let Some(one) = routes.iter().find(|one| changes(one))
+        {
+            let path = Path::root().key("routes").index(one.index);
+            self.warn(
+                &path.key("identity").key("token"),
+                "holds for requests that pass through only: a gateway that asks sends the caller's token on itself",
+                "let the gateway remove Authorization",
+            );
+        }
+        let in_the_clear =
+            |listener: &Listener| !listener.bind.is_local() && listener.tls.is_none();
         let found = listeners.iter().position(in_the_clear);
         if let (Some(n), None) = (found, &raw.trusted_proxies) {
             self.warn(
@@ -92,11 +108,11 @@ impl Check<'_> {
                 "give each provider routes of its own, unless they may know each other's tokens",
             );
         }
-        let removes = |route: &Route| {
+        let changes = |route: &Route| {
             let identity = route.identity.as_ref();
-            identity.is_some_and(|identity| identity.token == CallersToken::Removed)
+            identity.is_some_and(|identity| identity.token != CallersToken::Kept)
         };
-        if self.purpose == Purpose::OnlyDecides && removes(route) {
+        if self.purpose == Purpose::OnlyDecides && changes(route) {
             self.error(
                 &path.key("identity").key("token"),
                 "has no effect: a gateway that only asks sends the caller's token on itself",

@@ -30,7 +30,7 @@ const PATH: &str = "/revocations";
 /// Entries on a page.
 const PAGE: usize = 1000;
 /// Octets of a name or an issuer.
-const LONGEST: usize = 512;
+pub(in crate::verify) const LONGEST: usize = 512;
 /// Faults of an order that are named, and entries of it that are logged.
 const MOST_NAMED: usize = 20;
 
@@ -129,11 +129,11 @@ pub(super) fn read_again(text: &[u8], now: Moment) -> Option<List> {
     let mut list = List::default();
     let json = Json::read(text).ok()?;
     for item in json.items() {
-        let Json::Object(object) = item else {
-            return None;
-        };
-        let (name, entry) = entry(object, &mut |_, _| ())?;
-        if !entry.ended(now) {
+        // one that cannot be read takes no other with it
+        if let Json::Object(object) = item
+            && let Some((name, entry)) = entry(object, &mut |_, _| ())
+            && !entry.ended(now)
+        {
             list.add(name, entry);
         }
     }

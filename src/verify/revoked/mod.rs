@@ -21,6 +21,7 @@ use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+pub(super) use self::edit::LONGEST as LONGEST_NAME;
 pub(super) use self::file::follow;
 use super::{Claims, Refusal, json::Json};
 use crate::{clock::Moment, health::Report};
@@ -224,7 +225,10 @@ impl List {
         let Some(entries) = self.0.get_mut(name) else {
             return;
         };
-        entries.retain(|entry| issuer.is_some() && entry.issuer.as_deref() != issuer);
+        entries.retain(|entry| {
+            issuer.is_some()
+                && entry.issuer.as_deref().map(without_slash) != issuer.map(without_slash)
+        });
         if entries.is_empty() {
             self.0.remove(name);
         }
@@ -254,7 +258,6 @@ impl Entry {
     }
 
     fn is_about(&self, claims: &Claims, now: Moment) -> bool {
-        let without_slash = |name: &str| name.strip_suffix('/').unwrap_or(name).to_owned();
         let its = self
             .issuer
             .as_deref()
@@ -266,6 +269,10 @@ impl Entry {
             .is_none_or(|before| age.is_none_or(|age| age < before));
         its && old && !self.ended(now)
     }
+}
+
+fn without_slash(name: &str) -> &str {
+    name.strip_suffix('/').unwrap_or(name)
 }
 
 #[cfg(test)]
