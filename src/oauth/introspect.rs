@@ -12,7 +12,12 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use serde_json::Value;
 use url::{Url, form_urlencoded};
 
-use super::{client_auth::Proof, sent::Sent, token_endpoint::retry_after, types::clean};
+use super::{
+    client_auth::Proof,
+    sent::Sent,
+    token_endpoint::retry_after,
+    types::{clean, is_the_endpoints},
+};
 use crate::{
     clock::Moment,
     http::client::{ClientError, HttpClient},
@@ -95,15 +100,7 @@ impl IntrospectionError {
         match self {
             Self::Client(error) => matches!(error.class(), "too_large" | "http"),
             Self::Unauthorized { .. } => false,
-            Self::Status { status, .. } => !matches!(
-                *status,
-                StatusCode::TOO_MANY_REQUESTS
-                    | StatusCode::BAD_GATEWAY
-                    | StatusCode::SERVICE_UNAVAILABLE
-                    | StatusCode::GATEWAY_TIMEOUT
-                    | StatusCode::NOT_FOUND
-                    | StatusCode::METHOD_NOT_ALLOWED
-            ),
+            Self::Status { status, .. } => !is_the_endpoints(*status),
             Self::Unusable { .. } => true,
         }
     }

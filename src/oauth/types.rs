@@ -138,15 +138,7 @@ impl ExchangeError {
             Self::Refused { error, .. } => {
                 self.class() == Class::Transient && error != "temporarily_unavailable"
             }
-            Self::Status { status, .. } => !matches!(
-                *status,
-                StatusCode::TOO_MANY_REQUESTS
-                    | StatusCode::BAD_GATEWAY
-                    | StatusCode::SERVICE_UNAVAILABLE
-                    | StatusCode::GATEWAY_TIMEOUT
-                    | StatusCode::NOT_FOUND
-                    | StatusCode::METHOD_NOT_ALLOWED
-            ),
+            Self::Status { status, .. } => !is_the_endpoints(*status),
             Self::Unusable { .. } => true,
             Self::NoSubject => false,
         }
@@ -205,4 +197,17 @@ pub fn clean(text: &str) -> String {
         cleaned.push_str("...");
     }
     cleaned
+}
+
+/// Whether a status says something of the endpoint, or of who asks, whatever token is asked about.
+pub(super) fn is_the_endpoints(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+            | StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+    )
 }

@@ -260,6 +260,6 @@ fn key_id(token: &str) -> Option<String> {
     Jws::parse(token).ok()?.key_id
 }
 
-fn without_slash(name: &str) -> &str {
+pub(super) fn without_slash(name: &str) -> &str {
     name.strip_suffix('/').unwrap_or(name)
 }

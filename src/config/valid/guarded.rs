@@ -39,15 +39,11 @@ impl Check<'_> {
             }
             self.guarded(&path, &one.route);
         }
-        let changes = |one: &Numbered| {
-            let identity = one.route.identity.as_ref();
-            identity.is_some_and(|identity| identity.token != CallersToken::Kept)
-        };
         if self.purpose == Purpose::Forwards
             && listeners
                 .iter()
                 .any(|listener| listener.mode != Mode::Reverse)
-            && let Some(one) = routes.iter().find(|one| changes(one))
+            && let Some(one) = routes.iter().find(|one| changes_token(&one.route))
         {
             let path = Path::root().key("routes").index(one.index);
             self.warn(
@@ -108,11 +104,7 @@ impl Check<'_> {
                 "give each provider routes of its own, unless they may know each other's tokens",
             );
         }
-        let changes = |route: &Route| {
-            let identity = route.identity.as_ref();
-            identity.is_some_and(|identity| identity.token != CallersToken::Kept)
-        };
-        if self.purpose == Purpose::OnlyDecides && changes(route) {
+        if self.purpose == Purpose::OnlyDecides && changes_token(route) {
             self.error(
                 &path.key("identity").key("token"),
                 "has no effect: a gateway that only asks sends the caller's token on itself",
@@ -120,6 +112,12 @@ impl Check<'_> {
             );
         }
     }
+}
+
+/// Whether the service gets another token than the caller's own, or none.
+fn changes_token(route: &Route) -> bool {
+    let identity = route.identity.as_ref();
+    identity.is_some_and(|identity| identity.token != CallersToken::Kept)
 }
 
 fn bearers(route: &Route) -> impl Iterator<Item = (usize, &Provider, &TokenRules)> {

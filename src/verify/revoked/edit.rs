@@ -130,11 +130,14 @@ pub(super) fn read_again(text: &[u8], now: Moment) -> Option<List> {
     let json = Json::read(text).ok()?;
     for item in json.items() {
         // one that cannot be read takes no other with it
-        if let Json::Object(object) = item
-            && let Some((name, entry)) = entry(object, &mut |_, _| ())
-            && !entry.ended(now)
-        {
-            list.add(name, entry);
+        let read = match item {
+            Json::Object(object) => entry(object, &mut |_, _| ()),
+            _ => None,
+        };
+        match read {
+            Some((name, entry)) if !entry.ended(now) => list.add(name, entry),
+            Some(_) => {}
+            None => tracing::error!("an entry of what was revoked before the start cannot be read"),
         }
     }
     Some(list)
@@ -384,6 +387,16 @@ mod tests {
         assert_eq!(faults(Change::Remove, body), expected);
         let many = format!("[{}]", vec!["1"; 30].join(","));
         assert!(faults(Change::Add, &many).ends_with("; and 10 more"));
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_takes_no_other_with_it() {
+        let now = crate::clock::Clock::for_tests(Duration::from_secs(1_700_000_000)).now();
+        let long = "s".repeat(LONGEST + 1);
+        let text = format!(r#"[{{"sid":"{long}"}}, 7, {{"sub":"ann"}}]"#);
+        let list = read_again(text.as_bytes(), now).unwrap();
+        assert_eq!(list.len(), 1);
+        assert_eq!(read_again(b"[", now), None);
     }
 
     proptest! {

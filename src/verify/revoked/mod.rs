@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 pub(super) use self::edit::LONGEST as LONGEST_NAME;
 pub(super) use self::file::follow;
-use super::{Claims, Refusal, json::Json};
+use super::{Claims, Refusal, issuer::without_slash, json::Json};
 use crate::{clock::Moment, health::Report};
 
 /// Entries that were said; each takes about 100 octets, 1,100 at most.
@@ -269,10 +269,6 @@ impl Entry {
             .is_none_or(|before| age.is_none_or(|age| age < before));
         its && old && !self.ended(now)
     }
-}
-
-fn without_slash(name: &str) -> &str {
-    name.strip_suffix('/').unwrap_or(name)
 }
 
 #[cfg(test)]
