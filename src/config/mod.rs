@@ -9,6 +9,7 @@ pub mod bearer;
 mod bound;
 pub mod credential;
 pub mod identity;
+pub mod interception;
 pub mod limits;
 pub mod listener;
 mod path;
@@ -39,6 +40,7 @@ pub use self::{
     bound::{Bound, NonceUse, OLDEST_PROOF, Offered, ProofRules},
     credential::{Assertion, ClientAuth, Credential, Grant, ScopeSet, SigningKey},
     identity::{CallerIdentity, CallersToken, IdentityHeader, IdentityJwt, Says, Signing},
+    interception::Interception,
     limits::Limits,
     listener::{Bind, ClientCertificates, Gateway, Listener, Mode, ServerTls},
     problem::{Place, Problem, Problems, Rendering, Severity},
@@ -82,6 +84,8 @@ pub struct Config {
     /// Forwarded headers are believed from these peers only.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub revocation: Revocation,
+    /// `None`: no connection is opened.
+    pub interception: Option<Interception>,
 }
 
 impl Config {

@@ -18,6 +18,9 @@ impl Files {
         files.write("cert.pem", &one.cert.pem());
         files.write("key.pem", &one.signing_key.serialize_pem());
         files.write("other.pem", &other.serialize_pem());
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        files.write("ca.pem", &params.self_signed(&other).unwrap().pem());
         files
     }
 
@@ -1252,6 +1255,7 @@ trusted_proxies: [10.0.0.0/8]
 revocation:
   file: '@secret'
   backchannel_logout: {path: /logout, provider: given, clients: [a, b], keep: 2h}
+interception: {certificate: '@ca.pem', key: '@other.pem', hosts: [api.bentley.com, '*.example.com'], leaf_lifetime: 1h}
 ",
     )
 }
@@ -1405,7 +1409,7 @@ proptest::proptest! {
 
     #[test]
     fn no_misplaced_value_makes_reading_panic(
-        key in "(providers|credentials|listeners|routes|limits|admin|log|signing|token_store|workers|trusted_proxies|revocation)",
+        key in "(providers|credentials|listeners|routes|limits|admin|log|signing|token_store|workers|trusted_proxies|revocation|interception)",
         value in "([a-z0-9\\[\\]{}:, \"'*&!|>~-]{0,40})",
     ) {
         let _ = load_yaml(&format!("{key}: {value}\n"));

@@ -3,7 +3,9 @@
 //! It takes streams and files, never sockets. One crypto provider (aws-lc-rs) serves everything;
 //! TLS 1.2 and 1.3 only, as rustls has no other.
 
+pub mod authority;
 pub mod client;
+pub mod mint;
 pub mod reload;
 pub mod server;
 
@@ -43,6 +45,26 @@ pub enum TlsError {
     },
     #[error("no key for session tickets could be made")]
     Tickets(#[source] rustls::Error),
+    #[error("the authority {path} cannot sign")]
+    Signing { path: PathBuf, source: rcgen::Error },
+    #[error(
+        "the name of the authority {path} cannot be repeated exactly; an authority of `ca init` has a plain one"
+    )]
+    AuthorityName { path: PathBuf },
+    #[error("the authority {path} has ended")]
+    AuthorityEnded { path: PathBuf },
+    #[error("{host} is not among the hosts whose connections are opened")]
+    NotOpened { host: String },
+    #[error("{host} is no name that a certificate can have")]
+    NoName { host: String },
+    #[error("no certificate for {host} could be made")]
+    Leaf { host: String, source: rcgen::Error },
+    #[error("no authority could be made")]
+    NewAuthority(#[source] rcgen::Error),
+    #[error("a certificate cannot say this time")]
+    NoSuchTime,
+    #[error("there is no randomness")]
+    Random,
     #[error("no TLS version and cipher suite is left")]
     Versions(#[source] rustls::Error),
 }

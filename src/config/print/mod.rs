@@ -16,8 +16,8 @@ pub use self::block::scalar;
 use self::clients::{credential, provider};
 use super::{
     Admit, AdmitRule, Bind, ClientCertificates, ClientTls, Config, Forwarded, Gateway, Identity,
-    Inject, Limits, LinkRewriting, Listener, LogFormat, Mode, PresentedAuthorization, Revocation,
-    Route, ScopeSet, SecretSource, SharedKey, Upstream, UpstreamProtocol,
+    Inject, Interception, Limits, LinkRewriting, Listener, LogFormat, Mode, PresentedAuthorization,
+    Revocation, Route, ScopeSet, SecretSource, SharedKey, Upstream, UpstreamProtocol,
     raw::{self, SecretText, Texts, Words},
     valid::format_size,
 };
@@ -85,6 +85,7 @@ fn raw(config: &Config) -> raw::Raw {
             .and_then(|workers| u32::try_from(workers.get()).ok()),
         trusted_proxies: list(config.trusted_proxies.iter()),
         revocation: revocation(&config.revocation),
+        interception: config.interception.as_ref().map(interception),
     }
 }
 
@@ -99,6 +100,15 @@ fn revocation(revocation: &Revocation) -> Option<raw::Revocation> {
             keep: Some(duration(logout.keep)),
         }),
     })
+}
+
+fn interception(interception: &Interception) -> raw::Interception {
+    raw::Interception {
+        certificate: Some(text(&interception.authority.certificate)),
+        key: Some(text(&interception.authority.key)),
+        hosts: list(interception.hosts.iter()),
+        leaf_lifetime: Some(duration(interception.leaf_lifetime)),
+    }
 }
 
 fn listener(listener: &Listener) -> raw::Listener {

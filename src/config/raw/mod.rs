@@ -13,6 +13,7 @@
 mod bearer;
 mod credential;
 mod identity;
+mod interception;
 mod introspection;
 mod listener;
 mod provider;
@@ -31,6 +32,7 @@ pub(super) use self::{
     identity::{
         CallerIdentity, CallersToken, CallersTokenGoes, IdentityHeaders, IdentityJwt, Signing,
     },
+    interception::Interception,
     introspection::{IntrospectedTokens, Introspection},
     listener::{ClientsMode, GatewayName, Listener, ServerTls},
     provider::{ClientTls, Identity, Provider},
@@ -93,6 +95,9 @@ pub(super) struct Raw {
     /// Tokens of callers that are good no longer, though nothing in them says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) revocation: Option<Revocation>,
+    /// TLS connections that are opened. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) interception: Option<Interception>,
 }
 
 /// A list of words; a single text with spaces or commas between them will do.

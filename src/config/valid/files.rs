@@ -234,7 +234,12 @@ impl Check<'_> {
         })
     }
 
-    fn certificates(&mut self, path: &Path, file: &str) -> Option<Vec<CertificateDer<'static>>> {
+    /// At least one.
+    pub(super) fn certificates(
+        &mut self,
+        path: &Path,
+        file: &str,
+    ) -> Option<Vec<CertificateDer<'static>>> {
         self.readable(path, file)?;
         let read: Result<Vec<_>, _> =
             CertificateDer::pem_file_iter(file).and_then(Iterator::collect);

@@ -14,6 +14,7 @@ mod files;
 mod guarded;
 mod identity;
 mod inject;
+mod interception;
 mod introspection;
 mod listener;
 mod provider;
@@ -91,6 +92,7 @@ pub(super) fn check(
             "",
         );
     }
+    let interception = check.interception(raw.interception.as_ref());
     let limits = check.limits(raw.limits.as_ref(), &listeners);
     let log = check.log(raw.log.as_ref());
     let token_store = check.token_store(raw.token_store.as_ref());
@@ -125,6 +127,7 @@ pub(super) fn check(
             .and_then(|n| std::num::NonZeroUsize::new(usize::try_from(n).ok()?)),
         trusted_proxies,
         revocation,
+        interception,
     })
 }
 

@@ -282,7 +282,7 @@ impl Check<'_> {
         checked.into_iter().collect()
     }
 
-    fn host(&mut self, path: &Path, written: &str) -> Option<String> {
+    pub(super) fn host(&mut self, path: &Path, written: &str) -> Option<String> {
         let lower = written.to_ascii_lowercase();
         let (wildcard, name) = match lower.strip_prefix("*.") {
             Some(name) => ("*.", name),

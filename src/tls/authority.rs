@@ -1,0 +1,100 @@
+//! A new authority for interception.
+//!
+//! It may sign for the named hosts and what is below them, for servers only, and no other
+//! authority (name constraints, extended key usage and path length: RFC 5280 sections 4.2.1.10,
+//! 4.2.1.12, 4.2.1.9), so that whoever trusts it trusts it for no more.
+
+use std::time::Duration;
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
+    PKCS_ECDSA_P256_SHA256, SerialNumber,
+};
+use time::OffsetDateTime;
+
+use super::{TlsError, mint::BACKDATED};
+use crate::{clock::Moment, secret::Secret};
+
+/// A certificate that signs others, and its key.
+pub struct Authority {
+    /// PEM.
+    pub certificate: String,
+    /// PEM, PKCS #8.
+    pub key: Secret,
+}
+
+impl Authority {
+    /// Makes one for `hosts` (lower case; `*.example.com` for all names below one) that is good
+    /// for `lifetime` from `now` on.
+    ///
+    /// # Errors
+    /// When a host is no DNS name, or the end is beyond what a certificate can say.
+    pub fn new(hosts: &[String], now: Moment, lifetime: Duration) -> Result<Self, TlsError> {
+        let serial = serial()?;
+        let number = serial.to_bytes();
+        let mark = number
+            .iter()
+            .take(4)
+            .fold(0_u32, |mark, byte| mark << 8 | u32::from(*byte));
+        let mut subject = DistinguishedName::new();
+        subject.push(DnType::OrganizationName, "itwin-auth-proxy");
+        // no two have one name: stores tell authorities apart by it
+        subject.push(DnType::CommonName, format!("itwin-auth-proxy {mark:08x}"));
+        let mut params = CertificateParams::default();
+        params.distinguished_name = subject;
+        params.serial_number = Some(serial);
+        params.not_before = instant(now.wall.saturating_sub(BACKDATED))?;
+        params.not_after = instant(now.wall.saturating_add(lifetime))?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: permitted(hosts)?,
+            // addresses are names of another kind, which permitted DNS names do not restrict
+            excluded_subtrees: vec![
+                GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
+                GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
+            ],
+        });
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(TlsError::NewAuthority)?;
+        let certificate = params.self_signed(&key).map_err(TlsError::NewAuthority)?;
+        Ok(Self {
+            certificate: certificate.pem(),
+            key: Secret::new(key.serialize_pem()),
+        })
+    }
+}
+
+fn permitted(hosts: &[String]) -> Result<Vec<GeneralSubtree>, TlsError> {
+    let mut names: Vec<&str> = hosts
+        .iter()
+        .map(|host| host.trim_start_matches("*."))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let subtree = |name: &str| {
+        rustls_pki_types::DnsName::try_from(name).map_err(|_| TlsError::NoName {
+            host: name.to_owned(),
+        })?;
+        Ok(GeneralSubtree::DnsName(name.to_owned()))
+    };
+    names.into_iter().map(subtree).collect()
+}
+
+/// Positive, 127 bits of it random (RFC 5280 section 4.1.2.2).
+pub(super) fn serial() -> Result<SerialNumber, TlsError> {
+    let mut bytes = [0; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| TlsError::Random)?;
+    bytes[0] &= 0x7f;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+/// A point in time as certificates have it.
+pub(super) fn instant(since_1970: Duration) -> Result<OffsetDateTime, TlsError> {
+    let seconds = i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
+    OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| TlsError::NoSuchTime)
+}
