@@ -57,3 +57,8 @@ fn introspection_answers() {
 fn proofs() {
     over_the_corpus("proof", targets::proof);
 }
+
+#[test]
+fn what_a_connection_begins_with() {
+    over_the_corpus("peek", targets::peek);
+}

@@ -19,11 +19,13 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use itwin_auth_proxy::{
     clock::{Clock, Moment},
     config::{Admit, AdmitRule, Algorithm, NonceUse, ProofRules, Sources, TokenRules},
+    net::peek::{First, LONGEST, Reader, Reading, ServerName, read as first_of},
     verify::{
         Expected, Issuer, Jws, KeySet, Proofs, Requested, Revoked, Thumbprint, Verdict, Verifier,
         examine, read_answer,
     },
 };
+use rustls::server::Acceptor;
 use serde_json::{Value, json};
 
 /// When all targets happen.
@@ -328,4 +330,40 @@ pub fn proof(data: &[u8]) {
     let age = NOW as f64 - issued;
     assert!((-61.0..=361.0).contains(&age), "{age}");
     assert!(claims["jti"].is_string());
+}
+
+/// What a connection begins with: however it is split it is read alike, and a name is the one that
+/// the TLS library reads, which answers afterwards.
+pub fn peek(data: &[u8]) {
+    let mut reader = Reader::default();
+    let read = |all| match reader.read(all) {
+        Reading::Known(first) => Some(first),
+        Reading::Wants(more) => {
+            assert!(more > all.len() && more <= LONGEST);
+            None
+        }
+    };
+    let by_bytes = (0..=data.len()).map(|end| &data[..end]).find_map(read);
+    let at_once = match first_of(data) {
+        Reading::Known(first) => Some(first),
+        Reading::Wants(_) => None,
+    };
+    assert_eq!(by_bytes, at_once);
+    let mut acceptor = Acceptor::default();
+    let mut left = data;
+    while !left.is_empty() {
+        if acceptor.read_tls(&mut left).is_err() {
+            return;
+        }
+    }
+    let Ok(Some(accepted)) = acceptor.accept() else {
+        return;
+    };
+    let hello = accepted.client_hello();
+    let by_library = hello.server_name().map(|name| name.trim_end_matches('.'));
+    let ours = match at_once {
+        Some(First::Tls(ServerName::Named(name))) => Some(name),
+        _ => None,
+    };
+    assert_eq!(ours.as_deref(), by_library, "{}", data.escape_ascii());
 }

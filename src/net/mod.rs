@@ -3,6 +3,9 @@
 pub mod bind;
 pub mod dial;
 pub mod names;
+pub mod original_dst;
+pub mod peek;
+pub mod prefixed;
 pub mod share;
 pub mod tunnel;
 
