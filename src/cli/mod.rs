@@ -11,6 +11,7 @@ mod init;
 mod live;
 mod output;
 mod probe;
+mod redirect;
 mod run;
 mod sandbox;
 mod schema;
@@ -38,6 +39,8 @@ enum Exit {
     Software,
     /// A file cannot be written.
     CannotCreate,
+    /// The system does not allow it.
+    NotPermitted,
     /// The configuration is wrong.
     Config,
 }
@@ -51,6 +54,7 @@ impl From<Exit> for ExitCode {
             Exit::Unavailable => 69,
             Exit::Software => 70,
             Exit::CannotCreate => 73,
+            Exit::NotPermitted => 77,
             Exit::Config => 78,
         })
     }
@@ -71,7 +75,7 @@ First steps:
   ITWIN_CLIENT_ID=service-… ITWIN_CLIENT_SECRET_FILE=/run/secrets/itwin itwin-auth-proxy run
   itwin-auth-proxy init > itwin.yaml && itwin-auth-proxy check --config itwin.yaml
 
-Exit codes: 0 done, 1 no, 64 wrong command line, 69 a server cannot be reached, 70 failed, 78 wrong configuration."
+Exit codes: 0 done, 1 no, 64 wrong command line, 69 a server cannot be reached, 70 failed, 77 not permitted, 78 wrong configuration."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -88,6 +92,7 @@ enum Command {
     Verify(verify::Arguments),
     Init(init::Arguments),
     Probe(probe::Arguments),
+    Redirect(redirect::Arguments),
     Sandbox(sandbox::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -151,6 +156,7 @@ impl Command {
             Self::Check(arguments) => check::run(arguments),
             Self::Init(arguments) => init::run(arguments),
             Self::Probe(arguments) => probe::run(arguments),
+            Self::Redirect(arguments) => redirect::run(arguments),
             Self::Sandbox(arguments) => sandbox::run(arguments),
             Self::Schema(arguments) => schema::run(arguments),
             Self::Completions(arguments) => completions::run(arguments),

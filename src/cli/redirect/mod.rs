@@ -1,0 +1,216 @@
+//! `itwin-auth-proxy redirect`: the kernel's rules for transparent listeners.
+//!
+//! They hold in the network namespace that the command runs in: the host's, a container's, a
+//! pod's.
+
+mod iptables;
+mod nft;
+mod rules;
+mod step;
+
+use std::{collections::BTreeSet, fs};
+
+use clap::{ArgGroup, Args};
+use ipnet::IpNet;
+
+use self::{
+    rules::{Backend, Ipv6, Rules, Traffic, Way},
+    step::{Step, StepError},
+};
+use super::{Exit, complain, output, say};
+
+/// Redirect connections of software that knows of no proxy to a transparent listener (Linux).
+///
+/// Rules are made where this command runs: on a host, or inside of a container's or pod's network.
+/// Applying them again replaces them at once, removing them leaves nothing.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+#[command(
+    group = ArgGroup::new("what").args(["print", "apply", "remove"]).required(true).multiple(true),
+    after_help = "\
+Examples:
+  itwin-auth-proxy redirect --print --uid 65532
+  itwin-auth-proxy redirect --apply --uid itwin
+  itwin-auth-proxy redirect --apply --only agent
+  itwin-auth-proxy redirect --remove"
+)]
+pub(super) struct Arguments {
+    /// Print the commands as a shell script; with --remove, those that remove.
+    #[arg(long)]
+    print: bool,
+    /// Make the rules.
+    #[arg(long, conflicts_with = "remove")]
+    apply: bool,
+    /// Remove them.
+    #[arg(long)]
+    remove: bool,
+    /// What writes the rules.
+    #[arg(long, value_enum, default_value_t = Backend::Nft)]
+    backend: Backend,
+    /// The user that the proxy runs as, whose connections are not redirected: number or name.
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    uid: Vec<String>,
+    /// Redirect the connections of these users alone.
+    #[arg(
+        long,
+        value_name = "USER",
+        value_delimiter = ',',
+        conflicts_with = "uid"
+    )]
+    only: Vec<String>,
+    /// Redirect connections that pass through here, of containers or other machines, instead of
+    /// those that are made here.
+    #[arg(long, conflicts_with_all = ["uid", "only"])]
+    inbound: bool,
+    /// How the kernel hands connections over; tproxy is for --inbound.
+    #[arg(long, value_enum, default_value_t = Way::Nat)]
+    mode: Way,
+    /// The port of the listener.
+    #[arg(long, value_name = "PORT", default_value_t = 15001, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// The ports of the destinations.
+    #[arg(long, value_name = "PORTS", value_delimiter = ',', default_values_t = [80, 443], value_parser = clap::value_parser!(u16).range(1..))]
+    ports: Vec<u16>,
+    /// Destinations that are left alone.
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    except: Vec<IpNet>,
+    /// Redirect connections over IPv6 too; this is the default.
+    #[arg(long, overrides_with = "no_ipv6")]
+    ipv6: bool,
+    /// Leave connections over IPv6 alone.
+    #[arg(long, overrides_with = "ipv6")]
+    no_ipv6: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
+    let steps = if arguments.remove {
+        rules::remove(arguments.backend)
+    } else {
+        arguments.rules()?.apply(arguments.backend)
+    };
+    if arguments.print {
+        for step in &steps {
+            say(step.to_string());
+        }
+        return Ok(Exit::Ok);
+    }
+    match steps.iter().try_for_each(Step::run) {
+        Ok(()) => Ok(Exit::Ok),
+        Err(error) => Err(refused(&error, arguments)),
+    }
+}
+
+impl Arguments {
+    fn rules(&self) -> Result<Rules, Exit> {
+        Ok(Rules {
+            traffic: self.traffic()?,
+            ipv6: if self.no_ipv6 {
+                Ipv6::LeftAlone
+            } else {
+                Ipv6::Redirected
+            },
+            to: self.port,
+            ports: self.ports.iter().copied().collect(),
+            except: self.except.iter().map(IpNet::trunc).collect(),
+        })
+    }
+
+    fn traffic(&self) -> Result<Traffic, Exit> {
+        match (self.inbound, self.mode) {
+            (true, way) => return Ok(Traffic::Passing(way)),
+            (false, Way::Nat) => {}
+            (false, Way::Tproxy) => {
+                complain("error: TPROXY takes only connections that pass through: add --inbound");
+                return Err(Exit::Usage);
+            }
+        }
+        if !self.only.is_empty() {
+            return Ok(Traffic::Only(users(&self.only)?));
+        }
+        if self.uid.is_empty() {
+            complain(
+                "error: the proxy's own connections must not come back to it\n\
+                 hint: say which user it runs as with --uid, or whose connections are redirected with --only",
+            );
+            return Err(Exit::Usage);
+        }
+        let uids = users(&self.uid)?;
+        if uids.contains(&0) {
+            complain("warning: nothing is redirected of what runs as root");
+        }
+        Ok(Traffic::AllBut(uids))
+    }
+}
+
+/// Numbers of users, or names of those that this system knows.
+fn users(written: &[String]) -> Result<BTreeSet<u32>, Exit> {
+    let of = |user: &String| {
+        let found = user.parse().ok().or_else(|| by_name(user));
+        found.ok_or_else(|| {
+            complain(format!(
+                "error: there is no user {user} in /etc/passwd\nhint: give the user's number"
+            ));
+            Exit::Usage
+        })
+    };
+    written.iter().map(of).collect()
+}
+
+fn by_name(name: &str) -> Option<u32> {
+    let known = fs::read_to_string("/etc/passwd").ok()?;
+    in_passwd(&known, name)
+}
+
+fn in_passwd(known: &str, name: &str) -> Option<u32> {
+    let mut lines = known.lines().map(|line| line.split(':'));
+    lines.find_map(|mut fields| {
+        (fields.next()? == name).then_some(())?;
+        fields.nth(1)?.parse().ok()
+    })
+}
+
+fn refused(error: &StepError, arguments: &Arguments) -> Exit {
+    complain(format!("error: {}", output::chain(error)));
+    match error {
+        StepError::Missing { program } => {
+            let package = match program.as_str() {
+                "nft" => "nftables, or use --backend iptables",
+                "ip" => "iproute2",
+                _ => "iptables, or use --backend nft",
+            };
+            complain(format!(
+                "hint: install {package}; --print shows what to run elsewhere"
+            ));
+            Exit::Unavailable
+        }
+        StepError::NotPermitted { .. } => {
+            complain(
+                "hint: it takes CAP_NET_ADMIN in this network namespace: be root, or give the container\n      \
+                 that capability (cap_add: [NET_ADMIN])",
+            );
+            Exit::NotPermitted
+        }
+        StepError::Failed { .. } | StepError::Run { .. } => {
+            let ipv6 = !arguments.no_ipv6 && error.to_string().starts_with("ip6tables");
+            if ipv6 {
+                complain("hint: where there is no IPv6 at all, say --no-ipv6");
+            }
+            Exit::Software
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_by_name() {
+        let known =
+            "root:x:0:0:root:/root:/bin/bash\nbroken\nitwin:x:65532:65532::/:/sbin/nologin\n";
+        assert_eq!(in_passwd(known, "itwin"), Some(65532));
+        assert_eq!(in_passwd(known, "root"), Some(0));
+        assert_eq!(in_passwd(known, "broken"), None);
+        assert_eq!(in_passwd(known, "it"), None);
+    }
+}

@@ -1,0 +1,207 @@
+//! Which connections the kernel is to turn to the proxy, and the commands that tell it so.
+//!
+//! Pure: what is printed is what is run. All of it is in a table, or chains, of our own: applying
+//! replaces, removing leaves nothing, and rules of others are not touched.
+
+use std::{collections::BTreeSet, fmt::Display};
+
+use clap::ValueEnum;
+use ipnet::IpNet;
+
+use super::{
+    iptables, nft,
+    step::{Command, Step},
+};
+
+/// The packet mark, and the routing table, that bring TPROXY's packets to a socket here.
+pub(super) const MARK: u32 = 15001;
+
+/// What is redirected, and where to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub(super) traffic: Traffic,
+    pub(super) ipv6: Ipv6,
+    /// The listener's port.
+    pub(super) to: u16,
+    /// Ports of the destinations.
+    pub(super) ports: BTreeSet<u16>,
+    /// Destinations that are left alone.
+    pub(super) except: Vec<IpNet>,
+}
+
+/// Whose connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// Of every process here but those of these users.
+    AllBut(BTreeSet<u32>),
+    /// Of these users' processes here.
+    Only(BTreeSet<u32>),
+    /// Of others, that pass through here.
+    Passing(Way),
+}
+
+/// How the kernel hands them over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Way {
+    /// Address translation (`REDIRECT`).
+    Nat,
+    /// TPROXY; the listener is configured with `redirected_by: tproxy`.
+    Tproxy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ipv6 {
+    Redirected,
+    LeftAlone,
+}
+
+/// What writes the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Backend {
+    Nft,
+    /// As the system's alternatives say.
+    Iptables,
+    IptablesNft,
+    IptablesLegacy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+impl Rules {
+    /// What makes it so, and is none the worse for being done twice.
+    pub(super) fn apply(&self, backend: Backend) -> Vec<Step> {
+        let mut steps = match backend {
+            Backend::Nft => nft::apply(self),
+            _ => iptables::apply(self, backend),
+        };
+        if self.traffic == Traffic::Passing(Way::Tproxy) {
+            steps.extend(self.families().iter().flat_map(|family| family.routed()));
+        }
+        steps
+    }
+
+    pub(super) fn families(&self) -> &'static [Family] {
+        match self.ipv6 {
+            Ipv6::Redirected => &FAMILIES,
+            Ipv6::LeftAlone => &FAMILIES[..1],
+        }
+    }
+
+    /// Destinations of a family that are left alone.
+    pub(super) fn except(&self, family: Family) -> Vec<IpNet> {
+        let all = self.except.iter().copied();
+        all.filter(|network| family == Family::of(network))
+            .collect()
+    }
+}
+
+/// What takes back all that could have been applied. It is no failure that nothing was.
+pub(super) fn remove(backend: Backend) -> Vec<Step> {
+    let mut steps = match backend {
+        Backend::Nft => nft::remove(),
+        _ => iptables::remove(backend),
+    };
+    steps.extend(FAMILIES.iter().flat_map(|family| family.unrouted()));
+    steps
+}
+
+impl Family {
+    fn of(network: &IpNet) -> Self {
+        match network {
+            IpNet::V4(_) => Self::V4,
+            IpNet::V6(_) => Self::V6,
+        }
+    }
+
+    fn ip(self) -> &'static str {
+        match self {
+            Self::V4 => "-4",
+            Self::V6 => "-6",
+        }
+    }
+
+    /// TPROXY's packets are for a socket here, whatever their address.
+    fn routed(self) -> [Step; 3] {
+        let rule = self.rule("add");
+        let route = format!(
+            "{} route replace local default dev lo table {MARK}",
+            self.ip()
+        );
+        // adding it twice would leave one behind
+        let removed = Step::Try(self.rule("del"));
+        [
+            removed,
+            Step::Run(rule),
+            Step::Run(Command::new("ip", &route)),
+        ]
+    }
+
+    fn unrouted(self) -> [Step; 2] {
+        let flush = format!("{} route flush table {MARK}", self.ip());
+        [
+            Step::Try(self.rule("del")),
+            Step::Try(Command::new("ip", &flush)),
+        ]
+    }
+
+    fn rule(self, what: &str) -> Command {
+        let words = format!("{} rule {what} fwmark {MARK} lookup {MARK}", self.ip());
+        Command::new("ip", &words)
+    }
+}
+
+pub(super) fn list<T: Display>(items: impl IntoIterator<Item = T>, between: &str) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(between)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::cli::redirect) fn rules(traffic: Traffic) -> Rules {
+        Rules {
+            traffic,
+            ipv6: Ipv6::Redirected,
+            to: 15001,
+            ports: [80, 443].into(),
+            except: Vec::new(),
+        }
+    }
+
+    /// The text of a script, which is what a person sees.
+    pub(in crate::cli::redirect) fn script(steps: &[Step]) -> String {
+        list(steps, "\n") + "\n"
+    }
+
+    #[test]
+    fn tproxy_needs_a_route_to_this_machine() {
+        let steps = rules(Traffic::Passing(Way::Tproxy)).apply(Backend::Nft);
+        assert_eq!(
+            script(&steps[1..]),
+            "\
+ip -4 rule del fwmark 15001 lookup 15001 2>/dev/null || true
+ip -4 rule add fwmark 15001 lookup 15001
+ip -4 route replace local default dev lo table 15001
+ip -6 rule del fwmark 15001 lookup 15001 2>/dev/null || true
+ip -6 rule add fwmark 15001 lookup 15001
+ip -6 route replace local default dev lo table 15001
+"
+        );
+        assert_eq!(
+            script(&remove(Backend::Nft)[1..]),
+            "\
+ip -4 rule del fwmark 15001 lookup 15001 2>/dev/null || true
+ip -4 route flush table 15001 2>/dev/null || true
+ip -6 rule del fwmark 15001 lookup 15001 2>/dev/null || true
+ip -6 route flush table 15001 2>/dev/null || true
+"
+        );
+    }
+}
