@@ -21,6 +21,9 @@ use super::{Exit, complain, output};
 use crate::sandbox::{Sandbox, SandboxConfig, SigningAlgorithm, TokenShape};
 
 /// Run a mock authorization server and a mock iModelHub to try the proxy with.
+///
+/// The authorization server also plays the security token service of old agents: SAML assertions
+/// for a name and a password, and tokens for those.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Listen on this port, and on the next two for iModelHub and storage [default: any free ones].
@@ -149,7 +152,7 @@ fn human(sandbox: &Sandbox) -> String {
         .concat();
     format!(
         "Mock servers are up. Nothing in them is real.\n\n\
-         \u{20} authorization server  {issuer}\n\
+         \u{20} authorization server  {issuer} (and its security token service, for SAML)\n\
          \u{20} iModelHub             {hub}\n\
          \u{20} storage               {storage}\n\n\
          Point the proxy at them, in another terminal:\n\n{exports}\
@@ -182,6 +185,8 @@ fn machine(sandbox: &Sandbox) -> serde_json::Value {
         "client_secret": sandbox.client_secret(),
         "api_id": api,
         "api_secret": api_secret,
+        "sts": sandbox.sts().0,
+        "delegation": sandbox.sts().1,
         "username": username,
         "password": password,
         "refresh_token": sandbox.refresh_token(),

@@ -213,6 +213,17 @@ impl Clients {
 
 /// User and password of `Authorization: Basic …`, form-decoded.
 fn basic(value: &[u8]) -> Option<(String, String)> {
+    let (user, password) = plain_basic(value)?;
+    let decode = |text: &str| {
+        let text = text.replace('+', " ");
+        let text = percent_encoding::percent_decode_str(&text).decode_utf8();
+        text.ok().map(std::borrow::Cow::into_owned)
+    };
+    Some((decode(&user)?, decode(&password)?))
+}
+
+/// The same as RFC 7617 has it.
+pub(super) fn plain_basic(value: &[u8]) -> Option<(String, String)> {
     let value = std::str::from_utf8(value).ok()?;
     let (scheme, credentials) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -220,12 +231,7 @@ fn basic(value: &[u8]) -> Option<(String, String)> {
     }
     let text = String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?;
     let (user, password) = text.split_once(':')?;
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        let text = percent_encoding::percent_decode_str(&text).decode_utf8();
-        text.ok().map(std::borrow::Cow::into_owned)
-    };
-    Some((decode(user)?, decode(password)?))
+    Some((user.to_owned(), password.to_owned()))
 }
 
 fn claims(jwt: &str) -> Option<Value> {

@@ -21,9 +21,17 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 /// Whose token is exchanged, and what for.
 #[derive(Debug)]
 pub(super) struct Exchanged {
-    shown: Claims,
+    pub(super) shown: Claims,
     /// Empty: as before.
-    audience: Vec<String>,
+    pub(super) audience: Vec<String>,
+    pub(super) named: Named,
+}
+
+/// Whether the token says who acts for its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    Yes,
+    No,
 }
 
 impl Exchanged {
@@ -35,7 +43,9 @@ impl Exchanged {
         if let Some(before) = claims.others.remove("act") {
             act["act"] = before;
         }
-        claims.others.insert("act".to_owned(), act);
+        if self.named == Named::Yes {
+            claims.others.insert("act".to_owned(), act);
+        }
         if !self.audience.is_empty() {
             claims.aud.clone_from(&self.audience);
         }
@@ -86,7 +96,11 @@ impl Idp {
             user: None,
             scopes,
             renewable: Vec::new(),
-            exchanged: Some(Exchanged { shown, audience }),
+            exchanged: Some(Exchanged {
+                shown,
+                audience,
+                named: Named::Yes,
+            }),
         })
     }
 }
@@ -104,7 +118,11 @@ fn audience(form: &Form) -> Result<Vec<String>, OAuthError> {
 
 /// What the answer says besides (section 2.2.1).
 pub(super) fn say(issue: &Issue, document: &mut Value) {
-    if issue.exchanged.is_some() {
+    if issue
+        .exchanged
+        .as_ref()
+        .is_some_and(|exchanged| exchanged.named == Named::Yes)
+    {
         document["issued_token_type"] = ACCESS_TOKEN.into();
     }
 }

@@ -57,6 +57,10 @@ pub enum IdpEndpoint {
     Keys,
     Token,
     Introspection,
+    /// Name and password for an assertion.
+    Sts,
+    /// An assertion for an assertion.
+    Delegation,
     #[default]
     All,
 }
@@ -290,6 +294,7 @@ impl<F: Clone> Armed<F> {
 /// `{"idp":{"kind":"status","status":503,"at":"token","times":{"next":2}},"idp_door":"refuse"}`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Order {
     /// Before all else.
     #[serde(default)]
@@ -308,6 +313,9 @@ pub(super) struct Order {
     revoke_tokens: bool,
     #[serde(default)]
     rotate_key: bool,
+    /// No assertion issued so far is good any more.
+    #[serde(default)]
+    pub(super) revoke_assertions: bool,
     /// The secrets that the client may use from now on.
     #[serde(default)]
     pub(super) client_secrets: Option<Vec<String>>,

@@ -23,6 +23,7 @@ use super::{
     journal::{Journal, TokenRequest},
     server::{Body, Cut},
     signing::{Claims, Signer},
+    sts,
 };
 use crate::clock::Clock;
 
@@ -45,6 +46,7 @@ pub(super) struct Idp {
     pub(super) apis: Clients,
     /// Name and password.
     pub(super) users: BTreeMap<String, String>,
+    pub(super) assertions: sts::Assertions,
     pub(super) refresh_tokens: Mutex<HashMap<String, RefreshToken>>,
 }
 
@@ -142,12 +144,16 @@ impl Idp {
             "/.well-known/openid-configuration/jwks" => IdpEndpoint::Keys,
             "/connect/token" => IdpEndpoint::Token,
             "/connect/introspect" => IdpEndpoint::Introspection,
+            sts::SIGN_IN => IdpEndpoint::Sts,
+            sts::DELEGATION => IdpEndpoint::Delegation,
             _ => return Ok(answer::empty(StatusCode::NOT_FOUND)),
         };
         self.journal.count(|counts| match endpoint {
             IdpEndpoint::Discovery => counts.discovery_requests += 1,
             IdpEndpoint::Keys => counts.key_requests += 1,
             IdpEndpoint::Introspection => counts.introspection_requests += 1,
+            IdpEndpoint::Sts => counts.sts_requests += 1,
+            IdpEndpoint::Delegation => counts.delegation_requests += 1,
             IdpEndpoint::Token | IdpEndpoint::All => counts.token_requests += 1,
         });
         let fault = self.faults.strike_idp(endpoint);
@@ -186,6 +192,8 @@ impl Idp {
             }
             IdpEndpoint::Keys if get => answer::json(StatusCode::OK, &self.signer.jwks()),
             IdpEndpoint::Introspection => self.introspect(request),
+            IdpEndpoint::Sts => self.sign_in(request),
+            IdpEndpoint::Delegation => self.delegate(request),
             IdpEndpoint::Token | IdpEndpoint::All => match self.token(request, fault) {
                 Ok(document) => answer::no_store(answer::json(StatusCode::OK, &document)),
                 Err(error) => error.response(),
@@ -278,6 +286,8 @@ impl Idp {
                 })
             }
             Some(exchange::GRANT_TYPE) => self.exchange(who, form),
+            Some(sts::SAML_TOKEN | sts::SAML2_BEARER) => self.for_saml(who, form),
+            Some(sts::JWT_BEARER) => self.for_jwt(who, form),
             Some("refresh_token") => self.refresh(client_id, form),
             Some(_) => Err(OAuthError::new("unsupported_grant_type", "not offered")),
             None => Err(OAuthError::request("grant_type is missing")),
@@ -414,7 +424,8 @@ impl Idp {
             "scopes_supported": ["openid", "profile", "email", OFFLINE, DEFAULT_SCOPE],
             "claims_supported": ["sub", "name", "email"],
             "grant_types_supported":
-                ["client_credentials", "refresh_token", "password", exchange::GRANT_TYPE],
+                ["client_credentials", "refresh_token", "password", exchange::GRANT_TYPE,
+                    sts::SAML_TOKEN, sts::SAML2_BEARER, sts::JWT_BEARER],
             "response_types_supported": ["code", "token", "id_token", "id_token token",
                 "code id_token", "code token", "code id_token token"],
             "response_modes_supported": ["form_post", "query", "fragment"],
@@ -430,7 +441,8 @@ impl Idp {
 }
 
 /// Parameters that [`TokenRequest`] has in a field of their own, and those that are secrets.
-const RECORDED_OTHERWISE: [&str; 9] = [
+const RECORDED_OTHERWISE: [&str; 10] = [
+    "assertion",
     "client_id",
     "client_secret",
     "client_assertion",
@@ -442,7 +454,7 @@ const RECORDED_OTHERWISE: [&str; 9] = [
     "client_assertion_type",
 ];
 
-fn scopes(who: &Authenticated, asked: Option<&str>) -> Result<Vec<String>, OAuthError> {
+pub(super) fn scopes(who: &Authenticated, asked: Option<&str>) -> Result<Vec<String>, OAuthError> {
     let asked = split(asked.unwrap_or(DEFAULT_SCOPE));
     let allowed = &who.client.scopes;
     if !allowed.is_empty() && asked.iter().any(|scope| !allowed.contains(scope)) {

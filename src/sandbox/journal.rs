@@ -14,6 +14,8 @@ pub struct Counts {
     pub discovery_requests: u64,
     pub key_requests: u64,
     pub introspection_requests: u64,
+    pub sts_requests: u64,
+    pub delegation_requests: u64,
     /// Whatever became of them; hanging ones included.
     pub token_requests: u64,
     pub token_requests_by_client: BTreeMap<String, u64>,

@@ -21,6 +21,7 @@ mod page;
 mod server;
 mod signing;
 mod storage;
+mod sts;
 #[cfg(test)]
 mod tests;
 
@@ -168,6 +169,7 @@ impl Sandbox {
                 [issuer.clone(), format!("{issuer}/connect/introspect")],
             ),
             users: config.users.clone(),
+            assertions: sts::Assertions::default(),
             refresh_tokens: Mutex::default(),
         });
         let model = Model::new(
@@ -268,6 +270,20 @@ impl Sandbox {
         self.idp.clients.set_secrets(client_id, secrets);
     }
 
+    /// Where names and passwords become SAML assertions, and where those become others.
+    pub fn sts(&self) -> (String, String) {
+        let issuer = self.issuer();
+        (
+            format!("{issuer}{}", sts::SIGN_IN),
+            format!("{issuer}{}", sts::DELEGATION),
+        )
+    }
+
+    /// No SAML assertion issued so far is good any more.
+    pub fn revoke_assertions(&self) {
+        self.idp.assertions.revoke();
+    }
+
     /// What can be made to go wrong.
     pub fn faults(&self) -> &Faults {
         &self.faults
@@ -343,6 +359,9 @@ impl Control {
         let document = match (request.method(), request.uri().path()) {
             (&Method::POST, "/__faults") => match self.faults.apply(request.body()) {
                 Ok(order) => {
+                    if order.revoke_assertions {
+                        self.idp.assertions.revoke();
+                    }
                     if let Some(secrets) = order.client_secrets {
                         self.idp.clients.set_secrets(&self.client_id, secrets);
                     }
