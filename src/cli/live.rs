@@ -108,9 +108,7 @@ pub(super) async fn contact(config: &Config, tell: impl Fn(Progress<'_>)) -> Vec
         );
         tell(Progress::Asking(&what));
         let issuer = &credential.provider.issuer;
-        // discovery and the token request, each within the provider's own limit
-        let wait = credential.provider.timeouts.total * 2;
-        let result = match handle.get(Duration::ZERO, wait).await {
+        let result = match handle.get(Duration::ZERO, credential.patience()).await {
             Ok(ready) => {
                 let left = ready.expires().remaining(clock.now()).as_secs();
                 Ok(format!("{issuer}, valid for {left} s"))

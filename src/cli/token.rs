@@ -75,10 +75,9 @@ async fn fetch(credential: &Arc<Credential>, scopes: &ScopeSet) -> Result<String
         None,
         StdRng::from_os_rng(),
     );
-    let wait = credential.provider.timeouts.total;
     let got = tokens
         .handle(credential, scopes)
-        .get(Duration::ZERO, wait)
+        .get(Duration::ZERO, credential.patience())
         .await;
     shutdown.advance(Stage::Hard);
     shutdown.finished().await;

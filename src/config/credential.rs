@@ -5,7 +5,10 @@ use std::{
     fmt,
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
+
+use url::Url;
 
 use super::{Identity, Name, Provider, SecretPair, SecretSource};
 
@@ -21,6 +24,15 @@ pub struct Credential {
     pub scopes: ScopeSet,
     /// Sent with every token request: `resource` (RFC 8707), `audience`, `acr_values` …
     pub extra: BTreeMap<String, String>,
+}
+
+impl Credential {
+    /// How long a token may take, with the one that is shown for it.
+    pub fn patience(&self) -> Duration {
+        let other = self.grant.shows().map(|other| other.patience());
+        // metadata and the token request, each within the provider's own limit
+        self.provider.timeouts.total * 2 + other.unwrap_or_default()
+    }
 }
 
 /// How the client proves who it is at the token endpoint.
@@ -72,16 +84,78 @@ pub enum Grant {
     RefreshToken { file: PathBuf },
     /// RFC 8693: for a token that a caller showed.
     TokenExchange { subject_token_type: String },
+    /// RFC 7522, or what Bentley IMS had before it.
+    SamlBearer {
+        assertion: SamlSource,
+        dialect: SamlDialect,
+    },
+    /// RFC 7523 section 2.1.
+    JwtBearer { assertion: JwtSource },
+}
+
+/// Where a SAML assertion comes from.
+#[derive(Debug, Clone)]
+pub enum SamlSource {
+    /// A file that somebody else keeps fresh; read for every token request.
+    File(PathBuf),
+    /// A security token service, for a user's name and password.
+    Sts(Box<Sts>),
+}
+
+/// A security token service that speaks JSON, as Bentley's does.
+#[derive(Debug, Clone)]
+pub struct Sts {
+    pub url: Url,
+    /// Issues another assertion for one of the STS; that one goes to the token endpoint.
+    pub delegation: Option<Url>,
+    /// The relying party that assertions are for.
+    pub applies_to: String,
+    pub device_id: String,
+    pub app_id: String,
+    /// Asked for; in whole minutes.
+    pub lifetime: Duration,
+    pub username: String,
+    pub password: SecretSource,
+}
+
+/// How a SAML assertion is shown to the token endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SamlDialect {
+    /// `urn:ietf:params:oauth:grant-type:saml-token`, the assertion in Base64.
+    Bentley,
+    /// `urn:ietf:params:oauth:grant-type:saml2-bearer`, in base64url (RFC 7522 section 2.1).
+    Rfc7522,
+}
+
+/// Where the JWT comes from that is shown as an assertion.
+#[derive(Debug, Clone)]
+pub enum JwtSource {
+    /// A file that somebody else keeps fresh; read for every token request.
+    File(PathBuf),
+    /// The access token of another credential.
+    Credential(Arc<Credential>),
 }
 
 impl Grant {
-    /// The value of `grant_type`.
+    /// Its name in a configuration.
     pub fn grant_type(&self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
             Self::Password { .. } => "password",
             Self::RefreshToken { .. } => "refresh_token",
             Self::TokenExchange { .. } => "token_exchange",
+            Self::SamlBearer { .. } => "saml_bearer",
+            Self::JwtBearer { .. } => "jwt_bearer",
+        }
+    }
+
+    /// The credential whose token is shown for this one's.
+    pub fn shows(&self) -> Option<&Arc<Credential>> {
+        match self {
+            Self::JwtBearer {
+                assertion: JwtSource::Credential(other),
+            } => Some(other),
+            _ => None,
         }
     }
 }

@@ -38,7 +38,10 @@ pub use self::{
         NEVER_ACCESS, Preflight, Strangers, TokenRules,
     },
     bound::{Bound, NonceUse, OLDEST_PROOF, Offered, ProofRules},
-    credential::{Assertion, ClientAuth, Credential, Grant, ScopeSet, SigningKey},
+    credential::{
+        Assertion, ClientAuth, Credential, Grant, JwtSource, SamlDialect, SamlSource, ScopeSet,
+        SigningKey, Sts,
+    },
     identity::{CallerIdentity, CallersToken, IdentityHeader, IdentityJwt, Says, Signing},
     interception::Interception,
     limits::Limits,

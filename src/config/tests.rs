@@ -623,6 +623,52 @@ const CREDENTIAL_FAULTS: &[(&str, &[&str])] = &[
         &["did you mean grant: password?"],
     ),
     (
+        "{client_id: x, client_secret: y, grant: saml_bearer, username: joe}",
+        &["credentials.agent.password", "grant saml_bearer needs it"],
+    ),
+    (
+        "{client_id: x, client_secret: y, grant: saml_bearer, username: joe, password: hunter2, sts: {url: 'http://sts.example'}}",
+        &["credentials.agent.sts.url", "must be https"],
+    ),
+    (
+        "{client_id: x, client_secret: y, grant: saml_bearer, username: joe, assertion: {file: '@secret'}}",
+        &["credentials.agent.username", "an assertion from a file"],
+    ),
+    (
+        "{client_id: x, client_secret: y, grant: saml_bearer, assertion: {credential: agent}}",
+        &["needs one of agent"],
+    ),
+    (
+        "{client_id: x, client_secret: y, sts: {}}",
+        &["credentials.agent.sts", "did you mean grant: saml_bearer?"],
+    ),
+    (
+        "{client_id: x, client_secret: y, assertion: {file: '@secret'}}",
+        &[
+            "credentials.agent.assertion",
+            "did you mean grant: jwt_bearer",
+        ],
+    ),
+    (
+        "{client_id: x, client_secret: y, grant: jwt_bearer}",
+        &[
+            "credentials.agent.assertion",
+            "assertion_file is the client's own proof",
+        ],
+    ),
+    (
+        "{client_id: x, client_secret: y, grant: jwt_bearer, assertion: {credential: agnt}}",
+        &["no credential is called 'agnt'", "did you mean 'agent'?"],
+    ),
+    (
+        "{client_id: x, client_secret: y, grant: jwt_bearer, assertion: {credential: agent}}",
+        &["the token of agent needs one of agent"],
+    ),
+    (
+        "{client_id: x, grant: jwt_bearer, assertion: {file: '@secret'}}",
+        &["nothing says how the client proves who it is"],
+    ),
+    (
         "{client_id: x, grant: refresh_token}",
         &["refresh_token_file", "is missing"],
     ),
@@ -708,6 +754,72 @@ fn a_credential_that_exchanges_goes_where_there_is_a_token_to_exchange() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn a_service_user_at_bentley_needs_name_and_password_only() {
+    let files = Files::new();
+    let agent = "client_id: service-x, client_secret_file: '@secret', grant: saml_bearer, \
+                 username: joe@example.com, password_file: '@secret'";
+    let text = files.fill(&format!(
+        "credentials: {{agent: {{{agent}}}, qa: {{provider: bentley-qa, {agent}}}}}\n\
+         routes: [{{upstream: 'https://api.bentley.com', inject: agent}}]\n"
+    ));
+    let config = load_yaml(&text).unwrap().config;
+    for (name, prefix) in [("agent", ""), ("qa", "qa-")] {
+        let Grant::SamlBearer {
+            assertion: SamlSource::Sts(sts),
+            dialect: SamlDialect::Bentley,
+        } = &config.credentials[name].grant
+        else {
+            panic!("{:?}", config.credentials[name].grant);
+        };
+        let base = format!("https://{prefix}ims.bentley.com/rest");
+        assert_eq!(
+            sts.url.as_str(),
+            format!("{base}/ActiveSTSService/json/IssueEx")
+        );
+        assert_eq!(
+            sts.delegation.as_ref().unwrap().as_str(),
+            format!("{base}/DelegationSTSService/json/IssueEx")
+        );
+        assert_eq!(sts.applies_to, "https://connect-wsg20.bentley.com");
+        assert_eq!(
+            (&*sts.device_id, &*sts.app_id),
+            ("backend", "imodeljs service-x")
+        );
+    }
+}
+
+#[test]
+fn credentials_that_wait_for_each_other_are_refused_and_a_chain_is_not() {
+    let files = Files::new();
+    let shows = |other: &str| {
+        format!(
+            "{{client_id: x, client_secret: y, grant: jwt_bearer, assertion: {{credential: {other}}}}}"
+        )
+    };
+    let said = problems_of(
+        &files,
+        &format!(
+            "credentials: {{a: {}, b: {}, c: {}}}",
+            shows("b"),
+            shows("c"),
+            shows("b")
+        ),
+    );
+    for name in ["a", "b", "c"] {
+        assert!(said.contains(&format!("needs one of {name}")), "{said}");
+    }
+    let text = format!(
+        "credentials: {{a: {}, b: {}, c: {{client_id: x, client_secret: y}}}}\n\
+         routes: [{{upstream: 'https://api.bentley.com', inject: a}}]\n",
+        shows("b"),
+        shows("c")
+    );
+    let config = load_yaml(&text).unwrap().config;
+    let b = config.credentials["a"].grant.shows().unwrap();
+    assert_eq!((&*b.name, &*b.grant.shows().unwrap().name), ("b", "c"));
 }
 
 #[test]
@@ -1204,6 +1316,10 @@ credentials:
   swap: {provider: idp, client_id: x, client_secret_file: '@secret', grant: token_exchange}
   tls: {provider: idp, client_id: x, tls: {certificate: '@cert.pem', key: '@key.pem'}}
   password: {provider: idp, client_id: x, grant: password, username: joe, password_file: '@secret'}
+  saml: {provider: idp, client_id: x, client_secret_file: '@secret', grant: saml_bearer, username: joe, password_file: '@secret', dialect: rfc7522, sts: {url: 'https://sts.example/a', delegation_url: 'https://sts.example/b/', applies_to: 'urn:y', device_id: d, app_id: e, lifetime: 1h}}
+  asserted: {provider: idp, client_id: x, client_auth: none, grant: saml_bearer, assertion: {file: '@assertion'}, dialect: bentley}
+  acting: {provider: idp, client_id: x, client_secret_file: '@secret', grant: jwt_bearer, assertion: {credential: saml}}
+  another: {provider: idp, client_id: x, client_secret_file: '@secret', grant: jwt_bearer, assertion: {file: '@assertion'}}
   refresh: {provider: idp, client_id: x, grant: refresh_token, refresh_token_file: '@refresh', scopes: offline_access}
 listeners:
   - bind: 0.0.0.0:8443

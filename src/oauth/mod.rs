@@ -9,7 +9,9 @@ pub mod discovery;
 pub mod grant;
 mod introspect;
 pub mod jwks;
+pub mod saml;
 mod sent;
+pub mod sts;
 pub mod token_endpoint;
 pub mod types;
 
@@ -26,5 +28,7 @@ pub use self::{
     grant::TokenRequest,
     introspect::{IntrospectionError, IntrospectionRequest, introspect},
     jwks::{JwksError, fetch_jwks},
+    saml::{SamlAssertion, SamlError},
+    sts::{IssuedAssertion, StsError},
     types::{Class, ExchangeError, Issued, Note},
 };

@@ -62,8 +62,8 @@ pub enum ExchangeError {
     },
     #[error("the answer of {host} {what}")]
     Unusable { host: String, what: &'static str },
-    #[error("there is no caller's token to exchange")]
-    NoSubject,
+    #[error("there is nothing to ask for a token with")]
+    NothingShown,
 }
 
 impl ExchangeError {
@@ -78,7 +78,7 @@ impl ExchangeError {
                 "invalid_grant" => Class::InvalidGrant,
                 _ => Class::Transient,
             },
-            Self::NoSubject => Class::Fatal,
+            Self::NothingShown => Class::Fatal,
             Self::Client(_) | Self::Status { .. } | Self::Unusable { .. } => Class::Transient,
         }
     }
@@ -95,7 +95,7 @@ impl ExchangeError {
             (Self::Refused { .. }, _) => "transient",
             (Self::Status { .. }, _) => "http",
             (Self::Unusable { .. }, _) => "parse",
-            (Self::NoSubject, _) => "fatal",
+            (Self::NothingShown, _) => "fatal",
         }
     }
 
@@ -112,7 +112,7 @@ impl ExchangeError {
                 format!("the provider {host} answered {}", status.as_u16())
             }
             Self::Unusable { host, what } => format!("the answer of the provider {host} {what}"),
-            Self::NoSubject => self.to_string(),
+            Self::NothingShown => self.to_string(),
         }
     }
 
@@ -131,6 +131,18 @@ impl ExchangeError {
         matches!(self, Self::Refused { error, .. } if codes.contains(&error.as_str()))
     }
 
+    /// Whether it may be the assertion that is refused (RFC 7521 section 4.1.1), so that another
+    /// one may help; servers do not agree on the code.
+    pub fn refuses_the_assertion(&self) -> bool {
+        let codes = [
+            "invalid_grant",
+            "invalid_request",
+            "invalid_token",
+            "access_denied",
+        ];
+        matches!(self, Self::Refused { error, .. } if codes.contains(&error.as_str()))
+    }
+
     /// Whether another token might be exchanged: what was not answered well may be this one.
     pub fn may_be_the_subjects(&self) -> bool {
         match self {
@@ -140,7 +152,7 @@ impl ExchangeError {
             }
             Self::Status { status, .. } => !is_the_endpoints(*status),
             Self::Unusable { .. } => true,
-            Self::NoSubject => false,
+            Self::NothingShown => false,
         }
     }
 
@@ -148,7 +160,7 @@ impl ExchangeError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } | Self::Status { retry_after, .. } => *retry_after,
-            Self::Client(_) | Self::Unusable { .. } | Self::NoSubject => None,
+            Self::Client(_) | Self::Unusable { .. } | Self::NothingShown => None,
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
     cell::{Action, Cell, Class, Event, Verdict},
     error::{ErrorKind, TokenError},
     handle::{Asked, Ready, Renewal, Shared, Snapshot},
+    shown::Evidence,
     source::{Failure, Fingerprint, Granted},
 };
 use crate::clock::{Deadline, Moment};
@@ -35,6 +36,7 @@ pub(super) struct Entry {
     pub(super) waiters: Vec<Asked>,
     pub(super) failure: Option<Failure>,
     pub(super) scopes_warned: bool,
+    pub(super) evidence: Evidence,
     token: Option<Token>,
     look: Look,
 }
@@ -62,6 +64,7 @@ impl Entry {
             waiters: Vec::new(),
             failure: None,
             scopes_warned: false,
+            evidence: Evidence::None,
             token: None,
             look: Look::Never,
         };

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     clock::{Clock, Deadline, Moment},
     config::{Credential, ScopeSet},
+    secret::Secret,
 };
 
 /// A token, ready to be sent.
@@ -49,6 +50,12 @@ impl Ready {
     /// The value of `Authorization`: `Bearer …`, marked as sensitive.
     pub fn header(&self) -> &HeaderValue {
         &self.header
+    }
+
+    /// The token alone.
+    pub(super) fn token(&self) -> Option<Secret> {
+        let header = self.header.to_str().ok()?;
+        header.strip_prefix("Bearer ").map(Secret::new)
     }
 
     /// Tells this token from others of the same credential.
@@ -78,6 +85,8 @@ pub(super) struct Shared {
     /// As configured last: a reload may change what is not part of the key.
     pub(super) credential: ArcSwap<Credential>,
     pub(super) scopes: ScopeSet,
+    /// Whose token is shown to get this one (RFC 7523 section 2.1).
+    pub(super) shown: Option<TokenHandle>,
     pub(super) snapshot: ArcSwapOption<Snapshot>,
     /// When it was used last: whole seconds on the wall clock, 0: never.
     used: AtomicU64,
@@ -230,12 +239,14 @@ impl Shared {
         digest: KeyDigest,
         credential: Arc<Credential>,
         scopes: ScopeSet,
+        shown: Option<TokenHandle>,
     ) -> Self {
         Self {
             number,
             digest,
             credential: ArcSwap::new(credential),
             scopes,
+            shown,
             snapshot: ArcSwapOption::empty(),
             used: AtomicU64::new(0),
             status: Mutex::default(),

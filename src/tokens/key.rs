@@ -5,8 +5,11 @@
 //! store knows them by a digest over length-prefixed fields, so that no two keys read alike.
 
 use aws_lc_rs::digest::{Context, SHA256};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::config::{Assertion, ClientAuth, Credential, Endpoints, Grant, ScopeSet};
+use crate::config::{
+    Assertion, ClientAuth, Credential, Endpoints, Grant, JwtSource, SamlSource, ScopeSet,
+};
 
 /// All inputs of a token request but the secrets themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,6 +43,17 @@ impl Key {
             Grant::ClientCredentials | Grant::TokenExchange { .. } => {}
             Grant::Password { username, .. } => fields.push(("username", username.clone())),
             Grant::RefreshToken { file } => fields.push(("file", file.display().to_string())),
+            Grant::SamlBearer { assertion, dialect } => {
+                fields.push(("dialect", format!("{dialect:?}")));
+                saml(assertion, &mut fields);
+            }
+            Grant::JwtBearer { assertion } => fields.push(match assertion {
+                JwtSource::File(file) => ("file", file.display().to_string()),
+                JwtSource::Credential(other) => {
+                    let digest = Self::new(other, &other.scopes).digest();
+                    ("token of", URL_SAFE_NO_PAD.encode(digest))
+                }
+            }),
         }
         for scope in scopes.iter() {
             fields.push(("scope", scope.to_owned()));
@@ -64,6 +78,24 @@ impl Key {
         let mut digest = KeyDigest::default();
         digest.copy_from_slice(context.finish().as_ref());
         digest
+    }
+}
+
+fn saml(assertion: &SamlSource, fields: &mut Vec<(&'static str, String)>) {
+    match assertion {
+        SamlSource::File(file) => fields.push(("file", file.display().to_string())),
+        SamlSource::Sts(sts) => {
+            let delegation = sts.delegation.as_ref().map(ToString::to_string);
+            fields.extend([
+                ("username", sts.username.clone()),
+                ("sts", sts.url.to_string()),
+                ("delegation", delegation.unwrap_or_default()),
+                ("applies_to", sts.applies_to.clone()),
+                ("device_id", sts.device_id.clone()),
+                ("app_id", sts.app_id.clone()),
+                ("lifetime", sts.lifetime.as_secs().to_string()),
+            ]);
+        }
     }
 }
 

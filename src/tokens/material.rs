@@ -1,21 +1,40 @@
 //! The secrets that one fetch needs, read when it starts: files may have been rotated since.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::source::Fingerprint;
 use crate::{
-    config::{Assertion, ClientAuth, Credential, Grant, SecretSource, secret::SecretError},
-    oauth::{ClientError, ClientMaterial, HttpClient},
+    config::{
+        Assertion, ClientAuth, Credential, Grant, JwtSource, Provider, SamlSource, SecretSource,
+        Sts, secret::SecretError,
+    },
+    oauth::{ClientError, ClientMaterial, HttpClient, SamlAssertion, SamlError},
     secret::Secret,
 };
 
 /// Everything secret that goes into one fetch.
 pub(super) struct Material {
     pub(super) auth: ClientMaterial,
-    pub(super) password: Option<Secret>,
+    pub(super) grant: Presented,
     pub(super) http: HttpClient,
+}
+
+/// What the grant presents that is read here.
+pub(super) enum Presented {
+    Nothing,
+    Password(Secret),
+    /// The password, and what the STS is reached with.
+    SignIn {
+        password: Secret,
+        http: HttpClient,
+    },
+    Jwt(Secret),
+    Saml(SamlAssertion),
 }
 
 /// A secret, or a file for the connection, that cannot be had.
@@ -25,6 +44,8 @@ pub(super) enum MaterialError {
     Secret(#[from] SecretError),
     #[error(transparent)]
     Http(#[from] ClientError),
+    #[error("{} cannot be used as an assertion", .path.display())]
+    Saml { path: PathBuf, source: SamlError },
 }
 
 impl Material {
@@ -33,24 +54,62 @@ impl Material {
         let provider = &credential.provider;
         let auth = ClientMaterial::read(&credential.auth)?;
         let tls = ClientMaterial::tls(&credential.auth, &provider.tls);
-        let password = match &credential.grant {
-            Grant::Password { password, .. } => Some(password.read()?),
-            Grant::ClientCredentials | Grant::RefreshToken { .. } | Grant::TokenExchange { .. } => {
-                None
-            }
-        };
         let timeouts = provider.timeouts;
         Ok(Self {
             auth,
-            password,
+            grant: Presented::read(credential)?,
             http: HttpClient::new(&tls, timeouts.connect, timeouts.total)?,
         })
     }
 }
 
+impl Presented {
+    fn read(credential: &Credential) -> Result<Self, MaterialError> {
+        let file = |path: &Path| SecretSource::File(path.into()).read();
+        Ok(match &credential.grant {
+            Grant::Password { password, .. } => Self::Password(password.read()?),
+            Grant::SamlBearer { assertion, .. } => match assertion {
+                SamlSource::Sts(sts) => Self::SignIn {
+                    password: sts.password.read()?,
+                    http: to_sts(&credential.provider, sts)?,
+                },
+                SamlSource::File(path) => {
+                    let assertion = SamlAssertion::from_file(&file(path)?);
+                    let path = path.clone();
+                    Self::Saml(assertion.map_err(|source| MaterialError::Saml { path, source })?)
+                }
+            },
+            Grant::JwtBearer {
+                assertion: JwtSource::File(path),
+            } => Self::Jwt(file(path)?),
+            Grant::JwtBearer {
+                assertion: JwtSource::Credential(_),
+            }
+            | Grant::ClientCredentials
+            | Grant::RefreshToken { .. }
+            | Grant::TokenExchange { .. } => Self::Nothing,
+        })
+    }
+}
+
+/// The STS is trusted as the provider is. It does not see the client's certificate, and another
+/// host has addresses and a name of its own.
+fn to_sts(provider: &Provider, sts: &Sts) -> Result<HttpClient, ClientError> {
+    let mut tls = provider.tls.clone();
+    if sts.url.host_str() != provider.issuer.host_str() {
+        tls.addresses.clear();
+        tls.server_name = None;
+    }
+    let timeouts = provider.timeouts;
+    HttpClient::new(&tls, timeouts.connect, timeouts.total)
+}
+
 /// A digest of all secret files' content. Blocking.
 pub(super) fn fingerprint(credential: &Credential) -> Fingerprint {
     let mut digest = Context::new(&SHA256);
+    if let Some(other) = credential.grant.shows() {
+        digest.update(&fingerprint(other));
+    }
     let mut add = |content: Result<&[u8], ()>| {
         let content = content.unwrap_or(b"unreadable");
         digest.update(&(content.len() as u64).to_be_bytes());
@@ -61,9 +120,24 @@ pub(super) fn fingerprint(credential: &Credential) -> Fingerprint {
         Err(_) => add(Err(())),
     };
     match &credential.grant {
-        Grant::ClientCredentials | Grant::TokenExchange { .. } => {}
+        Grant::ClientCredentials
+        | Grant::TokenExchange { .. }
+        | Grant::JwtBearer {
+            assertion: JwtSource::Credential(_),
+        } => {}
         Grant::Password { password, .. } => source(password),
-        Grant::RefreshToken { file } => source(&SecretSource::File(file.clone())),
+        Grant::RefreshToken { file }
+        | Grant::SamlBearer {
+            assertion: SamlSource::File(file),
+            ..
+        }
+        | Grant::JwtBearer {
+            assertion: JwtSource::File(file),
+        } => source(&SecretSource::File(file.clone())),
+        Grant::SamlBearer {
+            assertion: SamlSource::Sts(sts),
+            ..
+        } => source(&sts.password),
     }
     match &credential.auth {
         ClientAuth::None => {}

@@ -5,11 +5,13 @@
 //! away never cancels a fetch. No token is served past its expiry, ever; none is fetched that
 //! nobody uses.
 
+mod assertions;
 mod cell;
 mod endpoints;
 mod entry;
 mod error;
 mod exchange;
+mod fetch;
 mod handle;
 mod key;
 mod material;
@@ -18,6 +20,7 @@ mod queue;
 mod record;
 mod registry;
 mod rotation;
+mod shown;
 mod source;
 mod store;
 mod worker;
@@ -125,9 +128,14 @@ impl TokenService {
     /// Fetches nothing by itself.
     pub fn handle(&self, credential: &Arc<Credential>, scopes: &ScopeSet) -> TokenHandle {
         let now = self.clock.now();
-        let shared = self.registry.shared(credential, scopes, |shared, stored| {
-            restore(shared, stored, self.registry.token_number(), now);
-        });
+        // the configuration has no circles
+        let shown = credential.grant.shows();
+        let shown = shown.map(|other| self.handle(other, &other.scopes));
+        let shared = self
+            .registry
+            .shared(credential, scopes, shown, |shared, stored| {
+                restore(shared, stored, self.registry.token_number(), now);
+            });
         TokenHandle {
             shared,
             asks: self.asks.clone(),

@@ -8,22 +8,20 @@ use futures_util::{
 };
 use tokio::{task::spawn_blocking, time::timeout};
 use tracing::warn;
-use url::Url;
 
 use super::{
+    assertions::{Assertions, Standing},
     cell,
     endpoints::Endpoints,
+    fetch::{Asking, Fetch},
     material::{Material, MaterialError, fingerprint},
     rotation::{Rotations, Sendable},
-    source::{Blame, Failure, Fingerprint, Granted, NotExchanged, SecretInUse, Source},
+    source::{Blame, Failure, Fingerprint, Granted, NotExchanged, SecretInUse, Shown, Source},
 };
 use crate::{
     clock::{Clock, Moment},
-    config::{Credential, Grant, ScopeSet},
-    oauth::{
-        Class, DiscoveryError, ExchangeError, Issued, Note, Proof, ProofError, TokenRequest, chain,
-        grant,
-    },
+    config::{Credential, Grant, JwtSource, SamlSource, ScopeSet},
+    oauth::{Class, DiscoveryError, ExchangeError, Issued, Note, ProofError, StsError, chain},
     secret::Secret,
     shutdown::Shutdown,
     trouble::Fault,
@@ -35,6 +33,7 @@ pub(super) struct Providers {
     clock: Clock,
     endpoints: Endpoints,
     rotations: Rotations,
+    assertions: Assertions,
 }
 
 /// Why there is no token, before it is told to anybody.
@@ -45,6 +44,8 @@ enum FetchError {
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
     #[error(transparent)]
+    Sts(#[from] StsError),
+    #[error(transparent)]
     Proof(#[from] ProofError),
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
@@ -54,20 +55,11 @@ enum FetchError {
     Broken,
 }
 
-/// What one fetch works with.
-struct Fetch<'a> {
-    credential: &'a Credential,
-    scopes: &'a ScopeSet,
-    material: &'a Material,
-    refresh: Option<&'a Sendable>,
-    /// The caller's token that is exchanged.
-    subject: Option<&'a Secret>,
-}
-
 impl Providers {
     pub(super) fn new(clock: Clock, shutdown: Shutdown) -> Self {
         Self {
             endpoints: Endpoints::new(clock.clone(), shutdown),
+            assertions: Assertions::new(clock.clone()),
             clock,
             rotations: Rotations::default(),
         }
@@ -80,7 +72,7 @@ impl Providers {
         subject: Secret,
     ) -> Result<Granted, NotExchanged> {
         let scopes = credential.scopes.clone();
-        let granted = self.granted(Arc::clone(&credential), scopes, Some(subject));
+        let granted = self.granted(Arc::clone(&credential), scopes, Shown::Token(subject));
         granted.await.map_err(|(error, fingerprint)| NotExchanged {
             blame: error.blame(),
             failure: error.failure(&credential, fingerprint),
@@ -91,7 +83,7 @@ impl Providers {
         self,
         credential: Arc<Credential>,
         scopes: ScopeSet,
-        subject: Option<Secret>,
+        shown: Shown,
     ) -> Result<Granted, (FetchError, Option<Fingerprint>)> {
         let (this, reading) = (self.clone(), credential.clone());
         let read = spawn_blocking(move || {
@@ -118,7 +110,7 @@ impl Providers {
             scopes: &scopes,
             material: &material,
             refresh: refresh.as_ref(),
-            subject: subject.as_ref(),
+            shown: &shown,
         };
         match self.exchange(&fetch).await {
             Ok((issued, secret, since)) => Ok(granted(&scopes, &issued, secret, since)),
@@ -152,6 +144,31 @@ impl Providers {
     }
 
     async fn ask(&self, fetch: &Fetch<'_>) -> Result<(Issued, SecretInUse, Moment), FetchError> {
+        let Some(who) = fetch.sign_in() else {
+            return self.ask_with(fetch, fetch.asking()).await;
+        };
+        let found = self.assertions.get(&who).await?;
+        let first = self.ask_with(fetch, Asking::Saml(&found.assertion)).await;
+        let result = match first {
+            Err(FetchError::Exchange(error))
+                if error.refuses_the_assertion() && found.standing == Standing::Good =>
+            {
+                let found = self.assertions.fresh(&who).await?;
+                self.ask_with(fetch, Asking::Saml(&found.assertion)).await
+            }
+            other => other,
+        };
+        if result.is_ok() {
+            self.assertions.good(&who);
+        }
+        result
+    }
+
+    async fn ask_with(
+        &self,
+        fetch: &Fetch<'_>,
+        asking: Asking<'_>,
+    ) -> Result<(Issued, SecretInUse, Moment), FetchError> {
         let endpoint = self
             .endpoints
             .of(fetch.credential, &fetch.material.http)
@@ -164,7 +181,7 @@ impl Providers {
         let mut proofs = proofs.into_iter().peekable();
         while let Some((secret, proof)) = proofs.next() {
             let since = self.clock.now();
-            match fetch.once(&endpoint, &proof, since).await {
+            match fetch.once(asking, &endpoint, &proof, since).await {
                 Ok(issued) => return Ok((issued, secret, since)),
                 Err(error) if error.is_invalid_client() && proofs.peek().is_some() => {}
                 Err(error) => {
@@ -181,9 +198,11 @@ impl Providers {
     fn refresh_token(&self, credential: &Credential) -> Result<Option<Sendable>, MaterialError> {
         match &credential.grant {
             Grant::RefreshToken { file } => self.rotations.read(file).map(Some),
-            Grant::ClientCredentials | Grant::Password { .. } | Grant::TokenExchange { .. } => {
-                Ok(None)
-            }
+            Grant::ClientCredentials
+            | Grant::Password { .. }
+            | Grant::TokenExchange { .. }
+            | Grant::SamlBearer { .. }
+            | Grant::JwtBearer { .. } => Ok(None),
         }
     }
 }
@@ -193,8 +212,9 @@ impl Source for Providers {
         &self,
         credential: Arc<Credential>,
         scopes: ScopeSet,
+        shown: Shown,
     ) -> BoxFuture<'static, Result<Granted, Failure>> {
-        let granted = self.clone().granted(Arc::clone(&credential), scopes, None);
+        let granted = self.clone().granted(Arc::clone(&credential), scopes, shown);
         granted
             .map_err(move |(error, fingerprint)| error.failure(&credential, fingerprint))
             .boxed()
@@ -206,49 +226,6 @@ impl Source for Providers {
             look.await.unwrap_or_default()
         }
         .boxed()
-    }
-}
-
-impl Fetch<'_> {
-    async fn once(
-        &self,
-        endpoint: &Url,
-        proof: &Proof,
-        now: Moment,
-    ) -> Result<Issued, ExchangeError> {
-        let request = TokenRequest {
-            endpoint,
-            client_id: &self.credential.client_id,
-            proof,
-            scopes: self.scopes,
-            extra: &self.credential.extra,
-        };
-        let http = &self.material.http;
-        if let Grant::TokenExchange { subject_token_type } = &self.credential.grant {
-            // the configuration asks for it where there is a caller's token only
-            let subject = self.subject.ok_or(ExchangeError::NoSubject)?;
-            return grant::token_exchange::exchange(
-                &request,
-                subject,
-                subject_token_type,
-                http,
-                now,
-            )
-            .await;
-        }
-        match (
-            &self.credential.grant,
-            &self.material.password,
-            self.refresh,
-        ) {
-            (Grant::Password { username, .. }, Some(password), _) => {
-                grant::password::exchange(&request, username, password, http, now).await
-            }
-            (Grant::RefreshToken { .. }, _, Some(refresh)) => {
-                grant::refresh_token::exchange(&request, &refresh.token, http, now).await
-            }
-            _ => grant::client_credentials::exchange(&request, http, now).await,
-        }
     }
 }
 
@@ -280,7 +257,7 @@ impl FetchError {
 
     fn failure(self, credential: &Credential, fingerprint: Option<Fingerprint>) -> Failure {
         let host = credential.provider.issuer.host_str().unwrap_or_default();
-        let ends = matches!(credential.grant, Grant::RefreshToken { .. });
+        let refused = refused_grant(&credential.grant);
         let (class, label, reason) = match &self {
             Self::Material(_) | Self::Broken => (
                 cell::Class::Transient,
@@ -302,6 +279,14 @@ impl FetchError {
                 format!("the metadata of {host} is for another issuer"),
             ),
             Self::Discovery(error) => (cell::Class::Transient, "discovery", error.to_string()),
+            Self::Sts(error) => {
+                let class = match error.class() {
+                    Class::Transient => slow(error.label()),
+                    Class::Fatal => cell::Class::Fatal,
+                    Class::InvalidGrant => cell::Class::InvalidGrant,
+                };
+                (class, error.label(), error.to_string())
+            }
             Self::Late(_) => (
                 cell::Class::Slow,
                 "timeout",
@@ -311,14 +296,14 @@ impl FetchError {
                 let class = match error.class() {
                     Class::Transient => slow(error.label()),
                     Class::Fatal => cell::Class::Fatal,
-                    Class::InvalidGrant if ends => cell::Class::Ended,
-                    Class::InvalidGrant => cell::Class::InvalidGrant,
+                    Class::InvalidGrant => refused,
                 };
                 (class, error.label(), error.reason())
             }
         };
         let retry_after = match &self {
             Self::Exchange(error) => error.retry_after(),
+            Self::Sts(error) => error.retry_after(),
             _ => None,
         };
         Failure {
@@ -329,6 +314,22 @@ impl FetchError {
             retry_after,
             fingerprint,
         }
+    }
+}
+
+/// What it means that the grant itself was refused.
+fn refused_grant(grant: &Grant) -> cell::Class {
+    match grant {
+        Grant::RefreshToken { .. } => cell::Class::Ended,
+        // the next assertion is another one, and no password is tried with it
+        Grant::JwtBearer {
+            assertion: JwtSource::Credential(_),
+        }
+        | Grant::SamlBearer {
+            assertion: SamlSource::Sts(_),
+            ..
+        } => cell::Class::Fatal,
+        _ => cell::Class::InvalidGrant,
     }
 }
 

@@ -1,8 +1,7 @@
 //! Which fetch starts next: those that a request waits for before background renewals, each kind
 //! in the order of arrival, so many at once over all keys, and one at a time per lane.
 //!
-//! A lane is something that two fetches must not use at the same time: a refresh token that is
-//! rotated would be sent twice, and the provider would take that for theft.
+//! A lane is something that two fetches must not use at the same time.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -10,6 +9,17 @@ use std::{
 };
 
 use super::cell::Urgency;
+use crate::config::Name;
+
+/// What two fetches must not use at the same time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    /// A refresh token that is rotated would be sent twice, and the provider would take that for
+    /// theft.
+    RefreshToken(PathBuf),
+    /// Whoever comes second finds the assertion that the first one signed in for.
+    SignIn(Name),
+}
 
 /// Fetches that wait for their turn, and those that have it.
 #[derive(Debug)]
@@ -17,13 +27,13 @@ pub(super) struct Queue {
     slots: usize,
     arrivals: u64,
     waiting: BTreeMap<(Urgency, u64), Fetch>,
-    running: HashMap<u64, Option<PathBuf>>,
+    running: HashMap<u64, Option<Lane>>,
 }
 
 #[derive(Debug)]
 struct Fetch {
     key: u64,
-    lane: Option<PathBuf>,
+    lane: Option<Lane>,
 }
 
 impl Queue {
@@ -36,7 +46,7 @@ impl Queue {
         }
     }
 
-    pub(super) fn push(&mut self, key: u64, lane: Option<PathBuf>, urgency: Urgency) {
+    pub(super) fn push(&mut self, key: u64, lane: Option<Lane>, urgency: Urgency) {
         self.arrivals += 1;
         self.waiting
             .insert((urgency, self.arrivals), Fetch { key, lane });
@@ -61,7 +71,7 @@ impl Queue {
         if self.running.len() >= self.slots {
             return None;
         }
-        let busy: HashSet<&PathBuf> = self.running.values().flatten().collect();
+        let busy: HashSet<&Lane> = self.running.values().flatten().collect();
         let place = self
             .waiting
             .iter()
@@ -110,7 +120,7 @@ mod tests {
     #[test]
     fn two_fetches_never_use_one_refresh_token_at_once() {
         let mut queue = Queue::new(9);
-        let file = || Some(PathBuf::from("/run/refresh"));
+        let file = || Some(Lane::RefreshToken("/run/refresh".into()));
         queue.push(1, file(), Urgency::Request);
         queue.push(2, file(), Urgency::Request);
         queue.push(3, None, Urgency::Background);

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    handle::Shared,
+    handle::{Shared, TokenHandle},
     key::{Key, KeyDigest},
     store::Stored,
 };
@@ -46,12 +46,13 @@ impl Registry {
         }
     }
 
-    /// The one cell of this key. `first` is called for a key that was not there yet, with the
+    /// The one cell of this key, which shows the token of `shown`, if any. `first` is called for a key that was not there yet, with the
     /// token that was stored for it.
     pub(super) fn shared(
         &self,
         credential: &Arc<Credential>,
         scopes: &ScopeSet,
+        shown: Option<TokenHandle>,
         first: impl FnOnce(&Shared, &Stored),
     ) -> Arc<Shared> {
         let key = Key::new(credential, scopes);
@@ -67,6 +68,7 @@ impl Registry {
             digest,
             credential.clone(),
             scopes.clone(),
+            shown,
         ));
         if let Some(stored) = keys.stored.remove(&digest) {
             first(&shared, &stored);

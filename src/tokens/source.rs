@@ -11,6 +11,7 @@ pub(super) use crate::oauth::SecretInUse;
 use crate::{
     clock::Moment,
     config::{Credential, ScopeSet},
+    secret::Secret,
     trouble::Fault,
 };
 
@@ -21,10 +22,19 @@ pub(super) trait Source: Send + Sync + 'static {
         &self,
         credential: Arc<Credential>,
         scopes: ScopeSet,
+        shown: Shown,
     ) -> BoxFuture<'static, Result<Granted, Failure>>;
 
     /// A digest of the secrets' present content, to see whether they have changed.
     fn fingerprint(&self, credential: Arc<Credential>) -> BoxFuture<'static, Fingerprint>;
+}
+
+/// What a token is asked for with, besides the credential's own secrets.
+#[derive(Debug, Clone)]
+pub(super) enum Shown {
+    Nothing,
+    /// Another token: a caller's (RFC 8693), or another credential's (RFC 7523 section 2.1).
+    Token(Secret),
 }
 
 pub(super) type Fingerprint = [u8; 32];
@@ -58,6 +68,9 @@ pub(super) enum Blame {
     /// The provider, or whoever registered this client there; or the token is an odd one.
     Provider(Fault),
 }
+
+/// The label of a refused grant.
+pub(super) const INVALID_GRANT: &str = "invalid_grant";
 
 /// No token.
 #[derive(Debug, Clone)]

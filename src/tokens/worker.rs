@@ -5,7 +5,7 @@
 //! time per refresh-token file. It wakes at least every [`LOOK_AGAIN`], so that a clock that jumped
 //! or a laptop that slept is noticed.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rand::rngs::StdRng;
 use tokio::{
@@ -17,15 +17,16 @@ use super::{
     cell::{Action, Class, Event, Urgency},
     entry::{Entry, Waiting},
     handle::{Asked, Shared},
-    queue::Queue,
+    queue::{Lane, Queue},
     record::Record,
     registry::Registry,
+    shown::{self, Evidence},
     source::{Failure, Fingerprint, Granted, Source},
     store::{Keeper, Stored},
 };
 use crate::{
     clock::Clock,
-    config::{Credential, Grant},
+    config::{Credential, Grant, SamlSource},
     secret::Secret,
     shutdown::{Shutdown, Stage},
 };
@@ -57,8 +58,10 @@ pub(super) struct Worker {
 }
 
 /// What came out of a task.
-enum Report {
+pub(super) enum Report {
     Fetch(u64, Result<Granted, Failure>),
+    /// The token that a fetch shows, or why there is none.
+    Shown(u64, Result<Evidence, Failure>),
     Fingerprint(u64, Fingerprint),
 }
 
@@ -118,7 +121,8 @@ impl Worker {
         };
         let action = entry.step(Event::Asked(asked.ask), now, &mut self.seams.rng);
         if let Some(Action::Fetch(urgency)) = action {
-            self.queue.push(number, lane(&entry.shared), urgency);
+            let (reports, shutdown) = (&self.reports, &self.seams.shutdown);
+            shown::begin(number, entry, urgency, &mut self.queue, reports, shutdown);
         }
         if entry.wait(asked, now) == Waiting::First {
             self.queue.hurry(number);
@@ -144,7 +148,8 @@ impl Worker {
                     } else {
                         Urgency::Request
                     };
-                    self.queue.push(*number, lane(&entry.shared), urgency);
+                    let (reports, shutdown) = (&self.reports, &self.seams.shutdown);
+                    shown::begin(*number, entry, urgency, &mut self.queue, reports, shutdown);
                 }
             }
             if entry.looks_at_secrets(now) {
@@ -182,7 +187,8 @@ impl Worker {
                 credential: credential.clone(),
             };
             let scopes = entry.shared.scopes.clone();
-            let fetch = self.seams.source.fetch(credential, scopes);
+            let shown = entry.evidence.shown();
+            let fetch = self.seams.source.fetch(credential, scopes, shown);
             self.seams.shutdown.spawn(async move {
                 let result = timeout(limit, fetch).await;
                 outcome.send(result.ok());
@@ -196,9 +202,13 @@ impl Worker {
                 self.queue.finished(number);
                 match result {
                     Ok(granted) => self.fetched(number, &granted),
-                    Err(failure) => self.failed(number, failure),
+                    Err(failure) => self.refused(number, failure),
                 }
             }
+            Report::Shown(number, found) => match found {
+                Ok(evidence) => self.shows(number, evidence),
+                Err(failure) => self.failed(number, failure),
+            },
             Report::Fingerprint(number, fingerprint) => {
                 let now = self.seams.clock.now();
                 if let Some(entry) = self.entries.get_mut(&number)
@@ -216,6 +226,7 @@ impl Worker {
             return;
         };
         let id = self.seams.registry.token_number();
+        entry.evidence = Evidence::None;
         entry.granted(id, granted, now, &mut self.seams.rng);
         let shared = &entry.shared;
         if let Some(ends) = entry.cell.ends() {
@@ -233,6 +244,30 @@ impl Worker {
             self.seams.keeper.keep(shared.digest, stored, now);
         }
         entry.settle(now);
+    }
+
+    fn shows(&mut self, number: u64, evidence: Evidence) {
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        entry.evidence = evidence;
+        let urgency = if entry.waiters.is_empty() {
+            Urgency::Background
+        } else {
+            Urgency::Request
+        };
+        self.queue.push(number, lane(&entry.shared), urgency);
+    }
+
+    fn refused(&mut self, number: u64, failure: Failure) {
+        let (reports, shutdown) = (&self.reports, &self.seams.shutdown);
+        let left = match self.entries.get_mut(&number) {
+            Some(entry) => shown::again(number, entry, failure, reports, shutdown),
+            None => None,
+        };
+        if let Some(failure) = left {
+            self.failed(number, failure);
+        }
     }
 
     fn failed(&mut self, number: u64, failure: Failure) {
@@ -307,10 +342,19 @@ fn host(credential: &Credential) -> &str {
     credential.provider.issuer.host_str().unwrap_or("?")
 }
 
-/// What two fetches must not use at the same time.
-fn lane(shared: &Shared) -> Option<PathBuf> {
-    match &shared.credential.load().grant {
-        Grant::RefreshToken { file } => Some(file.clone()),
-        Grant::ClientCredentials | Grant::Password { .. } | Grant::TokenExchange { .. } => None,
+/// What two fetches of this kind must not use at the same time.
+pub(super) fn lane(shared: &Shared) -> Option<Lane> {
+    let credential = shared.credential.load();
+    match &credential.grant {
+        Grant::RefreshToken { file } => Some(Lane::RefreshToken(file.clone())),
+        Grant::SamlBearer {
+            assertion: SamlSource::Sts(_),
+            ..
+        } => Some(Lane::SignIn(credential.name.clone())),
+        Grant::ClientCredentials
+        | Grant::Password { .. }
+        | Grant::TokenExchange { .. }
+        | Grant::SamlBearer { .. }
+        | Grant::JwtBearer { .. } => None,
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     super::{
         Assertion, ClientAuth, Credential, Endpoints, Grant, Introspected, Introspection,
-        IntrospectionEndpoint, KeysLocation, Provider,
+        IntrospectionEndpoint, JwtSource, KeysLocation, Provider, SamlDialect, SamlSource,
         raw::{self, Texts},
     },
     client_tls, duration, forms, identity, list, scopes, text,
@@ -55,6 +55,38 @@ pub(super) fn credential(one: &Credential) -> raw::Credential {
             raw.grant = Some(raw::GrantType::TokenExchange);
             raw.subject_token_type = Some(subject_token_type.clone());
         }
+        Grant::SamlBearer { assertion, dialect } => {
+            raw.grant = Some(raw::GrantType::SamlBearer);
+            raw.dialect = Some(match dialect {
+                SamlDialect::Bentley => raw::SamlDialect::Bentley,
+                SamlDialect::Rfc7522 => raw::SamlDialect::Rfc7522,
+            });
+            match assertion {
+                SamlSource::File(file) => raw.assertion = Some(from_file(file)),
+                SamlSource::Sts(sts) => {
+                    raw.username = Some(sts.username.clone());
+                    (raw.password, raw.password_file, raw.password_env) = forms(&sts.password);
+                    raw.sts = Some(raw::Sts {
+                        url: Some(sts.url.to_string()),
+                        delegation_url: sts.delegation.as_ref().map(ToString::to_string),
+                        applies_to: Some(sts.applies_to.clone()),
+                        device_id: Some(sts.device_id.clone()),
+                        app_id: Some(sts.app_id.clone()),
+                        lifetime: Some(duration(sts.lifetime)),
+                    });
+                }
+            }
+        }
+        Grant::JwtBearer { assertion } => {
+            raw.grant = Some(raw::GrantType::JwtBearer);
+            raw.assertion = Some(match assertion {
+                JwtSource::File(file) => from_file(file),
+                JwtSource::Credential(other) => raw::GrantAssertion {
+                    credential: Some(other.name.to_string()),
+                    file: None,
+                },
+            });
+        }
         Grant::RefreshToken { file } => {
             raw.grant = Some(raw::GrantType::RefreshToken);
             raw.refresh_token_file = Some(text(file));
@@ -62,6 +94,13 @@ pub(super) fn credential(one: &Credential) -> raw::Credential {
     }
     authenticated(&mut raw, &one.auth);
     raw
+}
+
+fn from_file(file: &std::path::Path) -> raw::GrantAssertion {
+    raw::GrantAssertion {
+        credential: None,
+        file: Some(text(file)),
+    }
 }
 
 fn introspection(one: &Introspection) -> raw::Introspection {

@@ -84,10 +84,10 @@ pub(in crate::config) struct Credential {
     /// The client's certificate, for mutual TLS (RFC 8705).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) tls: Option<Identity>,
-    /// The user's name, for the grant `password`.
+    /// The user's name, for the grants `password` and `saml_bearer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) username: Option<String>,
-    /// The user's password, for the grant `password`.
+    /// The user's password, for the grants `password` and `saml_bearer`.
     #[schemars(extend("x-secret" = "password"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) password: Option<SecretText>,
@@ -104,6 +104,18 @@ pub(in crate::config) struct Credential {
     /// other program may use the same token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) refresh_token_file: Option<String>,
+    /// Where the assertion comes from, for the grants `jwt_bearer` and, in place of `username` and
+    /// `password`, `saml_bearer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) assertion: Option<GrantAssertion>,
+    /// The security token service that gives a SAML assertion for the user's name and password,
+    /// for the grant `saml_bearer`. At Bentley IMS it is known, and all of it may be left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) sts: Option<Sts>,
+    /// How the SAML assertion is shown to the provider, for the grant `saml_bearer`. Default:
+    /// `bentley` for one of an STS, `rfc7522` for one from a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) dialect: Option<SamlDialect>,
     /// What the caller's token is, for the grant `token_exchange`.
     #[schemars(extend("default" = "urn:ietf:params:oauth:token-type:access_token"))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,7 +133,7 @@ pub(in crate::config) struct Credential {
 /// Grants.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(extend("x-later" = ["authorization_code", "device_code", "jwt_bearer", "saml_bearer"]))]
+#[schemars(extend("x-later" = ["authorization_code", "device_code"]))]
 pub(in crate::config) enum GrantType {
     /// The client acts for itself (RFC 6749 section 4.4).
     ClientCredentials,
@@ -133,6 +145,68 @@ pub(in crate::config) enum GrantType {
     /// For a token that a caller showed (RFC 8693); a route names the credential in
     /// `identity.token`.
     TokenExchange,
+    /// A SAML assertion (RFC 7522): from a security token service for a user's name and password,
+    /// which is what agents of iModel.js 0.x and 1.x call a service user; or from a file.
+    SamlBearer,
+    /// A JWT as the assertion (RFC 7523): the token of another credential, whose user this client
+    /// acts for, or one from a file.
+    JwtBearer,
+}
+
+/// An assertion: in exactly one of two forms.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct GrantAssertion {
+    /// The name of another credential, whose access token is the assertion (`jwt_bearer`). Each
+    /// renewal shows one that is valid then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) credential: Option<String>,
+    /// A file that holds the assertion and that somebody else keeps fresh: a JWT; or SAML, as XML
+    /// or in Base64. Read for every token request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) file: Option<String>,
+}
+
+/// A security token service that speaks JSON, as Bentley's does.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Sts {
+    /// Where name and password are turned into an assertion; the URL service calls it
+    /// `Mobile.ImsStsAuth`.
+    #[schemars(extend("default" = "https://ims.bentley.com/rest/ActiveSTSService/json/IssueEx"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) url: Option<String>,
+    /// Where that assertion is turned into the one that the provider takes; the URL service calls
+    /// it `ActiveSTSDelegationServiceUrl`, and `/json/IssueEx` is added. Default: none, so that the
+    /// first assertion is shown; at Bentley IMS its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) delegation_url: Option<String>,
+    /// The relying party that the assertion is for (`imjs_default_relying_party_uri`). Default: at
+    /// Bentley IMS `https://connect-wsg20.bentley.com`, elsewhere the provider's issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) applies_to: Option<String>,
+    /// `DeviceId` of the requests.
+    #[schemars(extend("default" = "backend"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) device_id: Option<String>,
+    /// `AppId` of the requests. Default: `imodeljs` and the client's identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) app_id: Option<String>,
+    /// How long the assertion for name and password is asked to live. It is kept in memory and used
+    /// for every renewal until it ends or is refused, so that the password is rarely sent.
+    #[schemars(extend("default" = "7d"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) lifetime: Option<String>,
+}
+
+/// How a SAML assertion is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum SamlDialect {
+    /// `urn:ietf:params:oauth:grant-type:saml-token`, the assertion in Base64: as Bentley IMS has it.
+    Bentley,
+    /// `urn:ietf:params:oauth:grant-type:saml2-bearer`, in base64url, as the RFC has it.
+    Rfc7522,
 }
 
 /// Client authentication methods, by their registered names (RFC 7591, RFC 8705).

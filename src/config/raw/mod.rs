@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
     bearer::{BearerRule, BoundMode, ClaimRule, Dpop, NonceMode, Preflight, Scalar, Scalars},
-    credential::{ClientAuthMethod, Credential, GrantType},
+    credential::{ClientAuthMethod, Credential, GrantAssertion, GrantType, SamlDialect, Sts},
     identity::{
         CallerIdentity, CallersToken, CallersTokenGoes, IdentityHeaders, IdentityJwt, Signing,
     },

@@ -117,6 +117,11 @@ impl Check<'_> {
             raw.grant,
             Some(GrantType::Password | GrantType::RefreshToken)
         );
+        // RFC 7521 section 4.2: the assertion may be all that is shown, but hardly anybody means it
+        let may_be_public = matches!(
+            raw.grant,
+            Some(GrantType::SamlBearer | GrantType::JwtBearer)
+        );
         match (raw.client_auth, proofs.given.as_slice()) {
             (_, [first, second, ..]) => {
                 let text = format!("{} and {} are both given", first.0, second.0);
@@ -141,6 +146,7 @@ impl Check<'_> {
             }
             (_, [(_, fitting)]) => Some(*fitting),
             (None | Some(Method::None), []) if public_by_default => Some(Method::None),
+            (Some(Method::None), []) if may_be_public => Some(Method::None),
             (Some(Method::None), []) => {
                 self.error(
                     &at,

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{
     super::{
-        Credential, Grant, Name, Provider, ScopeSet,
+        Credential, Grant, Name, Provider, ScopeSet, SecretSource,
         path::Path,
         problem::did_you_mean,
         raw::{self, GrantType},
     },
     Check,
+    assertion::in_order,
     files::Forms,
     provider::{BENTLEY_SCOPE, Providers, preset_of},
 };
@@ -29,8 +30,9 @@ const OIDC_SCOPES: [&str; 7] = [
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// Parameters that the program itself sends.
-const RESERVED: [&str; 12] = [
+const RESERVED: [&str; 13] = [
     "grant_type",
+    "assertion",
     "client_id",
     "client_secret",
     "client_assertion",
@@ -51,10 +53,17 @@ impl Check<'_> {
         providers: &Providers,
     ) -> BTreeMap<Name, Arc<Credential>> {
         let mut all = BTreeMap::new();
-        for (name, raw) in written {
+        for name in written.keys() {
+            self.name(&Path::root().key("credentials").key(name), name);
+        }
+        let (order, round) = in_order(written);
+        self.in_a_circle(&round);
+        let named = order
+            .into_iter()
+            .filter_map(|name| written.get_key_value(name));
+        for (name, raw) in named {
             let path = Path::root().key("credentials").key(name);
-            self.name(&path, name);
-            if let Some(credential) = self.credential(&path, name, raw, providers) {
+            if let Some(credential) = self.credential(&path, name, raw, providers, &all) {
                 all.insert(Name::from(name.as_str()), Arc::new(credential));
             }
         }
@@ -67,11 +76,12 @@ impl Check<'_> {
         name: &str,
         raw: &raw::Credential,
         providers: &Providers,
+        others: &BTreeMap<Name, Arc<Credential>>,
     ) -> Option<Credential> {
         let provider =
             self.provider_called(&path.key("provider"), raw.provider.as_deref(), providers);
         let client_id = self.client_id(path, raw.client_id.as_ref());
-        let grant = self.grant(path, raw);
+        let grant = self.grant(path, raw, provider.as_deref(), others);
         let auth = self.client_auth(path, raw);
         let scopes = self.credential_scopes(path, raw, provider.as_deref());
         for key in raw
@@ -140,22 +150,36 @@ impl Check<'_> {
         provider
     }
 
-    fn grant(&mut self, path: &Path, raw: &raw::Credential) -> Option<Grant> {
-        let kind = raw.grant.unwrap_or(GrantType::ClientCredentials);
-        let password = Forms {
-            key: "password",
-            value: raw.password.as_ref(),
-            file: raw.password_file.as_ref(),
-            env: raw.password_env.as_ref(),
-        };
+    /// Keys that are for other grants than the one that is written.
+    fn of_other_grants(&mut self, path: &Path, raw: &raw::Credential, kind: GrantType) {
         let other_grant = "has no effect with this grant";
-        if kind != GrantType::Password && (raw.username.is_some() || password.given()) {
+        let from_file = kind == GrantType::SamlBearer && raw.assertion.is_some();
+        let has_user = matches!(kind, GrantType::Password | GrantType::SamlBearer) && !from_file;
+        if !has_user && (raw.username.is_some() || password(raw).given()) {
             let key = if raw.username.is_some() {
                 "username"
             } else {
                 "password"
             };
-            self.error(&path.key(key), other_grant, "did you mean grant: password?");
+            if from_file {
+                let text = "has no effect with an assertion from a file";
+                self.error(&path.key(key), text, "keep one of them");
+            } else {
+                self.error(&path.key(key), other_grant, "did you mean grant: password?");
+            }
+        }
+        if kind != GrantType::SamlBearer && (raw.sts.is_some() || raw.dialect.is_some()) {
+            let key = if raw.sts.is_some() { "sts" } else { "dialect" };
+            let hint = "did you mean grant: saml_bearer?";
+            self.error(&path.key(key), other_grant, hint);
+        }
+        if !matches!(kind, GrantType::SamlBearer | GrantType::JwtBearer) && raw.assertion.is_some()
+        {
+            self.error(
+                &path.key("assertion"),
+                other_grant,
+                "did you mean grant: jwt_bearer, or assertion_file?",
+            );
         }
         if kind != GrantType::RefreshToken && raw.refresh_token_file.is_some() {
             self.error(
@@ -171,7 +195,26 @@ impl Check<'_> {
                 "did you mean grant: token_exchange?",
             );
         }
+    }
+
+    fn grant(
+        &mut self,
+        path: &Path,
+        raw: &raw::Credential,
+        provider: Option<&Provider>,
+        others: &BTreeMap<Name, Arc<Credential>>,
+    ) -> Option<Grant> {
+        let kind = raw.grant.unwrap_or(GrantType::ClientCredentials);
+        self.of_other_grants(path, raw, kind);
         match kind {
+            GrantType::JwtBearer => self.jwt_bearer(path, raw, others),
+            GrantType::SamlBearer => {
+                let user = match raw.assertion {
+                    Some(_) => None,
+                    None => self.user(path, raw, "saml_bearer"),
+                };
+                self.saml_bearer(path, raw, provider, user)
+            }
             GrantType::TokenExchange => Some(Grant::TokenExchange {
                 subject_token_type: raw
                     .subject_token_type
@@ -180,25 +223,8 @@ impl Check<'_> {
             }),
             GrantType::ClientCredentials => Some(Grant::ClientCredentials),
             GrantType::Password => {
-                if raw.username.is_none() {
-                    self.missing(
-                        &path.key("username"),
-                        "is missing: the grant password needs it",
-                        "",
-                    );
-                }
-                if !password.given() {
-                    self.missing(
-                        &path.key("password"),
-                        "is missing: the grant password needs it",
-                        "give password_file, password_env or password",
-                    );
-                }
-                let password = self.secret(path, password);
-                Some(Grant::Password {
-                    username: raw.username.clone()?,
-                    password: password?,
-                })
+                let (username, password) = self.user(path, raw, "password")?;
+                Some(Grant::Password { username, password })
             }
             GrantType::RefreshToken => {
                 let key = path.key("refresh_token_file");
@@ -212,6 +238,29 @@ impl Check<'_> {
                 })
             }
         }
+    }
+
+    /// Name and password, which `grant` needs.
+    fn user(
+        &mut self,
+        path: &Path,
+        raw: &raw::Credential,
+        grant: &str,
+    ) -> Option<(String, SecretSource)> {
+        if raw.username.is_none() {
+            let text = format!("is missing: the grant {grant} needs it");
+            self.missing(&path.key("username"), text, "");
+        }
+        let password = password(raw);
+        if !password.given() {
+            self.missing(
+                &path.key("password"),
+                format!("is missing: the grant {grant} needs it"),
+                "give password_file, password_env or password",
+            );
+        }
+        let password = self.secret(path, password);
+        raw.username.clone().zip(password)
     }
 
     fn credential_scopes(
@@ -257,5 +306,14 @@ impl Check<'_> {
             }
         }
         ScopeSet::new(words)
+    }
+}
+
+fn password(raw: &raw::Credential) -> Forms<'_> {
+    Forms {
+        key: "password",
+        value: raw.password.as_ref(),
+        file: raw.password_file.as_ref(),
+        env: raw.password_env.as_ref(),
     }
 }

@@ -144,7 +144,7 @@ impl Check<'_> {
         Some(credential)
     }
 
-    fn credential_called(
+    pub(super) fn credential_called(
         &mut self,
         path: &Path,
         name: &str,

@@ -6,6 +6,7 @@
 
 mod across;
 mod admit;
+mod assertion;
 mod bearer;
 mod bound;
 mod client_auth;

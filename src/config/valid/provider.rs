@@ -23,7 +23,14 @@ pub(in crate::config) struct Preset {
     pub(in crate::config) also: &'static str,
     /// The API that its tokens are for.
     pub(in crate::config) upstream: &'static str,
+    /// Gives SAML assertions for names and passwords.
+    pub(in crate::config) sts: &'static str,
+    /// Gives assertions for its assertions.
+    pub(in crate::config) delegation: &'static str,
 }
+
+/// What SAML assertions at Bentley are for, unless somebody says otherwise.
+pub(super) const BENTLEY_RELYING_PARTY: &str = "https://connect-wsg20.bentley.com";
 
 /// Bentley IMS.
 pub(in crate::config) const PRESETS: [Preset; 2] = [
@@ -32,12 +39,16 @@ pub(in crate::config) const PRESETS: [Preset; 2] = [
         issuer: "https://ims.bentley.com",
         also: "https://imsoidc.bentley.com",
         upstream: "https://api.bentley.com",
+        sts: "https://ims.bentley.com/rest/ActiveSTSService/json/IssueEx",
+        delegation: "https://ims.bentley.com/rest/DelegationSTSService",
     },
     Preset {
         name: "bentley-qa",
         issuer: "https://qa-ims.bentley.com",
         also: "https://qa-imsoidc.bentley.com",
         upstream: "https://qa-api.bentley.com",
+        sts: "https://qa-ims.bentley.com/rest/ActiveSTSService/json/IssueEx",
+        delegation: "https://qa-ims.bentley.com/rest/DelegationSTSService",
     },
 ];
 

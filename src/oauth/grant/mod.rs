@@ -1,24 +1,34 @@
 //! The grants, a file each, and what all of them send.
 
 pub mod client_credentials;
+pub mod jwt_bearer;
 pub mod password;
 pub mod refresh_token;
+pub mod saml_bearer;
 pub mod token_exchange;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use http::{Request, header};
 use oauth2::{
-    AuthType, Client, ClientId, ClientSecret, EndpointNotSet, EndpointSet, Scope,
-    StandardRevocableToken, TokenUrl,
+    AuthType, Client, ClientId, ClientSecret, EndpointNotSet, EndpointSet, RequestTokenError,
+    Scope, StandardRevocableToken, TokenUrl,
     basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
 };
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::{
     client_auth::{JWT_BEARER, Proof},
-    token_endpoint::Answer,
+    token_endpoint::{Answer, TokenEndpoint},
+    types::{ExchangeError, Issued},
 };
-use crate::{config::ScopeSet, secret::Secret};
+use crate::{
+    clock::Moment,
+    config::ScopeSet,
+    http::client::{ClientError, HttpClient},
+    secret::Secret,
+};
 
 /// What every token request holds, whatever its grant.
 #[derive(Debug, Clone, Copy)]
@@ -76,5 +86,37 @@ impl TokenRequest<'_> {
         extra
             .map(|(name, value)| (name.clone(), value.clone()))
             .chain(assertion.into_iter().flatten())
+    }
+
+    /// Sends the request of a grant that the `oauth2` crate does not know.
+    async fn send(
+        &self,
+        parameters: &[(&str, &str)],
+        http: &HttpClient,
+        now: Moment,
+    ) -> Result<Issued, ExchangeError> {
+        let endpoint = TokenEndpoint::new(http, self.endpoint, now);
+        let answer = endpoint.answer(self.message(parameters)?).await;
+        endpoint.read(answer.map_err(RequestTokenError::Request))
+    }
+
+    fn message(&self, parameters: &[(&str, &str)]) -> Result<Request<Bytes>, ClientError> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(parameters);
+        if !self.scopes.is_empty() {
+            form.append_pair("scope", &self.scopes.to_string());
+        }
+        for (name, value) in self.extra {
+            form.append_pair(name, value);
+        }
+        let mut message = Request::post(self.endpoint.as_str())
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        if let Some(field) = self.proof.write(self.client_id, &mut form) {
+            message = message.header(header::AUTHORIZATION, field);
+        }
+        message
+            .body(form.finish().into())
+            .map_err(|_| ClientError::Url)
     }
 }

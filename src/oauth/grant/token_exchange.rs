@@ -1,18 +1,10 @@
 //! RFC 8693: another token for one that a caller showed.
 
-use bytes::Bytes;
-use http::{Request, header};
-use oauth2::RequestTokenError;
-use url::form_urlencoded;
-
 use super::TokenRequest;
 use crate::{
     clock::Moment,
-    http::client::{ClientError, HttpClient},
-    oauth::{
-        token_endpoint::TokenEndpoint,
-        types::{ExchangeError, Issued},
-    },
+    http::client::HttpClient,
+    oauth::types::{ExchangeError, Issued},
     secret::Secret,
 };
 
@@ -30,37 +22,17 @@ pub async fn exchange(
     http: &HttpClient,
     now: Moment,
 ) -> Result<Issued, ExchangeError> {
-    let endpoint = TokenEndpoint::new(http, request.endpoint, now);
-    let message = message(request, subject, subject_type)?;
-    let answer = endpoint.answer(message).await;
-    endpoint.read(answer.map_err(RequestTokenError::Request))
+    let parameters = parameters(subject, subject_type);
+    request.send(&parameters, http, now).await
 }
 
-fn message(
-    request: &TokenRequest<'_>,
-    subject: &Secret,
-    subject_type: &str,
-) -> Result<Request<Bytes>, ClientError> {
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", GRANT_TYPE)
-        .append_pair("subject_token", subject.expose())
-        .append_pair("subject_token_type", subject_type)
-        .append_pair("requested_token_type", ACCESS_TOKEN);
-    if !request.scopes.is_empty() {
-        form.append_pair("scope", &request.scopes.to_string());
-    }
-    for (name, value) in request.extra {
-        form.append_pair(name, value);
-    }
-    let mut message = Request::post(request.endpoint.as_str())
-        .header(header::ACCEPT, "application/json")
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-    if let Some(field) = request.proof.write(request.client_id, &mut form) {
-        message = message.header(header::AUTHORIZATION, field);
-    }
-    message
-        .body(form.finish().into())
-        .map_err(|_| ClientError::Url)
+fn parameters<'a>(subject: &'a Secret, subject_type: &'a str) -> [(&'a str, &'a str); 4] {
+    [
+        ("grant_type", GRANT_TYPE),
+        ("subject_token", subject.expose()),
+        ("subject_token_type", subject_type),
+        ("requested_token_type", ACCESS_TOKEN),
+    ]
 }
 
 #[cfg(test)]
@@ -81,7 +53,10 @@ mod tests {
             scopes: &ScopeSet::new(["a", "b"]),
             extra: &extra,
         };
-        let message = message(&request, &Secret::new("the+callers"), ACCESS_TOKEN).unwrap();
+        let subject = Secret::new("the+callers");
+        let message = request
+            .message(&parameters(&subject, ACCESS_TOKEN))
+            .unwrap();
         let form = String::from_utf8(message.into_body().into()).unwrap();
         assert_eq!(
             form,

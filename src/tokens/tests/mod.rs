@@ -1,12 +1,14 @@
 //! The token service as its users see it: handles on one side, a provider on the other. Time is
 //! tokio's paused clock; the provider is a script, or a socket on loopback (`providers`).
 
+mod assertions;
 mod failures;
 mod flights;
 mod life;
 mod providers;
 mod rejected;
 mod restart;
+mod shown;
 
 use std::{
     collections::BTreeMap,
@@ -21,13 +23,13 @@ use rand::SeedableRng;
 
 use super::{
     cell::Class,
-    source::{Failure, Fingerprint, Granted, SecretInUse},
+    source::{Failure, Fingerprint, Granted, INVALID_GRANT, SecretInUse, Shown},
     *,
 };
 use crate::{
     config::{
-        ClientAuth, ClientTls, Endpoints, Grant, Provider, ProviderKeys, ProviderTimeouts,
-        SecretPair, SecretSource,
+        ClientAuth, ClientTls, Endpoints, Grant, JwtSource, Name, Provider, ProviderKeys,
+        ProviderTimeouts, SecretPair, SecretSource,
     },
     secret::Secret,
 };
@@ -72,11 +74,23 @@ pub(super) fn value(secret: &str) -> SecretSource {
     }
 }
 
+/// A credential whose assertion is the token of `other`.
+pub(super) fn showing(name: &str, other: &Arc<Credential>) -> Arc<Credential> {
+    let mut credential = credential();
+    credential.name = name.into();
+    credential.grant = Grant::JwtBearer {
+        assertion: JwtSource::Credential(Arc::clone(other)),
+    };
+    Arc::new(credential)
+}
+
 /// What the provider does with one request.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
     Token(Duration),
     Fail(Class),
+    /// The grant.
+    Refuse,
     Busy(Duration),
     Hang,
     Panic,
@@ -89,6 +103,8 @@ pub(super) struct Script {
     clock: Clock,
     rule: Mutex<Rule>,
     pub(super) fetches: AtomicUsize,
+    /// The credential of each, and the token that it showed.
+    pub(super) shown: Mutex<Vec<(Name, Option<String>)>>,
     pub(super) at_once: AtomicUsize,
     pub(super) most_at_once: AtomicUsize,
     pub(super) fingerprint: Mutex<Fingerprint>,
@@ -99,10 +115,16 @@ pub(super) struct Script {
 impl Source for Arc<Script> {
     fn fetch(
         &self,
-        _: Arc<Credential>,
+        credential: Arc<Credential>,
         _: ScopeSet,
+        shown: Shown,
     ) -> BoxFuture<'static, Result<Granted, Failure>> {
         let script = self.clone();
+        let shown = match shown {
+            Shown::Nothing => None,
+            Shown::Token(token) => Some(token.expose().to_owned()),
+        };
+        script.shown.lock().push((credential.name.clone(), shown));
         async move {
             let number = script.fetches.fetch_add(1, Ordering::SeqCst) + 1;
             let at_once = script.at_once.fetch_add(1, Ordering::SeqCst) + 1;
@@ -132,6 +154,10 @@ impl Source for Arc<Script> {
                     secret: *script.secret.lock(),
                 }),
                 Answer::Fail(class) => Err(failed(class, None)),
+                Answer::Refuse => Err(Failure {
+                    label: INVALID_GRANT,
+                    ..failed(Class::Fatal, None)
+                }),
                 Answer::Busy(wait) => Err(failed(Class::Transient, Some(wait))),
                 Answer::Hang | Answer::Panic => panic!("as the script says"),
             }
@@ -172,6 +198,7 @@ impl World {
             clock: clock.clone(),
             rule: Mutex::new(Box::new(rule)),
             fetches: AtomicUsize::new(0),
+            shown: Mutex::default(),
             at_once: AtomicUsize::new(0),
             most_at_once: AtomicUsize::new(0),
             fingerprint: Mutex::new([0; 32]),

@@ -113,7 +113,9 @@ impl Idp {
         credential: &Credential,
     ) -> Result<Granted, Failure> {
         let scopes = credential.scopes.clone();
-        providers.fetch(Arc::new(credential.clone()), scopes).await
+        providers
+            .fetch(Arc::new(credential.clone()), scopes, Shown::Nothing)
+            .await
     }
 }
 
@@ -826,7 +828,11 @@ async fn a_client_certificate_is_shown_to_the_token_endpoint() {
     credential.provider = Arc::new(provider);
     credential.auth = ClientAuth::None;
     let fetch = |credential: &Credential| {
-        providers().fetch(Arc::new(credential.clone()), ScopeSet::default())
+        providers().fetch(
+            Arc::new(credential.clone()),
+            ScopeSet::default(),
+            Shown::Nothing,
+        )
     };
     let failure = fetch(&credential).await.unwrap_err();
     assert_eq!(failure.class, Class::Transient, "no certificate, no answer");
@@ -891,7 +897,7 @@ async fn a_provider_that_accepts_and_says_nothing_is_left_at_the_deadline() {
     credential.provider = Arc::new(provider);
     let scopes = ScopeSet::default();
     let failure = providers()
-        .fetch(Arc::new(credential), scopes)
+        .fetch(Arc::new(credential), scopes, Shown::Nothing)
         .await
         .unwrap_err();
     assert_eq!((failure.class, failure.label), (Class::Slow, "timeout"));
