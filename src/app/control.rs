@@ -114,6 +114,7 @@ fn run(
     let revoked = Arc::clone(keys.revoked());
     let reports: Vec<Arc<dyn Report>> = vec![
         Arc::new(tokens.exchanges()),
+        Arc::new(tokens.authorities()),
         Arc::new(tokens),
         Arc::new(keys),
         Arc::clone(&revoked) as _,

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod interception;
 pub mod limits;
 pub mod listener;
+mod own;
 mod path;
 pub mod print;
 pub mod problem;
@@ -46,6 +47,7 @@ pub use self::{
     interception::Interception,
     limits::Limits,
     listener::{Bind, ClientCertificates, Gateway, Listener, Mode, ServerTls},
+    own::{Authority, Discovered, OwnEndpoints, TokenRequests, UrlDiscovery, Whereto},
     problem::{Place, Problem, Problems, Rendering, Severity},
     provider::{
         ClientTls, Endpoints, Identity, Introspected, Introspection, IntrospectionEndpoint,
@@ -72,6 +74,8 @@ pub struct Config {
     pub listeners: Vec<Arc<Listener>>,
     /// In the order written: the first that matches is taken.
     pub routes: Vec<Arc<Route>>,
+    /// What stands in for services that old software asks itself.
+    pub own: OwnEndpoints,
     /// What identity JWTs are signed with, where a route sends any.
     pub signing: Option<Signing>,
     pub limits: Limits,

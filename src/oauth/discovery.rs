@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use url::{Host, Url};
 
 use super::types::clean;
@@ -157,7 +158,48 @@ pub async fn discover_introspection(
     })
 }
 
+/// The whole document, and those of its endpoints that may be sent what callers send.
+#[derive(Debug, Clone)]
+pub struct WholeMetadata {
+    pub members: Map<String, Value>,
+    pub token: Option<Url>,
+    pub introspection: Option<Url>,
+    pub keys: Option<Url>,
+}
+
+/// Fetches the metadata to show them to others.
+///
+/// # Errors
+/// When there is no document, or it is for another issuer.
+pub async fn discover_all(
+    http: &HttpClient,
+    issuer: &Url,
+    also: &[Url],
+) -> Result<WholeMetadata, DiscoveryError> {
+    let text = fetch_text(http, issuer).await?;
+    let unreadable = |_| DiscoveryError::Unreadable {
+        host: issuer.host_str().unwrap_or_default().to_owned(),
+    };
+    let document: Document = serde_json::from_slice(&text).map_err(unreadable)?;
+    let members = serde_json::from_slice(&text).map_err(unreadable)?;
+    check_issuer(&document, issuer, also)?;
+    let usable = |text: Option<String>| endpoint(text.as_deref(), issuer).ok();
+    Ok(WholeMetadata {
+        members,
+        token: usable(document.token_endpoint),
+        introspection: usable(document.introspection_endpoint),
+        keys: usable(document.jwks_uri),
+    })
+}
+
 async fn fetch(http: &HttpClient, issuer: &Url) -> Result<Document, DiscoveryError> {
+    let text = fetch_text(http, issuer).await?;
+    serde_json::from_slice(&text).map_err(|_| DiscoveryError::Unreadable {
+        host: issuer.host_str().unwrap_or_default().to_owned(),
+    })
+}
+
+async fn fetch_text(http: &HttpClient, issuer: &Url) -> Result<Bytes, DiscoveryError> {
     let host = issuer.host_str().unwrap_or_default().to_owned();
     let mut answered = None;
     for url in locations(issuer) {
@@ -167,10 +209,7 @@ async fn fetch(http: &HttpClient, issuer: &Url) -> Result<Document, DiscoveryErr
             .map_err(|_| ClientError::Url)?;
         let response = http.send(request).await?;
         match response.status() {
-            StatusCode::OK => {
-                return serde_json::from_slice(response.body())
-                    .map_err(|_| DiscoveryError::Unreadable { host });
-            }
+            StatusCode::OK => return Ok(response.into_body()),
             status => answered = answered.or(Some(status)),
         }
         let status = response.status();

@@ -22,8 +22,8 @@ pub use self::{
     client_auth::{AssertionError, Proof},
     client_material::{ClientMaterial, ProofError, SecretInUse},
     discovery::{
-        CheckedMetadata, DiscoveryError, IntrospectionEndpoints, discover, discover_introspection,
-        discover_keys,
+        CheckedMetadata, DiscoveryError, IntrospectionEndpoints, WholeMetadata, discover,
+        discover_all, discover_introspection, discover_keys,
     },
     grant::TokenRequest,
     introspect::{IntrospectionError, IntrospectionRequest, introspect},

@@ -22,6 +22,7 @@ use super::{
     attempt::{Exchanged, First, Unanswered},
     decide,
     failure::Failure,
+    own::HandedOut,
     record::Record,
 };
 use crate::{
@@ -232,6 +233,9 @@ impl Proxy {
         match futures_util::FutureExt::catch_unwind(AssertUnwindSafe(answer)).await {
             Ok(answer) => self.answer(ending, |record| {
                 record.answers(answer.status().as_u16());
+                if let Some(HandedOut(credential)) = answer.extensions().get() {
+                    record.handed_out(credential);
+                }
                 let (parts, body) = answer.into_parts();
                 Ok((parts, Content::own(body)))
             }),

@@ -210,10 +210,10 @@ impl Proxy {
         let target = Target::read(&request, self.plan.path_matters)?;
         // a gateway would take any answer of theirs for a yes
         if conn.mode == Mode::Reverse
-            && let Some(endpoint) = self.plan.own.find(&target)
+            && let Some(found) = self.plan.own.find(&target)
         {
-            let endpoint = Arc::clone(endpoint);
-            return Ok(Step::Own(endpoint.answer(request, record.id().to_string())));
+            let asking = self.asks(found, &target, &request, survey, conn, record)?;
+            return Ok(Step::Own(asking.answer(request)));
         }
         let route = self.plan.find(request.method(), &target);
         let route = route.ok_or(Failure::NoRoute)?;

@@ -1,12 +1,19 @@
 //! Endpoints that we answer ourselves, on the listeners that callers use.
 //!
-//! Each has a path of its own, compared exactly, and comes before all routes. They are for anybody:
-//! what an endpoint is told, it has to check itself. They see the caller's request and nothing else
-//! of ours.
+//! They come before all routes. Some have one path, compared exactly, and are for anybody: what such
+//! an endpoint is told, it has to check itself. Others stand in for services that old software asks
+//! itself, and are for those only whom their gate admits. All see the caller's request and nothing
+//! else of ours.
 
+mod authority;
+mod form;
+mod guarded;
+mod handout;
 mod keys;
 mod logout;
 mod metadata;
+mod token_requests;
+mod url_discovery;
 
 use std::{fmt, sync::Arc};
 
@@ -19,12 +26,13 @@ use http::{
 use hyper::body::Incoming;
 use serde_json::json;
 
-use self::logout::Logout;
-pub(super) use self::metadata::metadata_url;
-use super::{identity::Signer, target::Target};
+use self::{authority::Authority, handout::Handout, logout::Logout};
+pub(super) use self::{guarded::Guarded, handout::HandedOut, metadata::metadata_url};
+use super::{admit::Gate, identity::Signer, route::Matcher, target::Target};
 use crate::{
     config::{BackchannelLogout, Config},
-    verify::Logouts,
+    tokens::{TokenHandle, TokenService},
+    verify::{KeyService, Logouts},
 };
 
 /// What answers.
@@ -41,6 +49,16 @@ pub(super) trait Endpoint: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Own {
     all: Vec<Located>,
+    guarded: Vec<Guarded>,
+    /// Hosts that routes name.
+    named: Vec<Matcher>,
+}
+
+/// What answers a request.
+#[derive(Clone, Copy)]
+pub(super) enum Found<'o> {
+    Open(&'o Arc<dyn Endpoint>),
+    Guarded(&'o Guarded),
 }
 
 /// An endpoint and where it is.
@@ -80,12 +98,71 @@ impl Own {
         });
         Self {
             all: all.chain(logout).chain(keys).collect(),
+            ..Self::default()
         }
+    }
+
+    /// With those that stand in for services.
+    pub(super) fn standing_in(
+        mut self,
+        config: &Config,
+        tokens: &TokenService,
+        keys: &KeyService,
+    ) -> Self {
+        let own = &config.own;
+        let clock = tokens.clock();
+        for one in &own.authorities {
+            let provider = tokens.authority(&one.credential);
+            let handout = Handout::new(&one.credential, tokens, clock, one.min_remaining);
+            let service = Arc::new(Authority::new(one, provider, handout));
+            let guarded = Guarded::new(&one.name, &one.hosts, &one.admit, keys, service);
+            self.guarded.push(guarded);
+        }
+        if let Some(one) = &own.url_discovery {
+            let authority = own.authorities.first().map_or("", |one| &one.prefix);
+            let service = Arc::new(url_discovery::Shim::new(one, authority));
+            let guarded = Guarded::new("url_discovery", &[], &one.admit, keys, service);
+            self.guarded.push(guarded);
+        }
+        if let Some(one) = &own.token_requests
+            && let Ok(header) = one.header.parse()
+        {
+            let handouts = one.credentials.iter();
+            let handouts = handouts
+                .map(|credential| Handout::new(credential, tokens, clock, one.min_remaining));
+            let handouts = handouts.collect();
+            let service = token_requests::TokenRequests::new(&one.path, header, handouts);
+            let service = Arc::new(service);
+            let guarded = Guarded::new("token_requests", &[], &one.admit, keys, service);
+            self.guarded.push(guarded);
+        }
+        let hosts = config.routes.iter().map(|route| &route.matches.hosts);
+        let named = hosts.filter(|hosts| !hosts.is_empty());
+        self.named = named.map(|hosts| guarded::matcher(hosts)).collect();
+        self
+    }
+
+    pub(super) fn gates(&self) -> impl Iterator<Item = &Gate> {
+        self.guarded.iter().map(Guarded::gate)
+    }
+
+    /// Those that are handed out.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = TokenHandle> {
+        self.guarded.iter().flat_map(|one| one.service.tokens())
     }
 
     /// The endpoint that a request is for. Of several on one path, each for a host of its own, the
     /// caller's host decides; one alone answers whatever its host is called from inside.
-    pub(super) fn find(&self, target: &Target<'_>) -> Option<&Arc<dyn Endpoint>> {
+    pub(super) fn find(&self, target: &Target<'_>) -> Option<Found<'_>> {
+        let open = self.open(target).map(Found::Open);
+        open.or_else(|| {
+            let mut all = self.guarded.iter();
+            all.find(|one| one.is_for(target, &self.named))
+                .map(Found::Guarded)
+        })
+    }
+
+    fn open(&self, target: &Target<'_>) -> Option<&Arc<dyn Endpoint>> {
         let mut here = self.all.iter().filter(|one| *one.path == *target.path);
         let first = here.next()?;
         let found = match here.clone().next() {

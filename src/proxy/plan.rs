@@ -149,13 +149,14 @@ impl Plan {
         let matters = routes.iter().any(|route| route.matcher.depends_on_path());
         let told_fields = told_fields(&routes);
         let issuers = keys;
-        let keys = routes.iter().flat_map(|route| route.gate.keys());
+        let logout = config.revocation.logout.as_ref();
+        let logout = logout.map(|logout| (logout, Arc::new(issuers.logouts(logout))));
+        let own = Own::of(config, logout, signer).standing_in(config, tokens, issuers);
+        let gates = routes.iter().map(|route| &route.gate).chain(own.gates());
+        let keys = gates.flat_map(Gate::keys);
         let keys = keys.map(|key| key.header.clone());
         let own_fields: Vec<HeaderName> = keys.chain(told_fields.iter().cloned()).collect();
         let unwelcome = own_fields.iter().cloned().chain([AUTHORIZATION]);
-        let logout = config.revocation.logout.as_ref();
-        let logout = logout.map(|logout| (logout, Arc::new(issuers.logouts(logout))));
-        let own = Own::of(config, logout, signer);
         Ok(Self {
             own,
             routes,
@@ -212,14 +213,16 @@ impl Plan {
         Some(&route.config.name)
     }
 
-    /// The tokens that routes inject.
+    /// The tokens that routes inject, and those that are handed out.
     pub fn tokens(&self) -> impl Iterator<Item = TokenHandle> {
-        self.routes.iter().filter_map(|route| route.token.clone())
+        let injected = self.routes.iter().filter_map(|route| route.token.clone());
+        injected.chain(self.own.tokens())
     }
 
     /// Shared keys of all routes.
     pub fn keys(&self) -> Vec<Arc<Key>> {
         let gates = self.routes.iter().map(|route| &route.gate);
+        let gates = gates.chain(self.own.gates());
         gates.flat_map(Gate::keys).cloned().collect()
     }
 }

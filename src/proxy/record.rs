@@ -17,7 +17,7 @@ use super::{
 use crate::{
     caller::Caller,
     clock::{Clock, Moment},
-    config::Gateway,
+    config::{Gateway, Name},
     http::{body::Intake, client::chain},
     metrics::{Level, Metrics, RouteMetrics},
     telemetry::{AnsweredBy, Replayed, RequestId, RequestLine, RequestLog},
@@ -50,6 +50,8 @@ pub struct Record {
     gateway: Option<Gateway>,
     caller: Option<Caller>,
     pub credential_used: CredentialUse,
+    /// Whose token is in the answer itself.
+    handed_out: Option<Name>,
     status: Option<u16>,
     upstream_status: Option<u16>,
     answered_by: AnsweredBy,
@@ -105,6 +107,7 @@ impl Record {
             gateway: None,
             caller: None,
             credential_used: CredentialUse::None,
+            handed_out: None,
             status: None,
             upstream_status: None,
             answered_by: AnsweredBy::Nobody,
@@ -196,6 +199,11 @@ impl Record {
         self.answered_by = AnsweredBy::Proxy;
     }
 
+    /// The answer holds a token of this credential.
+    pub fn handed_out(&mut self, credential: &Name) {
+        self.handed_out = Some(Arc::clone(credential));
+    }
+
     /// The upstream's answer is passed on.
     pub fn passes(&mut self, status: u16) {
         self.status = Some(status);
@@ -253,7 +261,7 @@ impl Drop for Record {
         };
         let credential = match (&self.route, self.credential_used) {
             (Some(route), CredentialUse::Injected) => route.credential_name(),
-            _ => None,
+            _ => self.handed_out.as_deref(),
         };
         self.observer.log.write(&RequestLine {
             // not read again: only a jump of the wall clock in between would show

@@ -98,7 +98,7 @@ fn before_port(authority: &str) -> &str {
 /// The decoded path with empty segments left out, or `None` when servers read it differently:
 /// encoded slashes, backslashes and percent signs before hex digits, dot segments in any spelling,
 /// path parameters, control characters, and what is not UTF-8.
-fn canonical(path: &str) -> Option<Cow<'_, str>> {
+pub(super) fn canonical(path: &str) -> Option<Cow<'_, str>> {
     let plain = !path.contains("//")
         && !path.contains("/.")
         && path

@@ -58,6 +58,12 @@ impl Ready {
         header.strip_prefix("Bearer ").map(Secret::new)
     }
 
+    /// The token itself, for an answer to somebody who may have it.
+    pub fn text(&self) -> &str {
+        let header = self.header.to_str().unwrap_or_default();
+        header.split_once(' ').map_or("", |(_, token)| token)
+    }
+
     /// Tells this token from others of the same credential.
     pub fn id(&self) -> u64 {
         self.id

@@ -6,6 +6,7 @@
 //! nobody uses.
 
 mod assertions;
+mod authority;
 mod cell;
 mod endpoints;
 mod entry;
@@ -32,6 +33,7 @@ use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::sleep};
 
 pub use self::{
+    authority::{Authorities, Authority, Endpoint, PassError},
     error::{ErrorKind, Occasion, TokenError},
     exchange::{Exchanger, Exchanges},
     handle::{Ready, TokenHandle},
@@ -68,6 +70,7 @@ pub struct TokenService {
     metrics: Arc<Metrics>,
     providers: Providers,
     exchanges: Exchanges,
+    authorities: Authorities,
 }
 
 impl TokenService {
@@ -121,7 +124,13 @@ impl TokenService {
             metrics,
             providers,
             exchanges,
+            authorities: Authorities::default(),
         }
+    }
+
+    /// What its tokens' ends are measured by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The handle of a credential with these scopes. The same inputs lead to the same token.
@@ -157,6 +166,20 @@ impl TokenService {
     /// What came of the exchanges, for the status page.
     pub fn exchanges(&self) -> Exchanges {
         self.exchanges.clone()
+    }
+
+    /// Stands in for the credential's provider, which it follows by a task on the current runtime.
+    pub fn authority(&self, credential: &Credential) -> Authority {
+        let authority = Authority::new(&credential.provider, self.clock.clone());
+        let follow = authority.clone().follow(self.exchanges.rng());
+        self.shutdown.spawn(follow);
+        self.authorities.add(authority.clone());
+        authority
+    }
+
+    /// Providers that are stood in for, for the status page.
+    pub fn authorities(&self) -> Authorities {
+        self.authorities.clone()
     }
 
     /// Waits for the first token, without end: attempts go on with their backoff.

@@ -33,6 +33,7 @@ mod retry;
 mod revocation;
 mod secrets;
 mod smuggling_http2;
+mod stand_in;
 mod stop;
 mod threads;
 mod timeouts;

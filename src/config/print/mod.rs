@@ -8,6 +8,7 @@ mod bearer;
 mod block;
 mod clients;
 mod identity;
+mod own;
 
 use std::{path::Path, time::Duration};
 
@@ -46,6 +47,9 @@ fn raw(config: &Config) -> raw::Raw {
             .collect(),
         listeners: config.listeners.iter().map(|one| listener(one)).collect(),
         routes: config.routes.iter().map(|one| route(one)).collect(),
+        authorities: config.own.authorities.iter().map(own::authority).collect(),
+        url_discovery: config.own.url_discovery.as_ref().map(own::url_discovery),
+        token_requests: config.own.token_requests.as_ref().map(own::token_requests),
         signing: config.signing.as_ref().map(identity::signing),
         limits: Some(limits(&config.limits)),
         admin: Some(raw::Admin {

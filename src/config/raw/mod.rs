@@ -16,6 +16,7 @@ mod identity;
 mod interception;
 mod introspection;
 mod listener;
+mod own;
 mod provider;
 mod revocation;
 mod route;
@@ -35,6 +36,7 @@ pub(super) use self::{
     interception::Interception,
     introspection::{IntrospectedTokens, Introspection},
     listener::{ClientsMode, GatewayName, Listener, ServerTls},
+    own::{Authority, DiscoveredUrl, TokenRequests, UrlDiscovery},
     provider::{ClientTls, Identity, Provider},
     revocation::{BackchannelLogout, Revocation},
     route::{
@@ -66,6 +68,16 @@ pub(super) struct Raw {
     /// one that injects the only credential.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) routes: Vec<Route>,
+    /// Authorization servers that this proxy stands in for, for software that fetches its tokens
+    /// itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) authorities: Vec<Authority>,
+    /// The URL discovery service ("Buddi") for clients of generation 1.x. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) url_discovery: Option<UrlDiscovery>,
+    /// A token for the asking, for scripts and SDKs on this machine. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token_requests: Option<TokenRequests>,
     /// The keys that identity JWTs are signed with (`routes[].identity.jwt`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) signing: Option<Signing>,

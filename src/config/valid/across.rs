@@ -87,7 +87,7 @@ impl Check<'_> {
         }
     }
 
-    fn can_be_admitted(&mut self, path: &Path, listeners: &[Listener], admit: &Admit) {
+    pub(super) fn can_be_admitted(&mut self, path: &Path, listeners: &[Listener], admit: &Admit) {
         // of a gateway's questions, nothing about the connection is the caller's
         let direct = |listener: &&Listener| listener.mode == Mode::Reverse;
         let any = |fits: fn(&Listener) -> bool| listeners.iter().filter(direct).any(fits);

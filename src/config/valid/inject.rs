@@ -184,6 +184,6 @@ fn presented(raw: Presented) -> PresentedAuthorization {
     }
 }
 
-fn exchanges(credential: &Credential) -> bool {
+pub(super) fn exchanges(credential: &Credential) -> bool {
     matches!(credential.grant, Grant::TokenExchange { .. })
 }

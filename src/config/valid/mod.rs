@@ -18,6 +18,7 @@ mod inject;
 mod interception;
 mod introspection;
 mod listener;
+mod own;
 mod provider;
 mod revocation;
 mod route;
@@ -82,6 +83,7 @@ pub(super) fn check(
     check.every_route_can_match(&listeners, &routes);
     check.guarded_routes(raw, &listeners, &routes);
     check.identity_apart_from_keys(&routes);
+    let own = check.own_endpoints(raw, &credentials, &providers, &listeners, &routes);
     let revocation = check.revocation(raw.revocation.as_ref(), &providers, &routes);
     let signing = check.signing(raw.signing.as_ref(), &routes);
     let ours = signing.as_ref().and_then(|signing| signing.path.as_ref());
@@ -117,6 +119,7 @@ pub(super) fn check(
         credentials,
         listeners: listeners.into_iter().map(Arc::new).collect(),
         routes: routes.into_iter().map(|numbered| numbered.route).collect(),
+        own,
         signing,
         limits,
         admin,
