@@ -19,6 +19,25 @@ pub enum Caller {
     Certificate(Arc<str>),
     /// Known by the user id of the process on the other end of a Unix socket.
     Uid(u32),
+    /// Known by the name and password that it showed the forward proxy.
+    ProxyUser(Arc<str>),
+}
+
+/// Who a listener let in, before any route was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guest {
+    pub caller: Caller,
+    pub vouched: Vouched,
+}
+
+/// Whether the listener knows who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vouched {
+    /// By a rule, or because only this machine reaches the listener: good for routes that are for
+    /// this machine.
+    Yes,
+    /// Anyone may come in.
+    No,
 }
 
 /// To whom an access token was issued, as its claims say.
@@ -42,6 +61,7 @@ impl fmt::Display for Caller {
             }
             Self::Certificate(name) => write!(f, "cert:{name}"),
             Self::Uid(uid) => write!(f, "uid:{uid}"),
+            Self::ProxyUser(name) => write!(f, "user:{name}"),
         }
     }
 }

@@ -28,7 +28,11 @@ fn rows(page: &str) -> impl Iterator<Item = Vec<String>> {
 
 /// Every error's code and status, as `src/proxy/failure.rs` has them: `(status, "Code", "…`.
 fn errors() -> BTreeMap<String, String> {
-    let files = ["src/proxy/failure.rs", "src/proxy/failure/connect.rs"];
+    let files = [
+        "src/proxy/failure.rs",
+        "src/proxy/failure/connect.rs",
+        "src/proxy/failure/unpassed.rs",
+    ];
     let source: String = files.map(read).concat().split_whitespace().collect();
     source
         .split('(')
@@ -36,6 +40,7 @@ fn errors() -> BTreeMap<String, String> {
             let (status, rest) = piece.split_once(",\"")?;
             let (code, rest) = rest.split_once("\",\"")?;
             let status = match status.strip_prefix("StatusCode::") {
+                Some("FORBIDDEN") => "403",
                 Some("BAD_GATEWAY") => "502",
                 Some("GATEWAY_TIMEOUT") => "504",
                 Some("SERVICE_UNAVAILABLE") => "503",

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::{Seams, StartError, shown};
 use crate::{
+    clock::Clock,
     config::{Bind, ClientCertificates, Config, Mode},
     http::serve::Server,
     listen::{Certificates, Inbox, Service, Socket, Threads},
@@ -25,13 +26,17 @@ use crate::{
     },
     proxy::{Limit, Observer, Plan, Proxy},
     shutdown::Stage,
-    tls::reload::{self, Current},
+    tls::{
+        mint::Mint,
+        reload::{self, Current},
+    },
     verify::{Proofs, Verifier},
 };
 
 /// Every listener's sockets, one for each thread.
 pub(super) struct Sockets {
     all: Vec<Bound>,
+    mint: Option<Mint>,
     files: Vec<SocketFile>,
 }
 
@@ -53,7 +58,10 @@ enum Raw {
 }
 
 /// Binds all listeners for `workers` threads.
-pub(super) fn bind(config: &Config, workers: usize) -> Result<Sockets, StartError> {
+pub(super) fn bind(config: &Config, clock: &Clock, workers: usize) -> Result<Sockets, StartError> {
+    let mint = config.interception.as_ref();
+    let mint = mint.map(|interception| Mint::load(interception, clock.clone()));
+    let mint = mint.transpose().map_err(StartError::Interception)?;
     let mut all = Vec::with_capacity(config.listeners.len());
     let mut files = Vec::new();
     for listener in &config.listeners {
@@ -97,7 +105,7 @@ pub(super) fn bind(config: &Config, workers: usize) -> Result<Sockets, StartErro
             sockets,
         });
     }
-    Ok(Sockets { all, files })
+    Ok(Sockets { all, mint, files })
 }
 
 impl Sockets {
@@ -133,6 +141,7 @@ pub(super) fn start(
         config.limits.connections.min(Semaphore::MAX_PERMITS),
     ));
     let server = Server::new(&config.limits);
+    let mint = sockets.mint;
     let mut threads: Vec<Vec<Seat>> = (0..workers.get()).map(|_| Vec::new()).collect();
     for (number, bound) in sockets.all.into_iter().enumerate() {
         let tls = bound.tls.map(|(current, _)| current);
@@ -157,11 +166,13 @@ pub(super) fn start(
                 certificates: bound.certificates,
                 reach: bound.reach,
                 mode: bound.mode,
+                listener: number,
             });
         }
     }
     let mut started = Vec::with_capacity(workers.get());
     for (number, seats) in threads.into_iter().enumerate() {
+        let (opener, connections) = tokio::sync::mpsc::unbounded_channel();
         let proxy = Arc::new(Proxy::new(
             Arc::new(plan.for_thread(&seams.metrics)),
             Arc::new(Observer {
@@ -173,6 +184,8 @@ pub(super) fn start(
                 slots: limit.slots(),
             }),
             verifier(&proofs)?,
+            opener,
+            mint.clone(),
             seed(),
             seams.shutdown.clone(),
         ));
@@ -186,6 +199,7 @@ pub(super) fn start(
             runtime.block_on(async move {
                 let tended = Arc::clone(&proxy);
                 stop.spawn(async move { tended.tend().await });
+                let mut connections = Some(connections);
                 for seat in seats {
                     let service = Service {
                         proxy: Arc::clone(&proxy),
@@ -194,12 +208,17 @@ pub(super) fn start(
                         certificates: seat.certificates,
                         reach: seat.reach,
                         mode: seat.mode,
+                        listener: seat.listener,
                         open: Arc::clone(&open),
                         handshake_timeout,
                         handed_over: handed_over.clone(),
                         stop: stop.clone(),
                     };
                     stop.spawn(service.clone().receive(seat.inbox));
+                    // whichever listener it is: such a connection knows by which it came
+                    if let Some(opened) = connections.take() {
+                        stop.spawn(service.clone().open_all(opened));
+                    }
                     let Some((socket, others)) = seat.socket else {
                         continue;
                     };
@@ -229,6 +248,7 @@ struct Seat {
     certificates: Certificates,
     reach: Reach,
     mode: Mode,
+    listener: usize,
 }
 
 #[expect(

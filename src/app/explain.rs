@@ -151,6 +151,7 @@ fn rule(rule: &AdmitRule) -> String {
             let all: Vec<String> = networks.iter().map(ToString::to_string).collect();
             format!("callers from {}", all.join(", "))
         }
+        AdmitRule::ProxyUser(user) => format!("the forward proxy's user {}", user.name),
         AdmitRule::Key(key) => format!("callers with the key {} in {}", key.name, key.header),
         AdmitRule::Bearer { provider, rules } => {
             let all = |words: &BTreeSet<String>| {

@@ -63,6 +63,8 @@ pub enum StartError {
     Plan(#[from] PlanError),
     #[error(transparent)]
     Signing(#[from] SignerError),
+    #[error("connections cannot be opened (interception)")]
+    Interception(#[source] crate::tls::TlsError),
     #[error("the admin listener cannot be served")]
     Admin(#[source] std::io::Error),
     #[error("a thread or its runtime cannot be started")]
@@ -97,7 +99,7 @@ pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
     raise_open_files(config.limits.connections);
     let workers = Workers::new(config.workers);
     let count = workers.count;
-    let mut sockets = data::bind(&config, count.get())?;
+    let mut sockets = data::bind(&config, &seams.clock, count.get())?;
     let admin = config
         .admin
         .map(|address| bind::tcp(address, 1))

@@ -1,15 +1,32 @@
 //! Listeners: addresses we accept on, and how requests arrive there.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf};
 
-use super::Identity;
+use ipnet::IpNet;
+
+use super::{Admit, Identity};
 
 /// An address we accept on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Listener {
     pub bind: Bind,
     pub mode: Mode,
     pub tls: Option<ServerTls>,
+    /// Of a listener whose callers name hosts that are not ours.
+    pub passage: Option<Passage>,
+}
+
+/// Who may go through a listener to hosts of others, and where to.
+#[derive(Debug, Clone)]
+pub struct Passage {
+    pub admit: Admit,
+    /// Reached though no route names them: lower case; `*.example.com`, or `*` for every host.
+    pub hosts: Vec<String>,
+    pub ports: BTreeSet<u16>,
+    /// Addresses that they may have though they are not public.
+    pub networks: Vec<IpNet>,
+    /// Where the proxy auto-configuration file is.
+    pub pac: String,
 }
 
 /// How requests arrive, and what becomes of them.
@@ -17,8 +34,33 @@ pub struct Listener {
 pub enum Mode {
     /// They name the listener itself, and go on to the route's upstream.
     Reverse,
+    /// They name any host, in absolute form or by CONNECT.
+    Forward,
+    /// The kernel redirects connections to others here.
+    Transparent(RedirectedBy),
     /// Each is a gateway's question whether another request may pass; none goes on.
     Decide(Gateway),
+}
+
+impl Mode {
+    /// Whether requests are questions about others, whose connections we do not see.
+    pub fn decides(self) -> bool {
+        matches!(self, Self::Decide(_))
+    }
+
+    /// Whether callers name hosts that are not ours.
+    pub fn names_others(self) -> bool {
+        matches!(self, Self::Forward | Self::Transparent(_))
+    }
+}
+
+/// What the kernel redirects with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedirectedBy {
+    /// `REDIRECT` or `DNAT`: the original destination is asked of the kernel.
+    Nat,
+    /// `TPROXY`: the connection's own address is the original destination.
+    Tproxy,
 }
 
 /// Who asks, and so how it describes the request in question. Only what it sets itself is read:

@@ -46,7 +46,9 @@ pub use self::{
     identity::{CallerIdentity, CallersToken, IdentityHeader, IdentityJwt, Says, Signing},
     interception::Interception,
     limits::Limits,
-    listener::{Bind, ClientCertificates, Gateway, Listener, Mode, ServerTls},
+    listener::{
+        Bind, ClientCertificates, Gateway, Listener, Mode, Passage, RedirectedBy, ServerTls,
+    },
     own::{Authority, Discovered, OwnEndpoints, TokenRequests, UrlDiscovery, Whereto},
     problem::{Place, Problem, Problems, Rendering, Severity},
     provider::{
@@ -56,7 +58,7 @@ pub use self::{
     revocation::{BackchannelLogout, Revocation},
     route::{
         Admit, AdmitRule, Forwarded, Glob, Inject, LinkRewriting, Match, Origin,
-        PresentedAuthorization, Replay, Route, RouteTimeouts, SharedKey, Upstream,
+        PresentedAuthorization, ProxyUser, Replay, Route, RouteTimeouts, SharedKey, Upstream,
         UpstreamProtocol,
     },
     secret::{SecretPair, SecretSource},

@@ -130,6 +130,8 @@ pub enum AdmitRule {
     Certificate { names: BTreeSet<String> },
     /// The process on the other end of the Unix socket runs as one of these users.
     Uids(BTreeSet<u32>),
+    /// The request names this user and its password to the forward proxy (RFC 9110 section 11.7.2).
+    ProxyUser(ProxyUser),
 }
 
 impl AdmitRule {
@@ -146,6 +148,13 @@ pub struct SharedKey {
     /// Lower case; removed before the request goes on.
     pub header: String,
     pub secret: SecretPair,
+}
+
+/// A user of a forward proxy.
+#[derive(Debug, Clone)]
+pub struct ProxyUser {
+    pub name: Name,
+    pub password: SecretPair,
 }
 
 /// Which credential goes with a request.

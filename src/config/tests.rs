@@ -98,8 +98,76 @@ const FAULTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "listeners: [{bind: '127.0.0.1:1', mode: forward}]",
-        &["listeners[0].mode", "not available in this version"],
+        "listeners: [{bind: '127.0.0.1:1', mode: foward}]",
+        &["listeners[0].mode", "did you mean 'forward'?"],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', hosts: a.test}]",
+        &[
+            "listeners[0].hosts",
+            "it belongs to listeners of the mode forward or transparent",
+        ],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', pac: /p}]",
+        &[
+            "listeners[0].pac",
+            "it belongs to listeners of the mode forward",
+        ],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', mode: forward, redirected_by: nat}]",
+        &[
+            "listeners[0].redirected_by",
+            "it belongs to listeners of the mode transparent",
+        ],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', mode: forward, hosts: 'a*'}]",
+        &["listeners[0].hosts", "is not a host"],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', mode: forward, ports: []}]",
+        &["listeners[0].ports", "names no port"],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', mode: forward, pac: p}]",
+        &["listeners[0].pac", "is not a plain path"],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', mode: forward, networks: 10.0.0.1/8}]",
+        &["listeners[0].networks", "did you mean 10.0.0.0/8?"],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', mode: forward, admit: {key: {secret: 0123456789abcdef}}}]",
+        &["listeners[0].admit", "what a tunnel carries is not seen"],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', mode: forward, admit: {proxy_user: {name: 'a:b', password: 0123456789abcdef}}}]",
+        &["proxy_user.name", "a name has no colon"],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', mode: forward, admit: {proxy_user: {name: a, password: short}}}]",
+        &["proxy_user.password", "can be guessed"],
+    ),
+    (
+        "listeners: [{bind: '0.0.0.0:1', mode: forward}]",
+        &["listeners[0].admit", "nothing says who may use it"],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', mode: transparent, tls: {certificate: a, key: b}}]",
+        &["listeners[0].tls", "meant for others"],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', mode: transparent, admit: {proxy_user: {name: a, password: 0123456789abcdef}}}]",
+        &["listeners[0].admit", "redirected programs know of no proxy"],
+    ),
+    (
+        "routes: [{inject: agent, admit: {proxy_user: {name: a, password: 0123456789abcdef}}}]",
+        &[
+            "routes[0].admit",
+            "belongs to a listener of the mode forward",
+        ],
     ),
     (
         "routes: [{inject: agent, admit: {bearer: {}}}]",

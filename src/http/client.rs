@@ -204,6 +204,11 @@ fn dialled(error: DialError, host: &str) -> ClientError {
     match error {
         DialError::Dns { source, .. } => ClientError::Dns { host, source },
         DialError::Connect { source, .. } => ClientError::Connect { host, source },
+        // providers and upstreams are the configuration's
+        DialError::Forbidden { .. } => ClientError::Connect {
+            host,
+            source: std::io::ErrorKind::PermissionDenied.into(),
+        },
         DialError::NoAddress { .. } => ClientError::Dns {
             host,
             source: std::io::ErrorKind::NotFound.into(),

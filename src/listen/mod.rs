@@ -4,6 +4,7 @@
 //! token, and decides nothing.
 
 mod handover;
+mod intercept;
 
 use std::{convert::Infallible, io, net::SocketAddr, os, sync::Arc, time::Duration};
 
@@ -60,6 +61,8 @@ pub struct Service {
     pub certificates: Certificates,
     pub reach: Reach,
     pub mode: Mode,
+    /// Which of the configuration's it is.
+    pub listener: usize,
     /// Connections that may be open at once, over all listeners and threads.
     pub open: Arc<Semaphore>,
     /// A TLS handshake that takes longer is given up.
@@ -173,15 +176,13 @@ impl Service {
             } = accepted;
             match stream {
                 Stream::Unix(stream) => {
-                    let protocol = Protocol::Unknown;
-                    self.serve(stream, protocol, peer, Security::Plain, place)
-                        .await;
+                    let conn = self.conn(peer, Security::Plain, place);
+                    self.serve(stream, Protocol::Unknown, conn).await;
                 }
                 Stream::Tcp(stream) => match &self.tls {
                     None => {
-                        let protocol = Protocol::Unknown;
-                        self.serve(stream, protocol, peer, Security::Plain, place)
-                            .await;
+                        let conn = self.conn(peer, Security::Plain, place);
+                        self.serve(stream, Protocol::Unknown, conn).await;
                     }
                     Some(current) => {
                         // boxed, as is the stream: a plain connection must not keep their room
@@ -191,8 +192,8 @@ impl Service {
                         };
                         let protocol = Protocol::of_alpn(stream.get_ref().1.alpn_protocol());
                         let certificate = self.certificate(&stream);
-                        let security = Security::Tls { certificate };
-                        self.serve(stream, protocol, peer, security, place).await;
+                        let conn = self.conn(peer, Security::Tls { certificate }, place);
+                        self.serve(stream, protocol, conn).await;
                     }
                 },
             }
@@ -231,23 +232,22 @@ impl Service {
         }
     }
 
-    async fn serve<I>(
-        &self,
-        io: I,
-        protocol: Protocol,
-        peer: Peer,
-        security: Security,
-        place: Place,
-    ) where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let conn = Arc::new(Conn {
+    fn conn(&self, peer: Peer, security: Security, place: Place) -> Arc<Conn> {
+        Arc::new(Conn {
             peer,
             local: self.reach,
             mode: self.mode,
+            listener: self.listener,
+            inside: None,
             security,
             place,
-        });
+        })
+    }
+
+    async fn serve<I>(&self, io: I, protocol: Protocol, conn: Arc<Conn>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let activity = Arc::new(Activity::new());
         let service = service_fn({
             let (proxy, activity) = (Arc::clone(&self.proxy), Arc::clone(&activity));

@@ -1,8 +1,13 @@
 //! Connecting to an upstream: its addresses, one after the other, not too patiently.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use super::names::Names;
@@ -14,6 +19,8 @@ pub enum DialError {
     Dns { host: String, source: io::Error },
     #[error("{host} has no address")]
     NoAddress { host: String },
+    #[error("{host} is at {address}, which is not reached for callers")]
+    Forbidden { host: String, address: IpAddr },
     #[error("cannot connect to {address}")]
     Connect {
         address: SocketAddr,
@@ -44,7 +51,7 @@ pub async fn tcp(host: &str, port: u16, names: &Names) -> Result<TcpStream, Dial
         }
         let patience = tokio::time::sleep(NEXT_AFTER);
         tokio::select! {
-            Some(attempt) = waiting.next() => match attempt {
+            Some(attempt) = waiting.next() => match attempt.and_then(|stream| away(stream, host, names)) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => { failure.get_or_insert(error); }
             },
@@ -55,6 +62,35 @@ pub async fn tcp(host: &str, port: u16, names: &Names) -> Result<TcpStream, Dial
             return Err(failure.unwrap_or_else(|| DialError::NoAddress { host: host.into() }));
         }
     }
+}
+
+/// A connection that callers may have. This machine has addresses that look like anybody's: one
+/// that it reaches itself at is at both ends.
+fn away(stream: TcpStream, host: &str, names: &Names) -> Result<TcpStream, DialError> {
+    let Some(destinations) = names.destinations() else {
+        return Ok(stream);
+    };
+    let ends = stream
+        .local_addr()
+        .and_then(|own| Ok((own, stream.peer_addr()?)));
+    match ends {
+        Ok((own, there)) if own.ip() == there.ip() && !destinations.names(there.ip()) => {
+            let (host, address) = (host.to_owned(), there.ip());
+            Err(DialError::Forbidden { host, address })
+        }
+        _ => Ok(stream),
+    }
+}
+
+/// Lets the kernel notice that the other end is gone without a word: a tunnel has no message of its
+/// own to wait for.
+pub fn keep_alive(stream: &TcpStream) {
+    let often = Duration::from_secs(30);
+    let settings = TcpKeepalive::new()
+        .with_time(often * 2)
+        .with_interval(often);
+    // a connection that cannot be watched is still good
+    let _ = SockRef::from(stream).set_tcp_keepalive(&settings);
 }
 
 async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
@@ -75,6 +111,14 @@ async fn addresses(host: &str, port: u16, names: &Names) -> Result<Vec<SocketAdd
             host: host.into(),
             source,
         })?;
+    let mut found = found;
+    if let (Some(destinations), Some(first)) = (names.destinations(), found.first().copied()) {
+        found.retain(|address| destinations.permits(address.ip()));
+        if found.is_empty() {
+            let (host, address) = (host.to_owned(), first.ip());
+            return Err(DialError::Forbidden { host, address });
+        }
+    }
     let (v6, v4): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv6);
     let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
     let mut all = Vec::new();

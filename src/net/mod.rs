@@ -1,6 +1,7 @@
 //! Sockets: binding them, connecting them, and what is known of who is on the other end.
 
 pub mod bind;
+pub mod destination;
 pub mod dial;
 pub mod names;
 pub mod original_dst;
@@ -14,7 +15,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::sync::OwnedSemaphorePermit;
 
 use self::share::Counted;
-use crate::config::Mode;
+use crate::{caller::Guest, config::Mode};
 
 /// Who is on the other end of a connection, as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +35,30 @@ pub struct Conn {
     pub local: Reach,
     pub mode: Mode,
     pub security: Security,
+    /// Which of the configuration's listeners accepted it.
+    pub listener: usize,
+    /// Of a connection that its caller believes to be another's.
+    pub inside: Option<Arc<Inside>>,
     /// Held as long as anything of the connection lives, a tunnel included.
     pub place: Place,
+}
+
+/// A connection to another host that was opened here.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Inside {
+    /// The one host that requests on it may be for: lower case, without port.
+    pub host: Box<str>,
+    pub port: u16,
+    pub security: Within,
+    /// As whom the listener's rules know the caller.
+    pub guest: Guest,
+}
+
+/// What a caller believes to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Within {
+    Plain,
+    Tls,
 }
 
 /// One of the connections that may be open at once, and one of those that its thread serves.

@@ -6,6 +6,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use hickory_resolver::{
@@ -15,9 +16,15 @@ use hickory_resolver::{
 };
 use tokio::{net::lookup_host, sync::OnceCell};
 
+use super::destination::Destinations;
+
 /// How an upstream's addresses are found. Belongs to one thread: a resolver's tasks do.
 #[derive(Debug)]
-pub struct Names(Source);
+pub struct Names {
+    source: Source,
+    /// `None`: wherever the configuration says.
+    within: Option<Arc<Destinations>>,
+}
 
 #[derive(Debug)]
 enum Source {
@@ -32,14 +39,31 @@ enum Source {
 impl Names {
     /// `pinned` addresses beat `servers`; with neither the system is asked.
     pub fn new(pinned: &[SocketAddr], servers: &[SocketAddr]) -> Self {
-        Self(match (pinned, servers) {
+        let source = match (pinned, servers) {
             ([], []) => Source::System,
             ([], servers) => Source::Servers {
                 servers: servers.to_vec(),
                 resolver: OnceCell::new(),
             },
             (pinned, _) => Source::Pinned(pinned.to_vec()),
-        })
+        };
+        Self {
+            source,
+            within: None,
+        }
+    }
+
+    /// Of hosts that callers chose: the system is asked, and only these addresses are used.
+    pub fn within(destinations: Arc<Destinations>) -> Self {
+        Self {
+            source: Source::System,
+            within: Some(destinations),
+        }
+    }
+
+    /// What the host's addresses must lie in, if anything.
+    pub(super) fn destinations(&self) -> Option<&Destinations> {
+        self.within.as_deref()
     }
 
     /// The host's addresses with `port`, which pinned ones bring themselves. May be none.
@@ -47,7 +71,7 @@ impl Names {
     /// # Errors
     /// When no server answers, or the name does not exist.
     pub async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        match &self.0 {
+        match &self.source {
             Source::Pinned(addresses) => Ok(addresses.clone()),
             Source::System => Ok(lookup_host((host, port)).await?.collect()),
             Source::Servers { servers, resolver } => {

@@ -7,17 +7,21 @@
 use std::{net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName, HeaderValue, header::ORIGIN};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{ORIGIN, PROXY_AUTHORIZATION},
+};
 
 use super::{
     bearer::{self, Bearer, Denied, Known, Tokens},
-    bound,
+    bound::{self, Called},
     failure::{Failure, Wants},
     target::Target,
 };
 use crate::{
-    caller::Caller,
-    config::{AdmitRule, Mode, Name, SecretPair},
+    caller::{Caller, Vouched},
+    config::{AdmitRule, Name, SecretPair},
     http::survey::{Field, Survey},
     net::{Conn, Names, Peer, Reach},
     secret::Secret,
@@ -53,16 +57,24 @@ pub enum Rule {
 #[derive(Debug)]
 pub struct Key {
     name: Name,
-    pub header: HeaderName,
+    shown: Shown,
     secrets: SecretPair,
     current: ArcSwap<Vec<Secret>>,
 }
 
+/// How a caller shows a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    In(HeaderName),
+    /// As the password of the user whom the key is named after (RFC 7617).
+    AsProxyUser,
+}
+
 impl Key {
-    pub fn new(name: Name, header: HeaderName, secrets: SecretPair) -> Self {
+    pub fn new(name: Name, shown: Shown, secrets: SecretPair) -> Self {
         let key = Self {
             name,
-            header,
+            shown,
             secrets,
             current: ArcSwap::default(),
         };
@@ -85,16 +97,50 @@ impl Key {
         }
     }
 
+    /// The field that it is shown in.
+    pub fn header(&self) -> HeaderName {
+        match &self.shown {
+            Shown::In(header) => header.clone(),
+            Shown::AsProxyUser => PROXY_AUTHORIZATION,
+        }
+    }
+
+    fn caller(&self) -> Caller {
+        match self.shown {
+            Shown::In(_) => Caller::Key(self.name.clone()),
+            Shown::AsProxyUser => Caller::ProxyUser(self.name.clone()),
+        }
+    }
+
     fn opens(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(&self.header).iter();
+        let mut values = headers.get_all(self.header()).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             return false;
         };
-        self.current
-            .load()
-            .iter()
-            .any(|secret| secret.matches(value.as_bytes()))
+        let known = |shown: &[u8]| {
+            let current = self.current.load();
+            current.iter().any(|secret| secret.matches(shown))
+        };
+        match self.shown {
+            Shown::In(_) => known(value.as_bytes()),
+            Shown::AsProxyUser => basic(value.as_bytes()).is_some_and(|pair| {
+                let user = pair.iter().position(|byte| *byte == b':');
+                user.is_some_and(|end| {
+                    pair[..end] == *self.name.as_bytes() && known(&pair[end + 1..])
+                })
+            }),
+        }
     }
+}
+
+/// Name and password of `Basic` credentials, still together.
+fn basic(value: &[u8]) -> Option<Vec<u8>> {
+    let at = value.iter().position(|byte| *byte == b' ')?;
+    let (scheme, encoded) = value.split_at(at);
+    if !scheme.eq_ignore_ascii_case(b"basic") {
+        return None;
+    }
+    STANDARD.decode(encoded.trim_ascii()).ok()
 }
 
 /// A caller whom the route's rules admit. Made here only.
@@ -165,20 +211,26 @@ impl Gate {
         target: &Target<'_>,
         headers: &HeaderMap,
         from: Site,
-        conn: &Conn,
         tokens: &Tokens<'_>,
     ) -> Result<Admission, Denied> {
-        let caller = match self {
-            Self::Anyone => Some(local_or_network(conn)),
-            Self::Local { hosts } => {
-                let inside = conn.mode == Mode::Reverse
+        let Called { conn, guest, .. } = tokens.called;
+        let caller = match (self, guest) {
+            (Self::Anyone, None) => Some(local_or_network(conn)),
+            (Self::Anyone, Some(guest)) => Some(guest.caller.clone()),
+            (Self::Local { .. }, Some(guest)) => {
+                let inside = guest.vouched == Vouched::Yes && from == Site::Same;
+                inside.then(|| guest.caller.clone())
+            }
+            (Self::Local { hosts }, None) => {
+                let inside = !conn.mode.decides()
                     && conn.local == Reach::ThisMachine
                     && (is_this_machine(&target.host) || hosts.iter().any(|h| *h == target.host))
                     && from == Site::Same;
                 inside.then_some(Caller::Local)
             }
-            Self::Rules { rules, hosts } => {
-                let page = from == Site::Another || is_rebound(conn, target, hosts);
+            (Self::Rules { rules, hosts }, _) => {
+                let rebound = guest.is_none() && is_rebound(conn, target, hosts);
+                let page = from == Site::Another || rebound;
                 let mut open = rules
                     .iter()
                     .filter(|rule| !page || rule.is_its_own_to_show());
@@ -233,10 +285,7 @@ impl Gate {
             Self::Rules { rules, .. } => rules.as_slice(),
             Self::Local { .. } | Self::Anyone => &[],
         };
-        rules.iter().filter_map(|rule| match rule {
-            Rule::Key(key) => Some(key),
-            _ => None,
-        })
+        rules.iter().filter_map(Rule::key)
     }
 }
 
@@ -249,10 +298,15 @@ impl Rule {
                 let header = HeaderName::from_bytes(key.header.as_bytes()).ok()?;
                 Self::Key(Arc::new(Key::new(
                     key.name.clone(),
-                    header,
+                    Shown::In(header),
                     key.secret.clone(),
                 )))
             }
+            AdmitRule::ProxyUser(user) => Self::Key(Arc::new(Key::new(
+                user.name.clone(),
+                Shown::AsProxyUser,
+                user.password.clone(),
+            ))),
             AdmitRule::Bearer { provider, rules } => Self::Bearer(Bearer {
                 issuer: keys.issuer(provider),
                 rules: Arc::clone(rules),
@@ -263,8 +317,16 @@ impl Rule {
         })
     }
 
-    fn admits(&self, headers: &HeaderMap, conn: &Conn) -> Option<Caller> {
-        if conn.mode != Mode::Reverse && !self.is_its_own_to_show() {
+    pub(super) fn key(&self) -> Option<&Arc<Key>> {
+        match self {
+            Self::Key(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Whom it admits; `None`: not this caller. Tokens are asked for when nothing else admits.
+    pub(super) fn admits(&self, headers: &HeaderMap, conn: &Conn) -> Option<Caller> {
+        if conn.mode.decides() && !self.is_its_own_to_show() {
             // the connection is the gateway's, not the caller's
             return None;
         }
@@ -274,7 +336,7 @@ impl Rule {
                 let inside = networks.iter().any(|network| network.contains(&address));
                 inside.then_some(Caller::Network(address))
             }
-            (Self::Key(key), _) => key.opens(headers).then(|| Caller::Key(key.name.clone())),
+            (Self::Key(key), _) => key.opens(headers).then(|| key.caller()),
             (Self::Certificate(wanted), _) => {
                 let Names::Vouched(names) = &conn.security.certificate()?.names else {
                     return None;
@@ -301,7 +363,7 @@ impl Rule {
 }
 
 fn local_or_network(conn: &Conn) -> Caller {
-    if conn.mode != Mode::Reverse {
+    if conn.mode.decides() {
         return Caller::Stranger; // it is not the one on the other end
     }
     match (conn.local, conn.peer) {
@@ -313,7 +375,7 @@ fn local_or_network(conn: &Conn) -> Caller {
 /// A caller on this machine that names another host: a page whose name was pointed here.
 fn is_rebound(conn: &Conn, target: &Target<'_>, hosts: &[String]) -> bool {
     let inside = match conn.peer {
-        _ if conn.mode != Mode::Reverse => false,
+        _ if conn.mode.decides() => false,
         Peer::Tcp(peer) => peer.ip().to_canonical().is_loopback(),
         Peer::Unix { .. } => false,
     };
@@ -370,7 +432,6 @@ mod tests {
     use http::HeaderValue;
     use tokio::sync::Semaphore;
 
-    use super::super::bound::Called;
     use super::*;
     use crate::{
         clock::Clock,
@@ -386,7 +447,9 @@ mod tests {
         Conn {
             peer: Peer::Tcp(peer.parse().unwrap()),
             local,
-            mode: Mode::Reverse,
+            mode: crate::config::Mode::Reverse,
+            listener: 0,
+            inside: None,
             security: crate::net::Security::Plain,
             place: Arc::new((permit, counted)),
         }
@@ -423,6 +486,7 @@ mod tests {
             verifier,
             called: Called {
                 conn,
+                guest: None,
                 authority: "",
                 uri: &ROOT,
                 trusted_proxies: &[],
@@ -446,7 +510,7 @@ mod tests {
         let admits = |target: &Target<'_>, fields: &[(&'static str, &'static str)]| {
             let headers = headers(fields);
             let from = Site::of(target, &headers, Survey::of(&headers));
-            gate.admit("r", target, &headers, from, &here, &tokens(&none(), &here))
+            gate.admit("r", target, &headers, from, &tokens(&none(), &here))
                 .is_ok()
         };
         let local = target("127.0.0.1:8080", "127.0.0.1");
@@ -468,7 +532,6 @@ mod tests {
                 &local,
                 &HeaderMap::new(),
                 Site::Same,
-                &elsewhere,
                 &tokens(&none(), &elsewhere)
             )
             .is_err()
@@ -485,7 +548,11 @@ mod tests {
             current: secret("new"),
             previous: Some(secret("old")),
         };
-        let key = Key::new("ci".into(), HeaderName::from_static("x-proxy-key"), pair);
+        let key = Key::new(
+            "ci".into(),
+            Shown::In(HeaderName::from_static("x-proxy-key")),
+            pair,
+        );
         let gate = Gate::Rules {
             hosts: Vec::new(),
             rules: vec![
@@ -497,7 +564,7 @@ mod tests {
             let conn = conn(peer, Reach::Others);
             let (target, headers) = (target("x", "x"), headers(fields));
             let from = Site::of(&target, &headers, Survey::of(&headers));
-            gate.admit("r", &target, &headers, from, &conn, &tokens(&none(), &conn))
+            gate.admit("r", &target, &headers, from, &tokens(&none(), &conn))
                 .map(Admission::into_caller)
                 .map_err(|denied| match denied {
                     Denied::For(failure) => failure.status().as_u16(),

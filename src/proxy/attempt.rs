@@ -97,7 +97,7 @@ impl Proxy {
                 token => token,
             },
         };
-        let pool = &self.pools[route.upstream];
+        let pool = self.pool(route);
         let Some(connection) = pool.at_hand() else {
             return Begun::Prepared(prepared);
         };
@@ -192,7 +192,7 @@ impl Proxy {
         mut begun: Option<Result<Exchanged, Unanswered>>,
     ) -> Result<Exchanged, Failure> {
         let route = permit.route();
-        let pool = &self.pools[route.upstream];
+        let pool = self.pool(route);
         let mut age = Age::Any;
         loop {
             let (outcome, may_retry, sent_at) = if let Some(outcome) = begun.take() {

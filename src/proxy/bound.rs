@@ -12,6 +12,7 @@ use super::{
     forwarded,
 };
 use crate::{
+    caller::Guest,
     config::{Algorithm, Bound, Mode, NonceUse, Offered, TokenRules},
     net::Conn,
     verify::{BadProof, Claims, Nonce, Requested, Scheme, Shown, ShownProof, Thumbprint, Unbound},
@@ -41,6 +42,8 @@ impl Thumbprints {
 #[derive(Debug, Clone, Copy)]
 pub struct Called<'r> {
     pub conn: &'r Conn,
+    /// Whom the listener let in, where the caller asks for another's host.
+    pub guest: Option<&'r Guest>,
     pub authority: &'r str,
     pub uri: &'r Uri,
     pub trusted_proxies: &'r [IpNet],
@@ -78,7 +81,7 @@ pub(super) fn check(
         (Some(_), Some(_)) => ShownProof::Several,
     };
     let certificate = match called.conn.mode {
-        Mode::Reverse => called.conn.security.certificate(),
+        Mode::Reverse | Mode::Forward | Mode::Transparent(_) => called.conn.security.certificate(),
         // it is the gateway's
         Mode::Decide(_) => None,
     };

@@ -5,6 +5,7 @@
 //! our answers can be told from the upstream's; the chain of reasons goes to the log.
 
 mod connect;
+mod unpassed;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +17,11 @@ use http::{
 use serde_json::json;
 
 pub(super) use self::connect::ConnectError;
+pub use self::unpassed::Unpassed;
 use super::{
     bearer::Denial,
     bound::{self, Challenge, DPOP_NONCE},
+    upstream::UpstreamError,
 };
 use crate::{
     config::InsufficientScope,
@@ -104,6 +107,13 @@ pub enum Failure {
     LoginPage { origin: String },
     #[error("{origin} switched protocols without being asked")]
     UnwantedUpgrade { origin: String },
+    #[error("the request does not pass")]
+    Unpassed(#[source] Box<Unpassed>),
+    #[error("{origin} cannot be connected to")]
+    Unusable {
+        origin: String,
+        source: UpstreamError,
+    },
     #[error("a fault of the proxy's own")]
     Panicked,
 }
@@ -171,7 +181,9 @@ impl Failure {
             Self::Connect { origin, source } => Some(format!("{origin}: {}", source.kind())),
             Self::Broken { origin, .. }
             | Self::LoginPage { origin }
+            | Self::Unusable { origin, .. }
             | Self::ResponseTimeout { origin, .. } => Some(origin.clone()),
+            Self::Unpassed(why) => why.detail(),
             Self::AmbiguousField { field } => Some(field.to_string()),
             Self::Undescribed { field } => {
                 Some(format!("{field} is missing, doubled or unreadable"))
@@ -349,6 +361,13 @@ impl Failure {
                 "The access token is good here, but the authorization server does not exchange it for one that the service takes.",
             ),
             Self::Connect { source, .. } => return source.told(),
+            Self::Unpassed(why) => why.told(),
+            Self::Unusable { .. } => (
+                502,
+                "UpstreamTls",
+                "tls_protocol_error",
+                "The host's certificate could not be checked: see the log.",
+            ),
             Self::Broken { .. } => (
                 502,
                 "UpstreamBroken",
@@ -450,6 +469,9 @@ impl Failure {
         }
         for challenge in self.challenges() {
             headers.append(WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::Unpassed(why) = self {
+            why.challenge(headers);
         }
         if let Self::Bearer {
             dpop: Some(dpop), ..

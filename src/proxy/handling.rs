@@ -20,6 +20,7 @@ use super::{
     Held, Prepared, Proxy, Step,
     answer::{Answer, Content, Ending},
     attempt::{Exchanged, First, Unanswered},
+    connect::Connect,
     decide,
     failure::Failure,
     own::HandedOut,
@@ -69,6 +70,8 @@ pub(super) enum Begun<F> {
     Held(Box<Held>),
     /// An endpoint of ours answers.
     Own(BoxFuture<'static, Response<Bytes>>),
+    /// A tunnel, or a connection that is opened.
+    Connect(Box<Connect>),
 }
 
 impl<F> Handling<F>
@@ -104,6 +107,10 @@ where
             }
             Ok(Begun::Own(answer)) => {
                 let answer = Box::pin(Arc::clone(&proxy).own(answer, ending));
+                (State::Waits { answer }, None)
+            }
+            Ok(Begun::Connect(connect)) => {
+                let answer = Box::pin(Arc::clone(&proxy).connect(connect, ending));
                 (State::Waits { answer }, None)
             }
             Err(failure) => {
@@ -205,11 +212,12 @@ impl Proxy {
                 request,
                 survey,
                 conn,
+                meant,
                 coming,
             } = *held;
             waited = waited.and_for(coming, until).await;
             let admitted = catch_unwind(AssertUnwindSafe(|| {
-                self.admit(request, survey, &conn, &mut ending.record, &waited)
+                self.admit(request, survey, &conn, meant, &mut ending.record, &waited)
             }));
             match admitted {
                 Ok(Ok(Step::On(prepared))) => {
@@ -218,6 +226,7 @@ impl Proxy {
                 }
                 Ok(Ok(Step::Held(again))) => held = again,
                 Ok(Ok(Step::Own(answer))) => return self.own(answer, ending).await,
+                Ok(Ok(Step::Connect(connect))) => return self.connect(connect, ending).await,
                 Ok(Err(failure)) => return self.answer(ending, |_| Err(failure)),
                 Err(_) => return self.panicked(ending),
             }
@@ -247,7 +256,7 @@ impl Proxy {
     ///
     /// While we stop it is the last one of its connection, and says so: a caller that only finds
     /// the connection closed may have sent its next request already. HTTP/2 says it otherwise.
-    fn answer(
+    pub(super) fn answer(
         &self,
         ending: Box<Ending>,
         work: impl FnOnce(&mut Record) -> Result<(Parts, Content), Failure>,

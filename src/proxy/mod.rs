@@ -10,15 +10,22 @@ mod answer;
 mod attempt;
 mod bearer;
 mod bound;
+mod check;
+mod connect;
 mod decide;
+mod door;
 mod exchange;
 mod failure;
+mod forward;
 mod forwarded;
 mod handling;
 mod identity;
 mod incoming;
+mod look;
 mod outgoing;
 mod own;
+mod pac;
+mod passing;
 mod permit;
 mod plan;
 mod record;
@@ -39,12 +46,9 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use http::{
-    Method, Request, Response, StatusCode, Version,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-    response::Parts,
-};
+use http::{Request, Response, StatusCode, response::Parts};
 use hyper::body::Incoming;
+use tokio::sync::mpsc::UnboundedSender;
 
 use self::{
     admit::Site,
@@ -52,14 +56,17 @@ use self::{
     attempt::{Exchanged, First},
     bearer::{Denied, Tokens},
     bound::Called,
+    connect::Connect,
     failure::Failure,
+    forward::Meant,
     handling::{Begun, Handling},
     identity::Memory,
     incoming::{Asked, Https},
     outgoing::Outgoing,
+    passing::Passing,
     permit::Permit,
+    plan::Route,
     record::Record,
-    route::Matcher,
     slots::Full,
     target::{PathMatters, Target},
     upstream::Pool,
@@ -67,20 +74,22 @@ use self::{
 pub use self::{
     answer::Answer,
     bound::Thumbprints,
+    connect::{Opened, OpenedStream},
+    door::Door,
+    failure::Unpassed,
     identity::{Signer, SignerError},
+    look::{Looked, look},
     plan::{Plan, PlanError},
     record::Observer,
     slots::Limit,
 };
 use crate::{
-    config::{Config, Limits, Mode},
-    http::{
-        serve::Activity,
-        survey::{Field, Survey},
-    },
+    config::Mode,
+    http::{serve::Activity, survey::Survey},
     net::{Conn, Place, tunnel::Spares},
     shutdown::Shutdown,
     telemetry::RequestId,
+    tls::mint::Mint,
     verify::{Coming, Verifier, Waited},
 };
 
@@ -94,6 +103,10 @@ pub struct Proxy {
     observer: Arc<Observer>,
     pools: Vec<Arc<Pool>>,
     spares: Arc<Spares>,
+    passing: Passing,
+    /// Connections that go on as ones to other hosts.
+    opened: UnboundedSender<Opened>,
+    mint: Option<Mint>,
     verifier: Verifier,
     memory: Memory,
     /// Random, one a thread; with `next` it names a request.
@@ -108,6 +121,8 @@ impl Proxy {
         plan: Arc<Plan>,
         observer: Arc<Observer>,
         verifier: Verifier,
+        opened: UnboundedSender<Opened>,
+        mint: Option<Mint>,
         seed: u64,
         stop: Shutdown,
     ) -> Self {
@@ -118,6 +133,9 @@ impl Proxy {
         Self {
             pools: pools.collect(),
             spares: Arc::default(),
+            passing: Passing::default(),
+            opened,
+            mint,
             plan,
             observer,
             verifier,
@@ -133,7 +151,13 @@ impl Proxy {
         loop {
             tokio::time::sleep(PRUNE_EVERY).await;
             self.pools.iter().for_each(|pool| pool.prune());
+            self.passing.prune();
         }
+    }
+
+    /// What stands for other hosts, where any are opened.
+    pub fn mint(&self) -> Option<&Mint> {
+        self.mint.as_ref()
     }
 
     /// Whether the certificates of callers are to be told apart.
@@ -168,6 +192,7 @@ impl Proxy {
                 }
                 Step::Held(held) => Begun::Held(held),
                 Step::Own(answer) => Begun::Own(answer),
+                Step::Connect(connect) => Begun::Connect(connect),
             })
         }));
         let begun = begun.unwrap_or_else(|_| {
@@ -186,17 +211,32 @@ impl Proxy {
     ) -> Result<Step, Failure> {
         record.slot().map_err(|Full| Failure::Overloaded)?;
         let request = match conn.mode {
-            Mode::Reverse => request,
+            Mode::Reverse | Mode::Forward | Mode::Transparent(_) => request,
             Mode::Decide(gateway) => {
                 record.decides(gateway);
                 decide::described(request, gateway)?
             }
         };
         let survey = Survey::of(request.headers());
-        check_size(survey, request.uri(), &self.plan.limits)?;
-        check_framing(&request, survey)?;
-        check_method(request.method())?;
-        self.admit(request, survey, conn, record, &Waited::default())
+        check::size(survey, request.uri(), &self.plan.limits)?;
+        check::framing(&request, survey)?;
+        if forward::may_name_others(conn) {
+            return self.forwarded(request, survey, conn, record);
+        }
+        check::method(request.method())?;
+        let meant = match &conn.inside {
+            None => Meant::Ours,
+            Some(inside) => {
+                let target = Target::read(&request, PathMatters::No)?;
+                Meant::Theirs(forward::within(&target, inside)?)
+            }
+        };
+        self.admit(request, survey, conn, meant, record, &Waited::default())
+    }
+
+    /// The connections to a route's upstream.
+    fn pool<'p>(&'p self, route: &'p Route) -> &'p Arc<Pool> {
+        route.pool().unwrap_or_else(|| &self.pools[route.upstream])
     }
 
     fn admit(
@@ -204,19 +244,19 @@ impl Proxy {
         request: Request<Incoming>,
         survey: Survey,
         conn: &Conn,
+        meant: Meant,
         record: &mut Record,
         waited: &Waited,
     ) -> Result<Step, Failure> {
         let target = Target::read(&request, self.plan.path_matters)?;
         // a gateway would take any answer of theirs for a yes
-        if conn.mode == Mode::Reverse
-            && let Some(found) = self.plan.own.find(&target)
+        if !conn.mode.decides()
+            && let Some(found) = self.plan.own.find(&target, &meant)
         {
-            let asking = self.asks(found, &target, &request, survey, conn, record)?;
+            let asking = self.asks(found, &target, &request, survey, (conn, &meant), record)?;
             return Ok(Step::Own(asking.answer(request)));
         }
-        let route = self.plan.find(request.method(), &target);
-        let route = route.ok_or(Failure::NoRoute)?;
+        let route = &self.route(request.method(), &target, conn, &meant)?;
         record.route(route);
         let name = &route.config.name;
         let from = Site::of(&target, request.headers(), survey);
@@ -231,6 +271,7 @@ impl Proxy {
             method: request.method(),
             called: Called {
                 conn,
+                guest: meant.guest(),
                 authority: target.authority,
                 uri: request.uri(),
                 trusted_proxies: &self.plan.trusted_proxies,
@@ -241,9 +282,8 @@ impl Proxy {
             revoked: &self.plan.revoked,
             metadata: route.metadata.as_ref(),
         };
-        let admitted = route
-            .gate
-            .admit(name, &target, request.headers(), from, conn, &tokens);
+        let headers = request.headers();
+        let admitted = route.gate.admit(name, &target, headers, from, &tokens);
         let admission = match admitted {
             Ok(admission) => admission,
             Err(Denied::For(failure)) => return Err(failure),
@@ -253,22 +293,23 @@ impl Proxy {
                     request,
                     survey,
                     conn,
+                    meant,
                     coming,
                 })));
             }
         };
         let permit = Permit::grant(route, admission);
         record.caller(permit.caller());
-        if conn.mode != Mode::Reverse {
+        if conn.mode.decides() {
             let shown = request.headers();
             let answer = decide::yes(&self.plan, &permit, shown, &self.memory, now)?;
             return Ok(Step::Own(std::future::ready(answer).boxed()));
         }
         let asked = Asked {
-            https: if conn.security.is_tls() {
-                Https::Yes
-            } else {
-                Https::No
+            https: match &meant {
+                Meant::Theirs(theirs) => theirs.https,
+                Meant::Ours if conn.security.is_tls() => Https::Yes,
+                Meant::Ours => Https::No,
             },
         };
         let outgoing = Outgoing::prepare(
@@ -370,6 +411,7 @@ enum Step {
     Held(Box<Held>),
     /// An endpoint of ours answers.
     Own(BoxFuture<'static, Response<Bytes>>),
+    Connect(Box<Connect>),
 }
 
 /// A request whose caller may be admitted once something has come.
@@ -378,6 +420,7 @@ struct Held {
     request: Request<Incoming>,
     survey: Survey,
     conn: Conn,
+    meant: Meant,
     coming: Coming,
 }
 
@@ -391,44 +434,6 @@ struct Prepared {
     place: Option<Place>,
 }
 
-/// What [`look`] finds.
-#[derive(Debug)]
-pub enum Looked<'c> {
-    Route(&'c crate::config::Route),
-    Refused { code: &'static str, reason: String },
-}
-
-/// The route that a request would take, without sending it.
-pub fn look<'c, B>(config: &'c Config, request: &Request<B>) -> Looked<'c> {
-    let prepared = || {
-        config
-            .routes
-            .iter()
-            .map(|route| (route, Matcher::new(&route.matches)))
-    };
-    let matters = if prepared().any(|(_, matcher)| matcher.depends_on_path()) {
-        PathMatters::Yes
-    } else {
-        PathMatters::No
-    };
-    let survey = Survey::of(request.headers());
-    let found = check_size(survey, request.uri(), &config.limits)
-        .and_then(|()| check_method(request.method()))
-        .and_then(|()| Target::read(request, matters))
-        .and_then(|target| {
-            prepared()
-                .find(|(_, m)| m.matches(request.method(), &target.host, &target.path))
-                .ok_or(Failure::NoRoute)
-        });
-    match found {
-        Ok((route, _)) => Looked::Route(route),
-        Err(failure) => Looked::Refused {
-            code: failure.code(),
-            reason: failure.to_string(),
-        },
-    }
-}
-
 /// A caller's open connection.
 #[derive(Debug)]
 pub struct Open(Arc<Observer>);
@@ -437,48 +442,4 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.metrics.connections.dec();
     }
-}
-
-fn check_size(survey: Survey, uri: &http::Uri, limits: &Limits) -> Result<(), Failure> {
-    let line = uri.path().len() + uri.query().map_or(0, str::len);
-    if survey.lines > limits.header_count || survey.bytes + line > limits.header_bytes {
-        return Err(Failure::HeaderTooLarge);
-    }
-    Ok(())
-}
-
-/// A length said in two ways is how requests are smuggled (RFC 9112 section 6.1); HTTP/1.0 has one
-/// way only.
-fn check_framing<B>(request: &Request<B>, survey: Survey) -> Result<(), Failure> {
-    if !survey.has(Field::TransferEncoding) {
-        return Ok(());
-    }
-    let headers = request.headers();
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else {
-        return Ok(());
-    };
-    // another coding beneath `chunked` would be lost with it
-    let chunked = coding
-        .as_bytes()
-        .trim_ascii()
-        .eq_ignore_ascii_case(b"chunked");
-    let single = chunked && codings.next().is_none();
-    if !single || headers.contains_key(CONTENT_LENGTH) || request.version() == Version::HTTP_10 {
-        return Err(Failure::Framing);
-    }
-    Ok(())
-}
-
-/// TRACE would show the caller the token that we add; CONNECT asks for another kind of proxy.
-fn check_method(method: &Method) -> Result<(), Failure> {
-    // methods are case-sensitive, but not to every server; TRACK is another name for TRACE
-    let refused = ["TRACE", "TRACK", "CONNECT"];
-    if refused
-        .iter()
-        .any(|name| method.as_str().eq_ignore_ascii_case(name))
-    {
-        return Err(Failure::MethodRefused(method.clone()));
-    }
-    Ok(())
 }

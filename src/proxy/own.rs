@@ -28,7 +28,7 @@ use serde_json::json;
 
 use self::{authority::Authority, handout::Handout, logout::Logout};
 pub(super) use self::{guarded::Guarded, handout::HandedOut, metadata::metadata_url};
-use super::{admit::Gate, identity::Signer, route::Matcher, target::Target};
+use super::{admit::Gate, forward::Meant, identity::Signer, route::Matcher, target::Target};
 use crate::{
     config::{BackchannelLogout, Config},
     tokens::{TokenHandle, TokenService},
@@ -153,7 +153,10 @@ impl Own {
 
     /// The endpoint that a request is for. Of several on one path, each for a host of its own, the
     /// caller's host decides; one alone answers whatever its host is called from inside.
-    pub(super) fn find(&self, target: &Target<'_>) -> Option<Found<'_>> {
+    pub(super) fn find(&self, target: &Target<'_>, meant: &Meant) -> Option<Found<'_>> {
+        if matches!(meant, Meant::Theirs(_)) {
+            return self.find_named(target);
+        }
         let open = self.open(target).map(Found::Open);
         open.or_else(|| {
             let mut all = self.guarded.iter();
@@ -171,6 +174,16 @@ impl Own {
             Some(_) => here.find(|one| *one.host == *target.host)?,
         };
         Some(&found.endpoint)
+    }
+
+    /// The endpoint that has this host, where the host is another's on the network.
+    fn find_named(&self, target: &Target<'_>) -> Option<Found<'_>> {
+        let here = |one: &&Located| *one.path == *target.path && *one.host == *target.host;
+        let open = self.all.iter().find(here);
+        open.map(|one| Found::Open(&one.endpoint)).or_else(|| {
+            let mut all = self.guarded.iter();
+            all.find(|one| one.is_for_named(target)).map(Found::Guarded)
+        })
     }
 }
 

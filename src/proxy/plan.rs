@@ -10,11 +10,15 @@ use http::{HeaderName, HeaderValue, header::AUTHORIZATION, uri::Authority};
 use super::{
     admit::{Gate, Key, Rule},
     bound::Thumbprints,
+    door::Door,
+    failure::Failure,
+    forward::Theirs,
     identity::{self, Identity, Signer},
+    incoming::Https,
     own::{self, Own},
     route::Matcher,
     target::{PathMatters, Target},
-    upstream::{self, UpstreamError},
+    upstream::{self, Pool, UpstreamError},
 };
 use crate::{
     config::{
@@ -45,12 +49,16 @@ pub struct Plan {
     pub unwelcome_trailers: Aliases,
     /// Endpoints of our own.
     pub(super) own: Own,
+    /// In the order of listeners.
+    doors: Vec<Option<Arc<Door>>>,
 }
 
 /// A route, prepared.
 #[derive(Debug)]
 pub struct Route {
     pub config: Arc<config::Route>,
+    /// Where it goes, if that is no upstream of the plan's.
+    pool: Option<Arc<Pool>>,
     matcher: Matcher,
     pub gate: Gate,
     /// Where its metadata are (RFC 9728).
@@ -83,10 +91,50 @@ impl Route {
         self.to.origin.to_string()
     }
 
+    pub(super) fn pool(&self) -> Option<&Arc<Pool>> {
+        self.pool.as_ref()
+    }
+
+    /// To a host that a caller chose.
+    pub(super) fn passing(
+        config: config::Route,
+        pool: Arc<Pool>,
+        metrics: &Metrics,
+    ) -> Result<Self, Failure> {
+        let to = config.upstream.clone().unwrap_or_else(nowhere);
+        let authority: Authority = to.origin.authority().parse().map_err(|_| Failure::NoHost)?;
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Failure::NoHost)?;
+        Ok(Self {
+            pool: Some(pool),
+            matcher: Matcher::new(&config.matches),
+            gate: Gate::Anyone,
+            metadata: None,
+            token: None,
+            exchanger: None,
+            identity: None,
+            metrics: metrics.route(&config.name),
+            upstream: 0,
+            to,
+            authority,
+            host,
+            provider_hosts: Vec::new(),
+            config: Arc::new(config),
+        })
+    }
+
+    /// Whether a caller that names this host, on the network, means this route.
+    fn is_for(&self, host: &str, theirs: &Theirs) -> bool {
+        let origin = &self.to.origin;
+        let usual = if theirs.https == Https::Yes { 443 } else { 80 };
+        (theirs.port == usual || theirs.port == origin.port)
+            && (self.matcher.names_hosts() || *host == *origin.host)
+    }
+
     fn for_thread(&self, metrics: &Metrics) -> Self {
         let (authority, host) = (self.authority.as_str(), self.host.as_bytes());
         Self {
             config: Arc::clone(&self.config),
+            pool: self.pool.clone(),
             matcher: self.matcher.clone(),
             gate: self.gate.clone(),
             metadata: self.metadata.clone(),
@@ -154,11 +202,14 @@ impl Plan {
         let own = Own::of(config, logout, signer).standing_in(config, tokens, issuers);
         let gates = routes.iter().map(|route| &route.gate).chain(own.gates());
         let keys = gates.flat_map(Gate::keys);
-        let keys = keys.map(|key| key.header.clone());
+        let keys = keys.map(|key| key.header());
         let own_fields: Vec<HeaderName> = keys.chain(told_fields.iter().cloned()).collect();
         let unwelcome = own_fields.iter().cloned().chain([AUTHORIZATION]);
+        let doors = config.listeners.iter();
+        let doors = doors.map(|listener| Door::new(listener, config, issuers).map(Arc::new));
         Ok(Self {
             own,
+            doors: doors.collect(),
             routes,
             upstreams,
             path_matters: if matters {
@@ -194,6 +245,7 @@ impl Plan {
             told_fields: self.told_fields.iter().map(identity::own).collect(),
             unwelcome_trailers: self.unwelcome_trailers.for_thread(),
             own: self.own.clone(),
+            doors: self.doors.clone(),
         }
     }
 
@@ -202,6 +254,31 @@ impl Plan {
         self.routes
             .iter()
             .find(|route| route.matcher.matches(method, &target.host, &target.path))
+    }
+
+    /// The first route that is for a host which is not ours.
+    pub(super) fn find_theirs(
+        &self,
+        method: &http::Method,
+        target: &Target<'_>,
+        theirs: &Theirs,
+    ) -> Option<&Arc<Route>> {
+        let mut routes = self.routes.iter();
+        routes.find(|route| {
+            route.is_for(&target.host, theirs)
+                && route.matcher.matches(method, &target.host, &target.path)
+        })
+    }
+
+    /// Whether some route is for this host, by its name.
+    pub fn names(&self, host: &str) -> bool {
+        let mut routes = self.routes.iter();
+        routes.any(|route| route.matcher.is_for_host(host) || *host == *route.to.origin.host)
+    }
+
+    /// What a listener lets through.
+    pub fn door(&self, listener: usize) -> Option<&Door> {
+        self.doors.get(listener)?.as_deref()
     }
 
     /// The name of the route that a request takes. For benchmarks, which cannot make what
@@ -223,7 +300,11 @@ impl Plan {
     pub fn keys(&self) -> Vec<Arc<Key>> {
         let gates = self.routes.iter().map(|route| &route.gate);
         let gates = gates.chain(self.own.gates());
-        gates.flat_map(Gate::keys).cloned().collect()
+        let doors = self.doors.iter().flatten();
+        let keys = gates.flat_map(Gate::keys);
+        keys.chain(doors.flat_map(|door| door.keys()))
+            .cloned()
+            .collect()
     }
 }
 
@@ -322,6 +403,7 @@ fn prepare(
     let inject = route.inject.as_ref();
     let issuer = inject.and_then(|inject| inject.credential.provider.issuer.host_str());
     Ok(Route {
+        pool: None,
         matcher: Matcher::new(&route.matches),
         gate,
         metadata: route

@@ -12,7 +12,7 @@ pub(super) struct Matcher {
 }
 
 #[derive(Debug, Clone)]
-enum HostPattern {
+pub(super) enum HostPattern {
     Exact(String),
     /// `*.` and this, which begins with a dot.
     Below(String),
@@ -36,10 +36,7 @@ impl Matcher {
         let hosts = conditions
             .hosts
             .iter()
-            .map(|host| match host.strip_prefix('*') {
-                Some(below) => HostPattern::Below(below.to_owned()),
-                None => HostPattern::Exact(host.clone()),
-            })
+            .map(|host| HostPattern::new(host))
             .collect();
         let methods = conditions.methods.iter().cloned().collect();
         Self {
@@ -54,6 +51,16 @@ impl Matcher {
         self.path != PathPattern::Anything
     }
 
+    /// Whether it matches this host by its name.
+    pub(super) fn is_for_host(&self, host: &str) -> bool {
+        self.hosts.iter().any(|pattern| pattern.matches(host))
+    }
+
+    /// Whether it matches hosts by their names.
+    pub(super) fn names_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
     /// `host` in lower case without port, `path` canonical.
     pub(super) fn matches(&self, method: &http::Method, host: &str, path: &str) -> bool {
         // case matters (RFC 9110 section 9.1), but not to every service: what one may take for DELETE
@@ -66,7 +73,15 @@ impl Matcher {
 }
 
 impl HostPattern {
-    fn matches(&self, host: &str) -> bool {
+    /// A name, or `*.` and one.
+    pub(super) fn new(written: &str) -> Self {
+        match written.strip_prefix('*') {
+            Some(below) => Self::Below(below.to_owned()),
+            None => Self::Exact(written.to_owned()),
+        }
+    }
+
+    pub(super) fn matches(&self, host: &str) -> bool {
         match self {
             Self::Exact(name) => name == host,
             Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),

@@ -14,7 +14,7 @@ use super::{Open, upstream};
 use crate::{
     http::serve::Watched,
     net::{
-        Place,
+        Place, dial,
         tunnel::{self, End, Spares},
     },
     shutdown::{Shutdown, Stage, spawn_on_worker},
@@ -49,6 +49,47 @@ pub(super) fn join(
     });
 }
 
+/// The same, where the upstream's end is a connection of its own.
+pub(super) fn pass(
+    caller: OnUpgrade,
+    upstream: TcpStream,
+    held: (Open, Place),
+    spares: Arc<Spares>,
+    stop: Shutdown,
+) {
+    spawn_on_worker(async move {
+        let _held = held;
+        let caller = match caller.await {
+            Ok(caller) => callers_tcp(caller),
+            Err(error) => {
+                tracing::debug!(%error, "protocol switch failed");
+                return;
+            }
+        };
+        let upstream = End {
+            io: upstream,
+            early: Bytes::new(),
+        };
+        let passes = async {
+            match caller {
+                Ok(caller) => {
+                    dial::keep_alive(&caller.io);
+                    tunnel::tcp(caller, upstream, &spares).await
+                }
+                Err(caller) => tunnel::copied(whole(caller), upstream, &spares).await,
+            }
+        };
+        tokio::select! {
+            ended = passes => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a tunnel broke");
+                }
+            }
+            () = stop.reached(Stage::Hard) => {}
+        }
+    });
+}
+
 /// As directly as both ends allow: only between two plain sockets the bytes can stay in the kernel.
 async fn tunnel(caller: Upgraded, upstream: Upgraded, spares: &Spares) -> io::Result<()> {
     match (callers_tcp(caller), upstream::into_tcp(upstream)) {
@@ -62,7 +103,7 @@ async fn tunnel(caller: Upgraded, upstream: Upgraded, spares: &Spares) -> io::Re
 }
 
 /// The socket of a caller's plain connection; anything else comes back.
-fn callers_tcp(upgraded: Upgraded) -> Result<End<TcpStream>, Upgraded> {
+pub(super) fn callers_tcp(upgraded: Upgraded) -> Result<End<TcpStream>, Upgraded> {
     let parts = upgraded.downcast::<TokioIo<Watched<TcpStream>>>()?;
     let (io, unread) = parts.io.into_inner().into_inner();
     let early = [&parts.read_buf[..], &unread].concat();

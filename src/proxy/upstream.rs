@@ -146,8 +146,14 @@ pub enum Connection {
 impl Pool {
     pub fn new(target: Arc<Target>) -> Self {
         let tls = &target.upstream.tls;
+        let names = Names::new(&tls.addresses, &tls.name_servers);
+        Self::of_names(target, names)
+    }
+
+    /// Connects where `names` says.
+    pub(super) fn of_names(target: Arc<Target>, names: Names) -> Self {
         Self {
-            names: Names::new(&tls.addresses, &tls.name_servers),
+            names,
             target,
             ticks: AtomicU32::new(0),
             idle: Mutex::default(),

@@ -293,6 +293,10 @@ fn write_caller(out: &mut Vec<u8>, caller: &Caller, escape: impl Fn(&mut Vec<u8>
             put(out, "key:");
             escape(out, name);
         }
+        Caller::ProxyUser(name) => {
+            put(out, "user:");
+            escape(out, name);
+        }
         Caller::Certificate(name) => {
             put(out, "cert:");
             escape(out, name);

@@ -18,7 +18,8 @@ use self::clients::{credential, provider};
 use super::{
     Admit, AdmitRule, Bind, ClientCertificates, ClientTls, Config, Forwarded, Gateway, Identity,
     Inject, Interception, Limits, LinkRewriting, Listener, LogFormat, Mode, PresentedAuthorization,
-    Revocation, Route, ScopeSet, SecretSource, SharedKey, Upstream, UpstreamProtocol,
+    ProxyUser, RedirectedBy, Revocation, Route, ScopeSet, SecretSource, SharedKey, Upstream,
+    UpstreamProtocol,
     raw::{self, SecretText, Texts, Words},
     valid::format_size,
 };
@@ -120,14 +121,29 @@ fn listener(listener: &Listener) -> raw::Listener {
         Bind::Unix { mode, .. } => Some(format!("{mode:04o}")),
         Bind::Tcp(_) => None,
     };
+    let passage = listener.passage.as_ref();
     raw::Listener {
         bind: Some(listener.bind.to_string()),
         mode: Some(match listener.mode {
             Mode::Reverse => "reverse".into(),
+            Mode::Forward => "forward".into(),
+            Mode::Transparent(_) => "transparent".into(),
             Mode::Decide(_) => "decide".into(),
         }),
+        admit: passage.map(|passage| admit(&passage.admit)),
+        hosts: passage.map(|passage| Words(passage.hosts.clone())),
+        ports: passage.map(|passage| passage.ports.iter().copied().collect()),
+        networks: passage.and_then(|passage| list(passage.networks.iter())),
+        pac: passage
+            .filter(|_| listener.mode == Mode::Forward)
+            .map(|passage| passage.pac.clone()),
+        redirected_by: match listener.mode {
+            Mode::Transparent(RedirectedBy::Nat) => Some(raw::RedirectedBy::Nat),
+            Mode::Transparent(RedirectedBy::Tproxy) => Some(raw::RedirectedBy::Tproxy),
+            _ => None,
+        },
         gateway: match listener.mode {
-            Mode::Reverse => None,
+            Mode::Reverse | Mode::Forward | Mode::Transparent(_) => None,
             Mode::Decide(Gateway::Nginx) => Some(raw::GatewayName::Nginx),
             Mode::Decide(Gateway::IngressNginx) => Some(raw::GatewayName::IngressNginx),
             Mode::Decide(Gateway::Traefik) => Some(raw::GatewayName::Traefik),
@@ -208,6 +224,7 @@ fn admit(admit: &Admit) -> raw::Admit {
                 });
             }
             AdmitRule::Uids(uids) => raw.uids = Some(uids.iter().copied().collect()),
+            AdmitRule::ProxyUser(user) => raw.proxy_user = Some(proxy_user(user)),
         }
         raw
     };
@@ -226,6 +243,21 @@ fn shared_key(key: &SharedKey) -> raw::KeyRule {
         secret_previous: previous.0,
         secret_previous_file: previous.1,
         secret_previous_env: previous.2,
+    }
+}
+
+fn proxy_user(user: &ProxyUser) -> raw::ProxyUser {
+    let (password, password_file, password_env) = forms(&user.password.current);
+    let previous = user.password.previous.as_ref();
+    let previous = previous.map(forms).unwrap_or_default();
+    raw::ProxyUser {
+        name: Some(user.name.to_string()),
+        password,
+        password_file,
+        password_env,
+        password_previous: previous.0,
+        password_previous_file: previous.1,
+        password_previous_env: previous.2,
     }
 }
 

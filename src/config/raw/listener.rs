@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{SecretText, Words};
+
 /// An address that calls are accepted on.
 #[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -13,10 +15,12 @@ pub(in crate::config) struct Listener {
     #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) bind: Option<String>,
-    /// How requests arrive: `reverse`, they name this listener itself and go on; `decide`, each is
+    /// How requests arrive: `reverse`, they name this listener itself and go on; `forward`, they
+    /// name any host, in absolute form or by CONNECT, as programs send them that know `HTTP_PROXY`;
+    /// `transparent`, the kernel redirects connections to other addresses here; `decide`, each is
     /// the question of a gateway whether another request may pass: 200 with the identity headers
     /// of the route, or the refusal.
-    #[schemars(extend("default" = "reverse", "x-later" = ["forward", "transparent"], "enum" = ["reverse", "decide"]))]
+    #[schemars(extend("default" = "reverse", "enum" = ["reverse", "forward", "transparent", "decide"]))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) mode: Option<String>,
     /// Whose questions a `decide` listener answers: `nginx` (`auth_request`; `X-Original-Method`,
@@ -35,6 +39,76 @@ pub(in crate::config) struct Listener {
     /// TLS towards callers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) tls: Option<ServerTls>,
+    /// `forward` and `transparent`: who may use the listener at all: `local`, `anyone`, or rules
+    /// (`networks`, `proxy_user`, `certificate`, `uids`). Whom its rules admit, routes with
+    /// `admit: local` admit as well. Default: `local`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) admit: Option<super::Admit>,
+    /// `forward` and `transparent`: hosts that are reached though no route names them, untouched
+    /// and without a token; `*.example.com` is every host below, `*` every host. Default: none for
+    /// `forward`, every host for `transparent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) hosts: Option<Words>,
+    /// `forward`: the ports at which those hosts are reached. `transparent`: the ports whose
+    /// connections are looked into, those to others pass. Default: 80 and 443.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) ports: Option<Vec<u16>>,
+    /// `forward`: addresses that those hosts may have though they are loopback, private,
+    /// link-local or otherwise not public, such as `10.1.0.0/16`. Default: none, so that nobody
+    /// reaches through the proxy what only the proxy's machine reaches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) networks: Option<Words>,
+    /// `forward`: where a proxy auto-configuration file is served that sends the hosts of routes
+    /// and of this listener here and all others past it. Default: `/proxy.pac`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) pac: Option<String>,
+    /// `transparent`: what the kernel redirects with: `nat` (REDIRECT, DNAT) or `tproxy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) redirected_by: Option<RedirectedBy>,
+}
+
+/// What the kernel redirects with.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum RedirectedBy {
+    /// `REDIRECT` or `DNAT`: the original destination is asked of the kernel.
+    Nat,
+    /// `TPROXY`: the connection's own address is the original destination.
+    Tproxy,
+}
+
+/// A user of a forward proxy.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct ProxyUser {
+    /// The user's name; no colon.
+    #[schemars(required)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) name: Option<String>,
+    /// The password, written here.
+    #[schemars(extend("x-secret" = "password"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) password: Option<SecretText>,
+    /// A file that holds the password.
+    #[schemars(extend("x-secret" = "password"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) password_file: Option<String>,
+    /// An environment variable that holds the password.
+    #[schemars(extend("x-secret" = "password"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) password_env: Option<String>,
+    /// The password that is being replaced, good as well during a rotation.
+    #[schemars(extend("x-secret" = "password_previous"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) password_previous: Option<SecretText>,
+    /// A file that holds the password that is being replaced.
+    #[schemars(extend("x-secret" = "password_previous"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) password_previous_file: Option<String>,
+    /// An environment variable that holds the password that is being replaced.
+    #[schemars(extend("x-secret" = "password_previous"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) password_previous_env: Option<String>,
 }
 
 /// A gateway that asks.

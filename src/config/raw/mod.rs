@@ -35,7 +35,7 @@ pub(super) use self::{
     },
     interception::Interception,
     introspection::{IntrospectedTokens, Introspection},
-    listener::{ClientsMode, GatewayName, Listener, ServerTls},
+    listener::{ClientsMode, GatewayName, Listener, ProxyUser, RedirectedBy, ServerTls},
     own::{Authority, DiscoveredUrl, TokenRequests, UrlDiscovery},
     provider::{ClientTls, Identity, Provider},
     revocation::{BackchannelLogout, Revocation},

@@ -108,6 +108,10 @@ pub(in crate::config) struct AdmitRule {
     /// The process at the other end of the Unix socket runs as one of these users (numbers).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) uids: Option<Vec<u32>>,
+    /// On listeners of the mode `forward` only: the request names this user and its password in
+    /// `Proxy-Authorization: Basic` (RFC 7617), which never goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) proxy_user: Option<super::ProxyUser>,
 }
 
 /// A key that callers know and send in a header.

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Admit, AdmitRule, Bind, ClientCertificates, Glob, Listener, Match, Mode, path::Path,
+        Admit, AdmitRule, Bind, ClientCertificates, Glob, Listener, Match, Passage, path::Path,
         raw::Raw,
     },
     Check, Purpose,
@@ -38,8 +38,12 @@ impl Check<'_> {
             return;
         }
         for (n, listener) in listeners.iter().enumerate() {
-            // a decision lends nobody a token
-            if listener.bind.is_local() || listener.mode != Mode::Reverse {
+            // a decision lends nobody a token, and a listener's own rules hold for its callers
+            let guarded = match &listener.passage {
+                Some(passage) => matches!(passage.admit, Admit::Local | Admit::Rules(_)),
+                None => listener.mode.decides(),
+            };
+            if listener.bind.is_local() || guarded {
                 continue;
             }
             let port = match &listener.bind {
@@ -89,13 +93,12 @@ impl Check<'_> {
 
     pub(super) fn can_be_admitted(&mut self, path: &Path, listeners: &[Listener], admit: &Admit) {
         // of a gateway's questions, nothing about the connection is the caller's
-        let direct = |listener: &&Listener| listener.mode == Mode::Reverse;
+        let direct = |listener: &&Listener| !listener.mode.decides();
         let any = |fits: fn(&Listener) -> bool| listeners.iter().filter(direct).any(fits);
         let rules = match admit {
             Admit::Anyone => return,
             Admit::Local => {
-                if !any(|listener| listener.bind.is_local())
-                    && self.place(path).is_some_and(|_| self.written(path))
+                if !any(is_for_this_machine) && self.place(path).is_some_and(|_| self.written(path))
                 {
                     self.error(
                         path,
@@ -119,6 +122,11 @@ impl Check<'_> {
                         "use a bearer or key rule, which look at the request",
                     );
                 }
+                AdmitRule::ProxyUser(_) => self.error(
+                    &path,
+                    "a route does not ask for it: it belongs to a listener of the mode forward",
+                    "write it at listeners[].admit; a route with admit: local takes whom that admits",
+                ),
                 AdmitRule::Certificate { .. } if !any(asks_for_certificates) => {
                     self.error(
                         &path,
@@ -162,6 +170,12 @@ impl Check<'_> {
         let above = path.first(path.steps().len().saturating_sub(1));
         self.place(path) != self.place(&above)
     }
+}
+
+/// Or for whom it knows as well.
+fn is_for_this_machine(listener: &Listener) -> bool {
+    let rules = |passage: &Passage| matches!(passage.admit, Admit::Rules(_));
+    listener.bind.is_local() || listener.passage.as_ref().is_some_and(rules)
 }
 
 fn asks_for_certificates(listener: &Listener) -> bool {

@@ -76,6 +76,7 @@ impl Check<'_> {
             ("bearer", raw.bearer.is_some()),
             ("certificate", raw.certificate.is_some()),
             ("uids", raw.uids.is_some()),
+            ("proxy_user", raw.proxy_user.is_some()),
         ]
         .into_iter()
         .filter_map(|(name, given)| given.then_some(name))
@@ -109,6 +110,10 @@ impl Check<'_> {
             return Some(AdmitRule::Certificate {
                 names: names.collect(),
             });
+        }
+        if let Some(user) = &raw.proxy_user {
+            let user = self.proxy_user(&path.key("proxy_user"), user);
+            return user.map(AdmitRule::ProxyUser);
         }
         if let Some(uids) = &raw.uids {
             let uids: BTreeSet<u32> = uids.iter().copied().collect();

@@ -13,6 +13,7 @@ use super::{
         tree::Node,
     },
     Check,
+    provider::Providers,
 };
 
 /// The mode of a listener that only answers questions.
@@ -28,7 +29,11 @@ const LONGEST_SOCKET_PATH: usize = 107;
 const DEBUGGING_PROXY_PORT: u16 = 8888;
 
 impl Check<'_> {
-    pub(super) fn listeners(&mut self, written: &[raw::Listener]) -> Vec<Listener> {
+    pub(super) fn listeners(
+        &mut self,
+        written: &[raw::Listener],
+        providers: &Providers,
+    ) -> Vec<Listener> {
         let path = Path::root().key("listeners");
         if self.tree.get("listeners").is_some_and(Node::is_empty_list) {
             self.error(
@@ -41,16 +46,22 @@ impl Check<'_> {
                 bind: Bind::Tcp(DEFAULT_BIND),
                 mode: Mode::Reverse,
                 tls: None,
+                passage: None,
             }];
         }
         written
             .iter()
             .enumerate()
-            .filter_map(|(n, raw)| self.listener(&path.index(n), raw))
+            .filter_map(|(n, raw)| self.listener(&path.index(n), raw, providers))
             .collect()
     }
 
-    fn listener(&mut self, path: &Path, raw: &raw::Listener) -> Option<Listener> {
+    fn listener(
+        &mut self,
+        path: &Path,
+        raw: &raw::Listener,
+        providers: &Providers,
+    ) -> Option<Listener> {
         let bind = raw
             .bind
             .as_ref()
@@ -64,12 +75,30 @@ impl Check<'_> {
                 "leave it out",
             );
         }
-        let tls = raw
-            .tls
-            .as_ref()
-            .map(|tls| self.server_tls(&path.key("tls"), tls));
         let mode = self.mode(path, raw);
+        let redirected = matches!(mode, Some(Mode::Transparent(_)));
+        let tls = raw.tls.as_ref().filter(|_| !redirected);
+        let tls = tls.map(|tls| self.server_tls(&path.key("tls"), tls));
+        if let (Some(Mode::Transparent(_)), Some(_)) = (mode, &raw.tls) {
+            self.error(
+                &path.key("tls"),
+                "has no effect: connections redirected here are meant for others",
+                "interception opens those of its hosts",
+            );
+        }
+        if let (Some(Mode::Transparent(_)), Some(Bind::Unix { .. })) = (mode, &bind) {
+            self.error(
+                &path.key("bind"),
+                "the kernel redirects no connection to a Unix socket",
+                "bind an address, such as 127.0.0.1:15001",
+            );
+        }
+        let passage = mode.and_then(|mode| self.passage(path, raw, mode, bind.as_ref(), providers));
+        if mode?.names_others() && passage.is_none() {
+            return None;
+        }
         Some(Listener {
+            passage,
             bind: bind?,
             mode: mode?,
             tls: match tls {
@@ -88,10 +117,15 @@ impl Check<'_> {
                 self.missing(&at, "is missing: who asks for decisions?", hint);
                 None
             }
-            None => Some(Mode::Reverse),
+            None => Some(match raw.mode.as_deref() {
+                Some("forward") => Mode::Forward,
+                Some("transparent") => Mode::Transparent(Self::redirected_by(raw.redirected_by)),
+                // the shape was checked
+                _ => Mode::Reverse,
+            }),
             Some(_) if !decides => {
                 let hint = "write mode: decide, or leave it out";
-                self.error(&at, "has no effect: the listener's mode is reverse", hint);
+                self.error(&at, "has no effect: the listener answers no gateway", hint);
                 None
             }
             Some(name) => Some(Mode::Decide(match name {

@@ -19,6 +19,7 @@ mod interception;
 mod introspection;
 mod listener;
 mod own;
+mod passage;
 mod provider;
 mod revocation;
 mod route;
@@ -74,7 +75,7 @@ pub(super) fn check(
     let root = Path::root();
     let providers = check.providers(&raw.providers);
     let credentials = check.credentials(&raw.credentials, &providers);
-    let listeners = check.listeners(&raw.listeners);
+    let listeners = check.listeners(&raw.listeners, &providers);
     let routes = check.routes(&raw.routes, &credentials, &providers);
     let admin = check.admin(raw.admin.as_ref());
     let admin_key = check.admin_key(raw.admin.as_ref(), admin);

@@ -275,7 +275,12 @@ impl Check<'_> {
     }
 
     /// A path that servers cannot read differently, without a slash at its end.
-    fn plain_path(&mut self, path: &Path, written: Option<&str>, default: &str) -> Option<String> {
+    pub(super) fn plain_path(
+        &mut self,
+        path: &Path,
+        written: Option<&str>,
+        default: &str,
+    ) -> Option<String> {
         let written = written.unwrap_or(default);
         let plain =
             |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_' | b'~');

@@ -80,13 +80,8 @@ impl Check<'_> {
                 "name the client ids that the provider signs users in for",
             );
         }
-        let where_ = raw.path.as_deref().unwrap_or(DEFAULT_PATH);
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'-' | b'_');
-        let odd = !where_.starts_with('/') || where_.contains("//") || where_.contains("/../");
-        if odd || !where_.bytes().all(plain) {
-            let hint = format!("write it as in {DEFAULT_PATH}");
-            self.error(&path.key("path"), "is not a plain path", hint);
-        }
+        let at = path.key("path");
+        let where_ = self.plain_path(&at, raw.path.as_deref(), DEFAULT_PATH);
         let keep = self.duration(
             &path.key("keep"),
             raw.keep.as_deref(),
@@ -94,7 +89,7 @@ impl Check<'_> {
             MINUTE..=HOUR.saturating_mul(24 * 30),
         );
         Some(BackchannelLogout {
-            path: where_.to_owned(),
+            path: where_?,
             provider,
             clients,
             keep,

@@ -322,7 +322,7 @@ impl Check<'_> {
         let upper = written.to_ascii_uppercase();
         if http::Method::from_bytes(upper.as_bytes()).is_err() || upper == "CONNECT" {
             let hint = if upper == "CONNECT" {
-                "this is no forward proxy"
+                "a listener of the mode forward takes it"
             } else {
                 ""
             };

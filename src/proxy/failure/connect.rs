@@ -31,6 +31,12 @@ impl ConnectError {
                 "dns_error",
                 "The upstream's address could not be found.",
             ),
+            Self::Dial(DialError::Forbidden { .. }) => (
+                StatusCode::FORBIDDEN,
+                "AddressNotAllowed",
+                "destination_ip_prohibited",
+                "The host's address is not one that this proxy reaches for callers. The listener's networks would have to name it.",
+            ),
             Self::Dial(DialError::Connect { .. }) => (
                 StatusCode::BAD_GATEWAY,
                 "UpstreamUnreachable",
@@ -68,6 +74,7 @@ impl ConnectError {
         match self {
             Self::Dial(DialError::Dns { .. }) => "its name was not found",
             Self::Dial(DialError::NoAddress { .. }) => "its name has no address",
+            Self::Dial(DialError::Forbidden { .. }) => "its address is not public",
             Self::Dial(DialError::Connect { .. }) => "no connection",
             Self::Tls(_) => "the TLS handshake failed",
             Self::Http(_) => "the HTTP handshake failed",

@@ -19,6 +19,7 @@ use crate::{
         bearer::{Denied, Tokens},
         bound::Called,
         failure::{Failure, Wants},
+        forward::Meant,
         forwarded,
         record::Record,
         route::Matcher,
@@ -121,6 +122,11 @@ impl Guarded {
         here && canonical(&target.path).is_some_and(|path| self.service.serves(&path))
     }
 
+    /// Whether it is for this host by its name.
+    pub(super) fn is_for_named(&self, target: &Target<'_>) -> bool {
+        matches!(self.hosts, Hosts::These(_)) && self.is_for(target, &[])
+    }
+
     pub(in crate::proxy) fn gate(&self) -> &Gate {
         &self.gate
     }
@@ -141,10 +147,7 @@ impl Guarded {
             Pages::Refused => from,
             Pages::Judged => Site::Same,
         };
-        let conn = tokens.called.conn;
-        let admitted = self
-            .gate
-            .admit(&self.name, target, headers, page, conn, tokens);
+        let admitted = self.gate.admit(&self.name, target, headers, page, tokens);
         match admitted {
             Ok(admission) => Ok((admission.into_parts().caller, from)),
             Err(Denied::For(failure)) => Err(failure),
@@ -216,7 +219,7 @@ impl Proxy {
         target: &Target<'_>,
         request: &Request<Incoming>,
         survey: Survey,
-        conn: &Conn,
+        (conn, meant): (&Conn, &Meant),
         record: &mut Record,
     ) -> Result<Asking, Failure> {
         let request_id = record.id().to_string();
@@ -232,6 +235,7 @@ impl Proxy {
         };
         let arrived = Called {
             conn,
+            guest: meant.guest(),
             authority: target.authority,
             uri: request.uri(),
             trusted_proxies: &self.plan.trusted_proxies,

@@ -43,6 +43,13 @@ impl Authority {
         self.path("ca.pem")
     }
 
+    /// The authority's key.
+    pub(crate) fn key_file(&self) -> String {
+        let path = self.path("ca.key");
+        fs::write(&path, self.issuer.key().serialize_pem()).unwrap();
+        path
+    }
+
     /// A certificate with this name, good for servers and clients.
     pub(crate) fn issue(&self, name: &str) -> Issued {
         let key = KeyPair::generate().unwrap();

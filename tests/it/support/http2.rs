@@ -7,11 +7,13 @@ use http::{HeaderMap, Request, Response, request};
 use http_body_util::{BodyExt, Collected, Full, StreamBody};
 use hyper::{body::Frame, client::conn::http2::SendRequest, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Runtime,
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
 
 use super::{DEADLINE, wait::Watched};
 
@@ -43,6 +45,28 @@ impl Client {
         let runtime = runtime();
         let (sender, connection) = runtime.block_on(async {
             let stream = TcpStream::connect(address).await.unwrap();
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap()
+        });
+        runtime.spawn(connection);
+        Self { runtime, sender }
+    }
+
+    /// TLS with `name` on a connection that carried something else before.
+    pub(crate) fn over_tls(
+        stream: std::net::TcpStream,
+        name: &'static str,
+        config: Arc<ClientConfig>,
+    ) -> Self {
+        let runtime = runtime();
+        stream.set_nonblocking(true).unwrap();
+        let (sender, connection) = runtime.block_on(async {
+            let stream = TcpStream::from_std(stream).unwrap();
+            let name = name.try_into().unwrap();
+            let connector = TlsConnector::from(config);
+            let stream = connector.connect(name, stream).await.unwrap();
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                 .await
                 .unwrap()

@@ -95,8 +95,16 @@ pub(crate) fn tls(
     address: SocketAddr,
     config: Arc<ClientConfig>,
 ) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let mut tls = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
-    let mut stream = tcp(address);
+    tls_on(tcp(address), "localhost", config)
+}
+
+/// TLS with `name`, on a connection that may have carried something else before.
+pub(crate) fn tls_on(
+    mut stream: TcpStream,
+    name: &'static str,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut tls = ClientConnection::new(config, name.try_into().unwrap()).unwrap();
     while tls.is_handshaking() {
         tls.complete_io(&mut stream)?;
     }

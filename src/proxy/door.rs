@@ -1,0 +1,136 @@
+//! Who may go through a listener to hosts that are not ours, and to which.
+//!
+//! Routes decide about requests; this decides about all else that a forward or transparent listener
+//! is asked for, and whether a caller may ask at all. What lies behind a host's name is checked
+//! when it is connected to ([`Destinations`]).
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use http::HeaderMap;
+
+use super::{
+    admit::{Key, Rule},
+    failure::Unpassed,
+    pac,
+    route::HostPattern,
+};
+use crate::{
+    caller::{Caller, Guest, Vouched},
+    config::{Admit, Config, Listener},
+    net::{Conn, Peer, Reach, destination::Destinations},
+    verify::KeyService,
+};
+
+/// A listener's passage, prepared.
+#[derive(Debug)]
+pub struct Door {
+    admits: Admits,
+    hosts: Hosts,
+    ports: BTreeSet<u16>,
+    pub(super) destinations: Arc<Destinations>,
+    pub(super) pac: pac::File,
+}
+
+#[derive(Debug)]
+enum Admits {
+    Local,
+    Anyone,
+    Rules(Vec<Rule>),
+}
+
+#[derive(Debug)]
+enum Hosts {
+    Any,
+    These(Vec<HostPattern>),
+}
+
+impl Door {
+    /// Of a listener that has one.
+    pub(super) fn new(listener: &Listener, config: &Config, keys: &KeyService) -> Option<Self> {
+        let passage = listener.passage.as_ref()?;
+        let admits = match &passage.admit {
+            Admit::Local => Admits::Local,
+            Admit::Anyone => Admits::Anyone,
+            Admit::Rules(rules) => {
+                let rules = rules.iter().filter_map(|rule| Rule::new(rule, keys));
+                Admits::Rules(rules.collect())
+            }
+        };
+        let hosts = if passage.hosts.iter().any(|host| host == "*") {
+            Hosts::Any
+        } else {
+            let hosts = passage.hosts.iter();
+            Hosts::These(hosts.map(|host| HostPattern::new(host)).collect())
+        };
+        let destinations = Destinations::public_and(passage.networks.clone());
+        Some(Self {
+            admits,
+            hosts,
+            ports: passage.ports.clone(),
+            destinations: Arc::new(destinations),
+            pac: pac::File::new(passage, &config.routes),
+        })
+    }
+
+    /// As whom the caller may come in.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn admit(&self, headers: &HeaderMap, conn: &Conn) -> Result<Guest, Unpassed> {
+        let here = conn.local == Reach::ThisMachine;
+        let caller = match (&self.admits, conn.peer) {
+            (Admits::Rules(rules), _) => rules.iter().find_map(|rule| rule.admits(headers, conn)),
+            (Admits::Local | Admits::Anyone, _) if here => Some(Caller::Local),
+            (Admits::Anyone, Peer::Tcp(peer)) => {
+                return Ok(Guest {
+                    caller: Caller::Network(peer.ip().to_canonical()),
+                    vouched: Vouched::No,
+                });
+            }
+            (Admits::Local | Admits::Anyone, _) => None,
+        };
+        let known = |caller| Guest {
+            caller,
+            vouched: Vouched::Yes,
+        };
+        caller.map(known).ok_or_else(|| {
+            if self.keys().next().is_some() {
+                Unpassed::Unauthenticated
+            } else {
+                Unpassed::NotAdmitted
+            }
+        })
+    }
+
+    /// Whether a host that no route names is reached.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn passes(&self, host: &str, port: u16) -> Result<(), Unpassed> {
+        let known = match &self.hosts {
+            Hosts::Any => true,
+            Hosts::These(hosts) => hosts.iter().any(|pattern| pattern.matches(host)),
+        };
+        if !known {
+            return Err(Unpassed::Host(host.to_owned()));
+        }
+        if !self.looks_into(port) {
+            return Err(Unpassed::Port(port));
+        }
+        Ok(())
+    }
+
+    /// Whether what goes to this port is looked into.
+    pub fn looks_into(&self, port: u16) -> bool {
+        self.ports.contains(&port)
+    }
+
+    /// Passwords whose files are read again now and then.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
+        let rules = match &self.admits {
+            Admits::Rules(rules) => rules.as_slice(),
+            Admits::Local | Admits::Anyone => &[],
+        };
+        rules.iter().filter_map(Rule::key)
+    }
+}

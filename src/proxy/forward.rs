@@ -1,0 +1,216 @@
+//! Requests that name hosts which are not ours: in absolute form (RFC 9112 section 3.2.2), in a
+//! connection that was opened here, or by CONNECT.
+//!
+//! A host that a route names is served by that route. A route without hosts is for its upstream's
+//! own host then: a caller that names any host must not get a token for what it did not mean. Hosts
+//! that no route names are passed on untouched where the listener names them ([`super::door`]).
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Method, Request, header::HOST};
+use hyper::body::Incoming;
+
+use super::{
+    Proxy, Step, check,
+    failure::{Failure, Unpassed},
+    incoming::Https,
+    plan::Route,
+    record::Record,
+    target::{self, PathMatters, Target},
+};
+use crate::{
+    caller::Guest,
+    config::{Mode, Origin},
+    http::survey::Survey,
+    net::{Conn, Inside},
+    verify::Waited,
+};
+
+/// What a caller means by the host that it names.
+#[derive(Debug, Clone)]
+pub(super) enum Meant {
+    /// Us, whatever we are called.
+    Ours,
+    /// That host, on the network.
+    Theirs(Theirs),
+}
+
+/// A request for a host that is not ours.
+#[derive(Debug, Clone)]
+pub(super) struct Theirs {
+    /// As whom the listener knows the caller.
+    pub guest: Guest,
+    pub https: Https,
+    /// Where the caller believes to be connected to.
+    pub port: u16,
+    pub unrouted: Unrouted,
+}
+
+/// What becomes of a request that no route is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unrouted {
+    /// It passes where the listener's hosts say so.
+    Passes,
+    Refused,
+}
+
+impl Meant {
+    pub(super) fn guest(&self) -> Option<&Guest> {
+        match self {
+            Self::Ours => None,
+            Self::Theirs(theirs) => Some(&theirs.guest),
+        }
+    }
+}
+
+impl Proxy {
+    /// A request to a forward listener.
+    pub(super) fn forwarded(
+        &self,
+        request: Request<Incoming>,
+        survey: Survey,
+        conn: &Conn,
+        record: &mut Record,
+    ) -> Result<Step, Failure> {
+        let door = self.plan.door(conn.listener).ok_or(Failure::NoRoute)?;
+        if request.uri().authority().is_none() {
+            let target = Target::read(&request, PathMatters::No)?;
+            if door.pac.is_at(&target.path) {
+                let answer = door.pac.answer(request.method(), target.authority);
+                return Ok(Step::Own(std::future::ready(answer).boxed()));
+            }
+            let found = self.plan.own.find(&target, &Meant::Ours);
+            let found = found.ok_or(Unpassed::NotAbsolute)?;
+            let way = (conn, &Meant::Ours);
+            let asking = self.asks(found, &target, &request, survey, way, record)?;
+            return Ok(Step::Own(asking.answer(request)));
+        }
+        let guest = door.admit(request.headers(), conn)?;
+        record.caller(&guest.caller);
+        if request.method() == Method::CONNECT {
+            return self.connected(request, guest, conn).map(Step::Connect);
+        }
+        check::method(request.method())?;
+        let (request, theirs) = absolute(request, guest)?;
+        let meant = Meant::Theirs(theirs);
+        self.admit(request, survey, conn, meant, record, &Waited::default())
+    }
+
+    /// The route for a request, which may be one that is made for it.
+    pub(super) fn route(
+        &self,
+        method: &Method,
+        target: &Target<'_>,
+        conn: &Conn,
+        meant: &Meant,
+    ) -> Result<Arc<Route>, Failure> {
+        let theirs = match meant {
+            Meant::Ours => {
+                let route = self.plan.find(method, target);
+                return route.cloned().ok_or(Failure::NoRoute);
+            }
+            Meant::Theirs(theirs) => theirs,
+        };
+        if let Some(route) = self.plan.find_theirs(method, target, theirs) {
+            return Ok(Arc::clone(route));
+        }
+        if theirs.unrouted == Unrouted::Refused {
+            return Err(Failure::NoRoute);
+        }
+        let door = self.plan.door(conn.listener).ok_or(Failure::NoRoute)?;
+        door.passes(&target.host, theirs.port)?;
+        let origin = Origin {
+            https: theirs.https == Https::Yes,
+            host: target.host.clone().into_owned(),
+            port: theirs.port,
+        };
+        let metrics = &self.observer.metrics;
+        self.passing
+            .route(conn.listener, origin, &self.plan, metrics)
+    }
+
+    /// Whether TLS with this host is ended here.
+    pub(super) fn opens(&self, host: &str) -> bool {
+        self.mint.as_ref().is_some_and(|mint| mint.opens(host))
+    }
+}
+
+/// What a request in a connection that was opened here means.
+///
+/// # Errors
+/// When it is for another host than the connection: its certificate is good for one.
+pub(super) fn within(target: &Target<'_>, inside: &Inside) -> Result<Theirs, Unpassed> {
+    if *target.host != *inside.host {
+        return Err(Unpassed::Misdirected(inside.host.clone()));
+    }
+    Ok(Theirs {
+        guest: inside.guest.clone(),
+        https: inside.https(),
+        port: inside.port,
+        unrouted: Unrouted::Refused,
+    })
+}
+
+impl Inside {
+    fn https(&self) -> Https {
+        match self.security {
+            crate::net::Within::Tls => Https::Yes,
+            crate::net::Within::Plain => Https::No,
+        }
+    }
+}
+
+/// A request to a forward listener, in absolute form: what it means, and the request with the
+/// `Host` that its URL says (RFC 9112 section 3.2.2).
+///
+/// # Errors
+/// When it is not in absolute form.
+pub(super) fn absolute(
+    mut request: Request<Incoming>,
+    guest: Guest,
+) -> Result<(Request<Incoming>, Theirs), Failure> {
+    let uri = request.uri();
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(Unpassed::NotAbsolute.into());
+    };
+    let https = match scheme {
+        "http" => Https::No,
+        "https" => Https::Yes,
+        _ => return Err(Unpassed::Scheme.into()),
+    };
+    let default = if https == Https::Yes { 443 } else { 80 };
+    let theirs = Theirs {
+        guest,
+        https,
+        port: authority.port_u16().unwrap_or(default),
+        unrouted: Unrouted::Passes,
+    };
+    let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Failure::NoHost)?;
+    // several would be another's to choose from
+    if request.headers().get_all(HOST).iter().nth(1).is_some() {
+        return Err(Failure::NoHost);
+    }
+    request.headers_mut().insert(HOST, host);
+    Ok((request, theirs))
+}
+
+/// Host and port of a CONNECT request (RFC 9110 section 9.3.6).
+///
+/// # Errors
+/// When it is not exactly that.
+pub(super) fn connect_target(request: &Request<Incoming>) -> Result<(String, u16), Unpassed> {
+    let authority = request.uri().authority().ok_or(Unpassed::Authority)?;
+    let port = authority.port_u16().filter(|port| *port != 0);
+    let host = target::host(authority.as_str()).into_owned();
+    let more = request.uri().scheme().is_some() || request.uri().path_and_query().is_some();
+    if more || authority.as_str().contains('@') || host.is_empty() {
+        return Err(Unpassed::Authority);
+    }
+    Ok((host, port.ok_or(Unpassed::Authority)?))
+}
+
+/// Whether requests on this connection may name hosts that are not ours.
+pub(super) fn may_name_others(conn: &Conn) -> bool {
+    conn.mode == Mode::Forward && conn.inside.is_none()
+}
