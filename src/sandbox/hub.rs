@@ -1,7 +1,7 @@
 //! The mock iTwin platform: takes no call without a valid token, then answers as the iModels and
 //! iTwins APIs do.
 //!
-//! Links are absolute and name the hub's own origin, however the call reached it.
+//! It answers clients of older generations too (`wsg`). Links are absolute and name the hub's own origin, however the call reached it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +22,7 @@ use super::{
     page::{Ask, Detail},
     server::{Body, Cut},
     signing::{Claims, Signer},
+    wsg,
 };
 use crate::clock::Clock;
 
@@ -56,6 +57,9 @@ impl Hub {
                 Ok(self.answer(&request, &token))
             }
             Some(HubFault::ResetMidBody) => answer::halved(self.answer(&request, &token)).await,
+            Some(HubFault::Unauthorized) if wsg::is_ours(request.uri().path()) => {
+                Ok(wsg::sign_in(&self.issuer))
+            }
             Some(fault) => Ok(self.fail(fault)),
             None => Ok(self.answer(&request, &token)),
         };
@@ -114,8 +118,16 @@ impl Hub {
     }
 
     fn answer(&self, request: &Request<Bytes>, token: &Result<Token, ApiError>) -> Response<Body> {
+        let wsg = wsg::is_ours(request.uri().path());
         if let Err(error) = token {
-            return error.clone().response();
+            return if wsg {
+                wsg::sign_in(&self.issuer)
+            } else {
+                error.clone().response()
+            };
+        }
+        if wsg {
+            return wsg::serve(&mut self.model.lock(), request);
         }
         self.serve(request).unwrap_or_else(ApiError::response)
     }

@@ -24,6 +24,7 @@ mod storage;
 mod sts;
 #[cfg(test)]
 mod tests;
+mod wsg;
 
 use std::{
     collections::BTreeMap,
