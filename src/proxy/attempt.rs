@@ -2,7 +2,7 @@
 //!
 //! Two things lead to a second sending. A reused connection that died: if it had not begun with the
 //! request, or if the method is idempotent and the body is whole (RFC 9110 section 9.2.2). And a
-//! 401 for a token of ours: the token is replaced, by comparison, so that a hundred such answers
+//! 401 for a token of ours (or what stands for one: `rejected`): the token is replaced, by comparison, so that a hundred such answers
 //! cause one renewal, and the request is sent once more, once. Never after 403 or 429.
 
 use std::{
@@ -25,11 +25,12 @@ use tokio::time::{Sleep, sleep};
 use super::{
     Prepared, Proxy,
     answer::Lease,
-    failure::{Failure, PROXY_STATUS},
+    failure::Failure,
     handling::Begun,
     outgoing::{Expects, Injects, Outgoing, Protocol},
     permit::Permit,
     record::{CredentialUse, Record},
+    rejected,
     upstream::{Age, Connection, Need, Pool},
 };
 use crate::{
@@ -66,7 +67,7 @@ pub(super) struct First {
 impl Exchanged {
     /// An answer, to a request with this token, that nothing more has to be done about.
     pub(super) fn is_good(&self, token: Option<&Ready>) -> bool {
-        token.is_none() || self.response.status() != StatusCode::UNAUTHORIZED
+        token.is_none() || !rejected::is_doubtful(self.response.status())
     }
 }
 
@@ -142,12 +143,12 @@ impl Proxy {
         let mut first = self
             .exchange(permit, outgoing, Some(token.header()), record, outcome)
             .await?;
-        if first.response.status() != StatusCode::UNAUTHORIZED {
+        if !rejected::is_rejection(&first.response, permit.route(), outgoing) {
             return Ok(first);
         }
         let reason = match handle.replace(&token, inject.wait).await {
             Err(error) => {
-                tracing::warn!(route = %permit.route().config.name, %error, "401 for a token of ours");
+                tracing::warn!(route = %permit.route().config.name, %error, "a token of ours is rejected");
                 "the token could not be replaced"
             }
             Ok(fresh) if outgoing.payload.can_be_sent() => {
@@ -159,7 +160,7 @@ impl Proxy {
             }
             Ok(_) => "the token was replaced, but the body was too large to be sent again",
         };
-        say_why(&mut first.response, reason);
+        rejected::say_why(&mut first.response, reason);
         Ok(first)
     }
 
@@ -487,14 +488,6 @@ fn answer(
         pool: Arc::clone(pool),
         sender,
         guard,
-    }
-}
-
-/// The upstream's 401 is passed on, with the reason why we could not do better.
-pub(super) fn say_why(response: &mut Response<Incoming>, reason: &'static str) {
-    let status = format!("itwin-auth-proxy; details=\"{reason}\"");
-    if let Ok(value) = HeaderValue::try_from(status) {
-        response.headers_mut().append(PROXY_STATUS, value);
     }
 }
 

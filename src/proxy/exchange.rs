@@ -6,11 +6,12 @@ use http::StatusCode;
 
 use super::{
     Proxy,
-    attempt::{Exchanged, say_why},
+    attempt::Exchanged,
     failure::Failure,
     outgoing::Outgoing,
     permit::Permit,
     record::{CredentialUse, Record},
+    rejected::say_why,
 };
 use crate::{
     telemetry::Replayed,

@@ -1,8 +1,9 @@
 //! Every way in which a request can fail here, and what the caller is told.
 //!
 //! The only file that knows statuses. Callers get fixed text in the shape that iTwin clients parse,
-//! `{"error":{"code","message","details"}}`, a request id, and `Proxy-Status` (RFC 9209) so that
-//! our answers can be told from the upstream's; the chain of reasons goes to the log.
+//! `{"error":{"code","message","details"}}`, beside it in the one that clients of iModel.js 1.x and
+//! 2.x do, a request id, and `Proxy-Status` (RFC 9209) so that our answers can be told from the
+//! upstream's; the chain of reasons goes to the log.
 
 mod connect;
 mod unpassed;
@@ -444,14 +445,17 @@ impl Failure {
     pub fn response(&self, request_id: &str) -> Response<Bytes> {
         let told = self.told();
         let mut details = vec![json!({"code": "RequestId", "message": request_id})];
-        if let Some(detail) = self.detail() {
+        let detail = self.detail();
+        if let Some(detail) = &detail {
             details.insert(0, json!({"code": told.code, "message": detail}));
         }
-        let body = json!({"error": {
-            "code": told.code,
-            "message": told.message,
-            "details": details,
-        }});
+        let body = json!({
+            "error": {"code": told.code, "message": told.message, "details": details},
+            // where clients of iModel.js 1.x and 2.x look
+            "errorId": told.code,
+            "errorMessage": told.message,
+            "errorDescription": detail,
+        });
         let mut response = Response::new(Bytes::from(body.to_string()));
         *response.status_mut() = told.status;
         let headers = response.headers_mut();

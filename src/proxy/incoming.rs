@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::{
-    HeaderValue, StatusCode, Uri,
+    HeaderValue, StatusCode,
     header::{CONTENT_TYPE, LOCATION},
     response::Parts,
     uri::Authority,
@@ -18,6 +18,7 @@ use super::{
     failure::Failure,
     outgoing::{Injects, Outgoing},
     permit::Permit,
+    rejected::{is_repository, leads_to_provider},
     target,
 };
 use crate::{
@@ -86,6 +87,7 @@ pub(super) fn clean(
                 WantsPage::read(outgoing.accept())
             }))
             || (survey.has(Field::Link)
+                && !is_repository(outgoing.path())
                 && leads_to_provider(
                     parts.status,
                     parts.headers.get(LOCATION),
@@ -140,23 +142,6 @@ fn is_page(
     status.is_success() && html && wants() == WantsPage::No
 }
 
-fn leads_to_provider(
-    status: StatusCode,
-    location: Option<&HeaderValue>,
-    providers: &[String],
-) -> bool {
-    if !status.is_redirection() {
-        return false;
-    }
-    let location = location.and_then(|value| value.to_str().ok()?.parse::<Uri>().ok());
-    let host = location.as_ref().and_then(Uri::host);
-    host.is_some_and(|host| {
-        providers
-            .iter()
-            .any(|provider| host.eq_ignore_ascii_case(provider))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,24 +164,6 @@ mod tests {
                 expected,
                 "{status} {wants:?}"
             );
-        }
-    }
-
-    #[test]
-    fn a_redirect_to_the_provider_is_a_login_page() {
-        let providers = ["ims.test".to_owned()];
-        let table = [
-            (302, "https://ims.test/connect/authorize?x", true),
-            (302, "https://IMS.test/", true),
-            (302, "https://ims.test.evil/", false),
-            (302, "/relative", false),
-            (201, "https://ims.test/", false),
-        ];
-        for (status, location, expected) in table {
-            let status = StatusCode::from_u16(status).unwrap();
-            let location = HeaderValue::from_static(location);
-            let found = leads_to_provider(status, Some(&location), &providers);
-            assert_eq!(found, expected, "{status} {location:?}");
         }
     }
 }

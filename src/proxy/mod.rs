@@ -29,6 +29,7 @@ mod passing;
 mod permit;
 mod plan;
 mod record;
+mod rejected;
 mod route;
 mod slots;
 mod target;

@@ -282,6 +282,11 @@ impl Outgoing {
         host?.to_str().ok()
     }
 
+    /// What is asked for, without the query.
+    pub(super) fn path(&self) -> &str {
+        self.head.path.path()
+    }
+
     /// What the caller would take for an answer.
     pub(super) fn accept(&self) -> Option<&HeaderValue> {
         self.head.headers.get(ACCEPT)

@@ -401,7 +401,11 @@ fn prepare(
         },
     };
     let inject = route.inject.as_ref();
-    let issuer = inject.and_then(|inject| inject.credential.provider.issuer.host_str());
+    let provider = inject.map(|inject| &inject.credential.provider);
+    let hosts = provider.into_iter().flat_map(|provider| {
+        let names = std::iter::once(&provider.issuer).chain(provider.also());
+        names.filter_map(|url| Some(url.host_str()?.to_ascii_lowercase()))
+    });
     Ok(Route {
         pool: None,
         matcher: Matcher::new(&route.matches),
@@ -417,7 +421,7 @@ fn prepare(
         upstream,
         authority,
         host,
-        provider_hosts: issuer.map(str::to_ascii_lowercase).into_iter().collect(),
+        provider_hosts: hosts.collect(),
         to,
         config: Arc::clone(route),
     })

@@ -42,3 +42,4 @@ mod timeouts;
 mod tokens;
 mod upgrade;
 mod upstream_tls;
+mod wsg;
