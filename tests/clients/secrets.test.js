@@ -13,7 +13,7 @@ import { command, directory, startProxy } from './support/program.js';
 const canary = (name) => `canary-${name}-${randomBytes(12).toString('hex')}`;
 
 /** A provider that likes to quote what it was sent. The client's identifier says how it answers. */
-async function startGossip(t, tokens) {
+async function startGossip(t, tokens, assertion) {
   const gossip = { asked: {} };
   const good = () => [200, { access_token: tokens(), token_type: 'Bearer', expires_in: 3600 }];
   const modes = {
@@ -38,7 +38,11 @@ async function startGossip(t, tokens) {
     let body = '';
     for await (const chunk of request) body += chunk;
     const { authorization = '' } = request.headers;
-    const client = Buffer.from(authorization.replace('Basic ', ''), 'base64').toString().split(':')[0]
+    if (request.url.startsWith('/sts-good')) {
+      response.end(JSON.stringify({ RequestedSecurityToken: assertion() }));
+      return;
+    }
+    const client = request.url.startsWith('/sts') ? JSON.parse(body).AppId : Buffer.from(authorization.replace('Basic ', ''), 'base64').toString().split(':')[0]
       || new URLSearchParams(body).get('client_id');
     gossip.asked[client] = (gossip.asked[client] ?? 0) + 1;
     const [status, answer] = modes[client](`${authorization} ${body}`);
@@ -63,7 +67,11 @@ test('no secret, token or query value is shown by log, status, metrics, errors o
   const planted = {};
   const plant = (name) => (planted[name] ??= canary(name));
   const tokens = () => plant(`token-${Object.keys(planted).length}`);
-  const gossip = await startGossip(t, tokens);
+  const assertion = () =>
+    '<saml:Assertion xmlns:saml="urn:oasis:names:tc:SAML:1.0:assertion" AssertionID="' + plant('assertion')
+    + '"><Signature xmlns="http://www.w3.org/2000/09/xmldsig#"><KeyInfo><X509Data><X509Certificate>TUlJ</X509Certificate>'
+    + '</X509Data></KeyInfo></Signature></saml:Assertion>';
+  const gossip = await startGossip(t, tokens, assertion);
   const origin = await startOrigin(t, {
     async answer(request, response) {
       if (request.url.startsWith('/refused')) {
@@ -100,9 +108,23 @@ test('no secret, token or query value is shown by log, status, metrics, errors o
     env: { client_secret_env: 'THE_SECRET' },
     user: { grant: 'password', client_secret: plant('second'), username: 'u', password: plant('password') },
   };
+  const assertionFile = path.join(directory(t), 'assertion');
+  writeFileSync(assertionFile, Buffer.from(assertion()).toString('base64'), { mode: 0o600 });
+  const user = { grant: 'saml_bearer', client_secret: plant('third'), username: 'u', password: plant('sts-password') };
+  const sts = (name) => ({ url: `${gossip.issuer}/sts-${name}` });
+  Object.assign(kinds, {
+    // the STS is good, and what follows is not
+    saml: { ...user, sts: { ...sts('good'), delegation_url: `${gossip.issuer}/sts-good` } },
+    sts: { ...user, sts: sts('bad') },
+    delegation: { ...user, sts: { ...sts('good'), delegation_url: `${gossip.issuer}/sts-bad` } },
+    asserted: { grant: 'saml_bearer', client_secret: plant('fourth'), assertion: { file: assertionFile } },
+    acting: { grant: 'jwt_bearer', client_secret: plant('fifth'), assertion: { credential: 'basic-good' } },
+  });
   const credentials = {};
   for (const [kind, form] of Object.entries(kinds)) {
-    for (const mode of gossip.modes) credentials[`${kind}-${mode}`] = { ...one, client_id: mode, ...form };
+    for (const mode of gossip.modes) {
+      credentials[`${kind}-${mode}`] = { ...one, client_id: mode, ...form, ...(form.sts && { sts: { ...form.sts, app_id: mode } }) };
+    }
   }
   const config = {
     providers: { idp: { issuer: gossip.issuer } },
