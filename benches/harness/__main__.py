@@ -55,7 +55,7 @@ def under_load(stage, options, known, subjects):
     """All cases, those of the same settings on the same processes."""
     lines = []
     everything = [peers.Settings(workers, logs) for workers in (1, 2) for logs in (True, False)]
-    for settings in (*everything, peers.Settings(work="bearer")):
+    for settings in (*everything, peers.Settings(work="bearer"), peers.Settings(work="forward")):
         cases = [case for case in CASES if (case.workers, case.does) == (settings.workers, settings.work)]
         cases = [(case, wanted(case, options, settings.logs)) for case in cases]
         cases = [(case, others) for case, others in cases if others is not None]

@@ -88,6 +88,26 @@ def bulk(way, size, connections):
     return load
 
 
+def connect(size, connections):
+    """Half of `size` bytes each way through a connection to the backend: by CONNECT, or a proxy's that knows only one."""
+
+    def load(stage, proxy, seconds):
+        way = f"connect=127.0.0.1:{stage.backend_port}" if proxy.by_connect else "tunnel"
+        return tool(stage, seconds, "bulk", proxy.tcp, way, size, connections, seconds)
+
+    return load
+
+
+def opened(host, connections=64, path="/1k"):
+    """1 KB over TLS on connections that are kept: to the proxy itself, or to `host` through its CONNECT."""
+
+    def load(stage, proxy, seconds):
+        port, certificate = (proxy.tcp, stage.authority[0]) if host else (proxy.tls, stage.certificate)
+        return tool(stage, seconds, "opened", port, path, host or "-", certificate, connections, seconds)
+
+    return load
+
+
 def paced(rate=4000, connections=64):
     """Requests at a fixed rate, timed from when they were due."""
 

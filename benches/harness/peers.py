@@ -23,7 +23,8 @@ class Settings:
 
     workers: int = 1
     logs: bool = True
-    # `inject` puts our token in, `bearer` checks the caller's and passes it on.
+    # `inject` puts our token in, `bearer` checks the caller's and passes it on; `forward` injects, and passes
+    # connections on.
     work: str = "inject"
 
 
@@ -34,6 +35,9 @@ class Proxy:
     tls: int = field(default_factory=free_port)
     # The same again for large plain bodies and tunnels, where a proxy has to be told to `splice`.
     bulk: int = 0
+    # Where connections to any host are passed on, and whether by CONNECT.
+    tcp: int = field(default_factory=free_port)
+    by_connect: bool = False
     admin: int = 0
     process: Process = None
     ready_seconds: float = 0.0
@@ -157,6 +161,15 @@ frontend requests
   bind 127.0.0.1:{proxy.tls} ssl crt {stage.path('haproxy.pem')} alpn h2,http/1.1 backlog 4096
   {rules}
   default_backend backend
+frontend tcp
+  mode tcp
+  option splice-auto
+  bind 127.0.0.1:{proxy.tcp} backlog 4096
+  default_backend tcp
+backend tcp
+  mode tcp
+  option splice-auto
+  server one 127.0.0.1:{stage.backend_port}
 frontend bulk
   option splice-request
   option splice-response
@@ -266,7 +279,16 @@ def ours(program, name=OURS, restless=False):
         certificate, key = stage.certificate, stage.key
         if restless:
             certificate, key = (shutil.copy(file, stage.path(f"own-{os.path.basename(file)}")) for file in (certificate, key))
+        named, forward = [], {}
+        if settings.work == "forward":
+            authority = dict(zip(("certificate", "key"), stage.authority))
+            forward = {"interception": {**authority, "hosts": ["opened.bench"]}}
+            named = [{**route, "hosts": ["opened.bench"], "upstream": f"http://127.0.0.1:{stage.backend_port}"}]
+            proxy.by_connect = True
+        listener = {"bind": f"127.0.0.1:{proxy.tcp}", "mode": "forward", "hosts": ["127.0.0.1"],
+                    "ports": [443, stage.backend_port], "networks": ["127.0.0.0/8"]}
         config = stage.write(f"{name}-{proxy.http}.yaml", json.dumps({
+            **forward,
             "workers": settings.workers,
             "providers": {"idp": {
                 "issuer": stage.issuer, "token_endpoint": endpoint + ("/short" if restless else "/token"),
@@ -276,8 +298,9 @@ def ours(program, name=OURS, restless=False):
             "listeners": [
                 {"bind": f"127.0.0.1:{proxy.http}"},
                 {"bind": f"127.0.0.1:{proxy.tls}", "tls": {"certificate": certificate, "key": key}},
+                *([listener] if forward else []),
             ],
-            "routes": [{**route, "upstream": f"http://127.0.0.1:{stage.backend_port}"}],
+            "routes": [*named, {**route, "upstream": f"http://127.0.0.1:{stage.backend_port}"}],
             # Room for the 10,000 connections of a case, and those of the load before it.
             "limits": {"connections": 11000},
             "admin": f"127.0.0.1:{proxy.admin}",
@@ -336,7 +359,7 @@ def check(stage, proxy, settings):
 
 def at_work(stage, proxy, settings):
     """Exactly its token arrives, though the caller sent another; or good tokens pass and others do not."""
-    if settings.work == "inject":
+    if settings.work in ("inject", "forward"):
         expect(proxy, "Bearer dummy", 200, f"Bearer {TOKEN}")
         return
     good = stage.tokens()[0]

@@ -107,7 +107,11 @@ class Stage:
         self.processes = []
         shutil.rmtree(self.home, ignore_errors=True)
         os.makedirs(self.home)
-        self.certificate, self.key = self._certificate()
+        self.certificate, self.key = self._made(
+            "certificate", "/CN=localhost", "subjectAltName=IP:127.0.0.1", "basicConstraints=critical,CA:FALSE")
+        self.authority = self._made(
+            "authority", "/CN=bench", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign",
+            "nameConstraints=critical,permitted;DNS:opened.bench")
         self.token_endpoint = TokenEndpoint(self.path("jwks.json"))
         self.issuer = self.token_endpoint.url
         self.backend = self.start("backend", [self.tool, "backend"], self.load_cpu)
@@ -147,12 +151,13 @@ class Stage:
             one.stop()
         self.processes = [one for one in self.processes if process and one is not process]
 
-    def _certificate(self):
-        certificate, key = self.path("certificate.pem"), self.path("key.pem")
+    def _made(self, name, subject, *extensions):
+        certificate, key = self.path(f"{name}.pem"), self.path(f"{name}.key")
+        added = [word for extension in extensions for word in ("-addext", extension)]
+        config = self.write("openssl.cnf", "[req]\ndistinguished_name=none\n[none]\n")
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-             "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE",
-             "-keyout", key, "-out", certificate],
+            ["openssl", "req", "-x509", "-config", config, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+             "-days", "2", "-subj", subject, *added, "-keyout", key, "-out", certificate],
             check=True, capture_output=True,
         )
         return certificate, key

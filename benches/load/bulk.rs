@@ -27,6 +27,8 @@ pub(crate) enum Way {
     Up,
     /// After `Upgrade`, half of the bytes each way.
     Tunnel,
+    /// The same, through a CONNECT to there.
+    Connect(SocketAddr),
 }
 
 impl FromStr for Way {
@@ -36,7 +38,10 @@ impl FromStr for Way {
         Ok(match name {
             "up" => Self::Up,
             "tunnel" => Self::Tunnel,
-            _ => return Err(format!("up or tunnel, not {name}").into()),
+            _ => match name.strip_prefix("connect=") {
+                Some(to) => Self::Connect(to.parse()?),
+                None => return Err(format!("up, tunnel or connect=TO, not {name}").into()),
+            },
         })
     }
 }
@@ -74,7 +79,12 @@ async fn caller(
     end: Instant,
 ) -> Result<usize, Error> {
     let mut buffer = Vec::new();
-    if matches!(way, Way::Tunnel) {
+    if let Way::Connect(to) = way {
+        let connect = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n");
+        stream.write_all(connect.as_bytes()).await?;
+        answer(&mut stream, &mut buffer, "200").await?;
+    }
+    if matches!(way, Way::Tunnel | Way::Connect(_)) {
         let switch = request("GET", address, "/tunnel", SWITCH);
         stream.write_all(&switch).await?;
         answer(&mut stream, &mut buffer, "101").await?;
@@ -95,7 +105,7 @@ async fn caller(
                 fill(&mut stream, block, size).await?;
                 answer(&mut stream, &mut buffer, "204").await?;
             }
-            Way::Tunnel => {
+            Way::Tunnel | Way::Connect(_) => {
                 stream.write_all(&command).await?;
                 swallow(&mut stream, &mut buffer, half).await?;
                 fill(&mut stream, block, size - half).await?;

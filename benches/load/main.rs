@@ -16,6 +16,7 @@ mod bulk;
 mod connections;
 mod idle;
 mod keys;
+mod opened;
 mod paced;
 mod wire;
 
@@ -31,7 +32,8 @@ const USAGE: &str = "bench-load backend
            bare ADDRESS TOKEN
            paced ADDRESS PATH RATE CONNECTIONS SECONDS
            connections ADDRESS PATH tcp|full|resumed CERTIFICATE CONCURRENCY SECONDS
-           bulk ADDRESS up|tunnel SIZE CONNECTIONS SECONDS
+           opened ADDRESS PATH HOST|- CERTIFICATE CONNECTIONS SECONDS
+           bulk ADDRESS up|tunnel|connect=TO SIZE CONNECTIONS SECONDS
            idle ADDRESS PATH COUNT REQUESTS
            keys FOLDER ISSUER COUNT";
 
@@ -67,6 +69,25 @@ fn main() -> Result<(), Error> {
                 how,
                 certificate,
                 concurrency.parse()?,
+                time(seconds)?,
+            ),
+        ),
+        [
+            "opened",
+            address,
+            path,
+            host,
+            certificate,
+            connections,
+            seconds,
+        ] => block(
+            &runtime,
+            opened::run(
+                address.parse()?,
+                path,
+                host,
+                certificate,
+                connections.parse()?,
                 time(seconds)?,
             ),
         ),
