@@ -1,9 +1,10 @@
-//! Replaces a private file in one step: whoever reads it sees the old content or the new, also
-//! after a power cut.
+//! Makes private files, and replaces them in one step: whoever reads one sees the old content or the
+//! new, also after a power cut.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -14,6 +15,17 @@ use crate::secret::Secret;
 /// Writes `secret` as it is.
 pub fn replace_secret(path: &Path, secret: &Secret) -> io::Result<()> {
     replace(path, secret.expose().as_bytes())
+}
+
+/// Writes `secret` to a file that is not there yet, for our user's eyes only (mode 0600).
+pub fn create_secret(path: &Path, secret: &Secret) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(secret.expose().as_bytes())?;
+    file.sync_all()
 }
 
 /// Writes `content` for our user's eyes only (mode 0600). A symbolic link is followed, not

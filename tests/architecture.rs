@@ -47,7 +47,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "app", "config", "http", "tokens", "verify", "oauth", "sandbox",
+            "app", "config", "tls", "http", "tokens", "verify", "oauth", "sandbox",
         ],
     ),
 ];
@@ -86,7 +86,7 @@ const RESERVED: &[Reserved] = &[
             ("src/tokens/store", "stores a token"),
             (
                 "src/atomic.rs",
-                "writes a rotated refresh token to its file",
+                "writes a rotated refresh token or a new authority's key to its file",
             ),
         ],
     },

@@ -16,9 +16,9 @@ use tokio::sync::Semaphore;
 use super::{Seams, StartError, shown};
 use crate::{
     clock::Clock,
-    config::{Bind, ClientCertificates, Config, Mode},
+    config::{Bind, ClientCertificates, Config, Mode, ServerTls},
     http::serve::Server,
-    listen::{Certificates, Inbox, Service, Socket, Threads},
+    listen::{Certificates, Inbox, Service, Shown, Socket, Threads},
     net::{
         Reach,
         bind::{self, SocketFile},
@@ -27,8 +27,8 @@ use crate::{
     proxy::{Limit, Observer, Plan, Proxy},
     shutdown::Stage,
     tls::{
-        mint::Mint,
-        reload::{self, Current},
+        mint::{self, Mint},
+        reload,
     },
     verify::{Proofs, Verifier},
 };
@@ -37,6 +37,7 @@ use crate::{
 pub(super) struct Sockets {
     all: Vec<Bound>,
     mint: Option<Mint>,
+    tls_tasks: Vec<TlsTask>,
     files: Vec<SocketFile>,
 }
 
@@ -44,7 +45,7 @@ struct Bound {
     name: String,
     reach: Reach,
     mode: Mode,
-    tls: Option<(Current, TlsTask)>,
+    tls: Option<Shown>,
     certificates: Certificates,
     sockets: Vec<Raw>,
 }
@@ -59,21 +60,32 @@ enum Raw {
 
 /// Binds all listeners for `workers` threads.
 pub(super) fn bind(config: &Config, clock: &Clock, workers: usize) -> Result<Sockets, StartError> {
-    let mint = config.interception.as_ref();
-    let mint = mint.map(|interception| Mint::load(interception, clock.clone()));
-    let mint = mint.transpose().map_err(StartError::Interception)?;
+    let mut tls_tasks = Vec::new();
+    let mint = match &config.interception {
+        None => None,
+        Some(interception) => {
+            let followed = mint::follow(interception, clock.clone());
+            let (mint, task) = followed.map_err(StartError::Interception)?;
+            tls_tasks.push(Box::pin(task) as TlsTask);
+            Some(mint)
+        }
+    };
     let mut all = Vec::with_capacity(config.listeners.len());
     let mut files = Vec::new();
     for listener in &config.listeners {
-        let tls = match &listener.tls {
-            None => None,
-            Some(tls) => {
+        let tls = match (&listener.tls, &mint) {
+            (None, _) => None,
+            // the configuration was checked: there is an interception
+            (Some(ServerTls::Minted), None) => continue,
+            (Some(ServerTls::Minted), Some(mint)) => Some(Shown::Minted(mint.clone())),
+            (Some(ServerTls::Own(own)), _) => {
                 let (current, task) =
-                    reload::follow(tls.clone()).map_err(|source| StartError::Tls {
+                    reload::follow(own.clone()).map_err(|source| StartError::Tls {
                         listener: listener.bind.to_string(),
                         source,
                     })?;
-                Some((current, Box::pin(task) as TlsTask))
+                tls_tasks.push(Box::pin(task) as TlsTask);
+                Some(Shown::Own(current))
             }
         };
         let (sockets, bound) = match &listener.bind {
@@ -97,7 +109,7 @@ pub(super) fn bind(config: &Config, clock: &Clock, workers: usize) -> Result<Soc
                 Reach::Others
             },
             mode: listener.mode,
-            certificates: match listener.tls.as_ref().map(|tls| &tls.clients) {
+            certificates: match listener.tls.as_ref().map(ServerTls::clients) {
                 Some(ClientCertificates::Any) => Certificates::Claimed,
                 _ => Certificates::Vouched,
             },
@@ -105,7 +117,12 @@ pub(super) fn bind(config: &Config, clock: &Clock, workers: usize) -> Result<Soc
             sockets,
         });
     }
-    Ok(Sockets { all, mint, files })
+    Ok(Sockets {
+        all,
+        mint,
+        tls_tasks,
+        files,
+    })
 }
 
 impl Sockets {
@@ -120,10 +137,7 @@ impl Sockets {
 
     /// Takes out the tasks that keep certificates current; the control plane runs them.
     pub(super) fn tls_tasks(&mut self) -> Vec<TlsTask> {
-        let tasks = self.all.iter_mut().filter_map(|bound| bound.tls.as_mut());
-        tasks
-            .map(|(_, task)| std::mem::replace(task, Box::pin(std::future::ready(()))))
-            .collect()
+        std::mem::take(&mut self.tls_tasks)
     }
 }
 
@@ -144,7 +158,7 @@ pub(super) fn start(
     let mint = sockets.mint;
     let mut threads: Vec<Vec<Seat>> = (0..workers.get()).map(|_| Vec::new()).collect();
     for (number, bound) in sockets.all.into_iter().enumerate() {
-        let tls = bound.tls.map(|(current, _)| current);
+        let tls = bound.tls;
         let spread = match bound.sockets[..] {
             [Raw::Unix(_), ..] => Spread::ByUs,
             _ => Spread::ByKernel,
@@ -244,7 +258,7 @@ struct Seat {
     /// `None`: other threads accept.
     socket: Option<(Raw, Threads)>,
     inbox: Inbox,
-    tls: Option<Current>,
+    tls: Option<Shown>,
     certificates: Certificates,
     reach: Reach,
     mode: Mode,

@@ -3,6 +3,7 @@
 //! What a command was asked for goes to standard output, everything else to standard error. Exit
 //! codes are those of `sysexits.h`. A reader that goes away (`| head`) is no failure.
 
+mod ca;
 mod check;
 mod completions;
 mod demo;
@@ -91,6 +92,7 @@ enum Command {
     Token(token::Arguments),
     Verify(verify::Arguments),
     Init(init::Arguments),
+    Ca(ca::Arguments),
     Probe(probe::Arguments),
     Redirect(redirect::Arguments),
     Sandbox(sandbox::Arguments),
@@ -155,6 +157,7 @@ impl Command {
             Self::Verify(arguments) => verify::run(arguments),
             Self::Check(arguments) => check::run(arguments),
             Self::Init(arguments) => init::run(arguments),
+            Self::Ca(arguments) => ca::run(arguments),
             Self::Probe(arguments) => probe::run(arguments),
             Self::Redirect(arguments) => redirect::run(arguments),
             Self::Sandbox(arguments) => sandbox::run(arguments),

@@ -16,6 +16,15 @@ pub struct Interception {
     pub leaf_lifetime: Duration,
 }
 
+/// What the authority is to be, before it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedAuthority {
+    /// Where it is to be; nothing need be there.
+    pub files: Identity,
+    /// As [`Interception::hosts`].
+    pub hosts: Vec<String>,
+}
+
 impl Interception {
     /// Whether connections to `host` (lower case, without port) are opened.
     pub fn opens(&self, host: &str) -> bool {

@@ -118,9 +118,27 @@ impl fmt::Display for Bind {
     }
 }
 
-/// TLS towards callers. The files are read again when they change.
+/// TLS towards callers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerTls {
+pub enum ServerTls {
+    Own(OwnCertificate),
+    /// Callers are shown a certificate for the name that they indicate, made by the authority of
+    /// the interception.
+    Minted,
+}
+
+impl ServerTls {
+    pub fn clients(&self) -> &ClientCertificates {
+        match self {
+            Self::Own(own) => &own.clients,
+            Self::Minted => &ClientCertificates::None,
+        }
+    }
+}
+
+/// The files are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnCertificate {
     pub identity: Identity,
     pub clients: ClientCertificates,
 }

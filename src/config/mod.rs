@@ -44,10 +44,11 @@ pub use self::{
         SigningKey, Sts,
     },
     identity::{CallerIdentity, CallersToken, IdentityHeader, IdentityJwt, Says, Signing},
-    interception::Interception,
+    interception::{Interception, PlannedAuthority},
     limits::Limits,
     listener::{
-        Bind, ClientCertificates, Gateway, Listener, Mode, Passage, RedirectedBy, ServerTls,
+        Bind, ClientCertificates, Gateway, Listener, Mode, OwnCertificate, Passage, RedirectedBy,
+        ServerTls,
     },
     own::{Authority, Discovered, OwnEndpoints, TokenRequests, UrlDiscovery, Whereto},
     problem::{Place, Problem, Problems, Rendering, Severity},
@@ -178,6 +179,29 @@ pub fn load(sources: Sources) -> Result<Loaded, Problems> {
         }),
         None => Err(problems),
     }
+}
+
+/// What the configuration says of the authority of its interception, if it has one. The files need
+/// not be there, and nothing else in the configuration is looked at.
+///
+/// # Errors
+/// The problems of that part, or of a text that cannot be read at all.
+#[expect(clippy::needless_pass_by_value, reason = "what was read is used up")]
+pub fn planned_authority(sources: Sources) -> Result<Option<PlannedAuthority>, Problems> {
+    if sources.are_none() {
+        return Ok(None);
+    }
+    let mut problems = Problems::default();
+    let schema = schema::Schema::new();
+    let tree = sources.tree(&schema, &mut problems);
+    if problems.unreadable() {
+        return Err(problems);
+    }
+    let shaped = shape::check(&tree, &schema, &mut problems);
+    let Ok(raw) = serde_json::from_value(shaped) else {
+        return Err(problems);
+    };
+    valid::planned_authority(&raw, &tree, sources.environment(), problems)
 }
 
 #[cfg(test)]

@@ -97,6 +97,11 @@ impl Sources {
         self
     }
 
+    /// Whether there is neither a file nor a variable that says anything.
+    pub(super) fn are_none(&self) -> bool {
+        matches!(self.file, File::None) && !variables::speak(&self.environment)
+    }
+
     pub(super) fn environment(&self) -> &Environment {
         &self.environment
     }
@@ -136,10 +141,7 @@ impl Sources {
                 });
             }
         }
-        if problems.errors() == 0
-            && matches!(self.file, File::None)
-            && !variables::speak(&self.environment)
-        {
+        if problems.errors() == 0 && self.are_none() {
             problems.push(Problem {
                 severity: Severity::Error,
                 path: String::new(),

@@ -98,6 +98,22 @@ const FAULTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "listeners: [{bind: '127.0.0.1:1', tls: {minted: true}}]",
+        &[
+            "listeners[0].tls.minted",
+            "there is no interception",
+            "ca init makes one",
+        ],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', tls: {minted: true, key: '@key.pem'}}]",
+        &["listeners[0].tls.key", "has no effect: minted is true"],
+    ),
+    (
+        "listeners: [{bind: '127.0.0.1:1', tls: {certificate: '@cert.pem'}}]",
+        &["listeners[0].tls.key", "is missing"],
+    ),
+    (
         "listeners: [{bind: '127.0.0.1:1', mode: foward}]",
         &["listeners[0].mode", "did you mean 'forward'?"],
     ),
@@ -1290,7 +1306,7 @@ routes:
     assert!(matches!(&rules[0], AdmitRule::Networks(networks) if networks.len() == 2));
     assert!(matches!(&rules[1], AdmitRule::Key(key) if key.header == "x-api-key"));
     assert!(
-        matches!(&loaded.config.listeners[0].tls, Some(tls) if matches!(tls.clients, ClientCertificates::Optional { .. }))
+        matches!(&loaded.config.listeners[0].tls, Some(tls) if matches!(tls.clients(), ClientCertificates::Optional { .. }))
     );
     assert!(matches!(
         &loaded.config.listeners[1].bind,
@@ -1394,6 +1410,7 @@ listeners:
     mode: reverse
     tls: {certificate: '@cert.pem', key: '@key.pem', client_ca: '@cert.pem', client_certificates: optional}
   - {bind: 'unix:@x.sock', socket_mode: 0660}
+  - {bind: '127.0.0.1:9444', tls: {minted: true}}
   - {bind: '127.0.0.1:9443', tls: {certificate: '@cert.pem', key: '@key.pem', client_certificates: any}}
 routes:
   - name: narrow

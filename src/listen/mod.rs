@@ -5,6 +5,7 @@
 
 mod handover;
 mod intercept;
+mod minted;
 
 use std::{convert::Infallible, io, net::SocketAddr, os, sync::Arc, time::Duration};
 
@@ -26,7 +27,7 @@ use crate::{
     net::{Certificate, Conn, Names, Peer, Place, Reach, Security},
     proxy::{Proxy, Thumbprints},
     shutdown::{Shutdown, Stage, spawn_on_worker},
-    tls::{reload::Current, server},
+    tls::{mint::Mint, reload::Current, server},
 };
 
 /// After a failure to accept, such as too many open files, nothing is accepted for this time:
@@ -51,13 +52,21 @@ pub enum Certificates {
     Claimed,
 }
 
+/// The certificate that a listener shows.
+#[derive(Clone)]
+pub enum Shown {
+    Own(Current),
+    /// One for the name that the caller indicates.
+    Minted(Mint),
+}
+
 /// What every connection of a listener is served with. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
     pub proxy: Arc<Proxy>,
     pub server: Server,
     /// `None`: plain.
-    pub tls: Option<Current>,
+    pub tls: Option<Shown>,
     pub certificates: Certificates,
     pub reach: Reach,
     pub mode: Mode,
@@ -184,9 +193,9 @@ impl Service {
                         let conn = self.conn(peer, Security::Plain, place);
                         self.serve(stream, Protocol::Unknown, conn).await;
                     }
-                    Some(current) => {
+                    Some(shown) => {
                         // boxed, as is the stream: a plain connection must not keep their room
-                        let handshake = Box::pin(self.handshake(current, stream));
+                        let handshake = Box::pin(self.handshake(shown, stream));
                         let Some(stream) = handshake.await else {
                             return;
                         };
@@ -217,11 +226,18 @@ impl Service {
 
     async fn handshake(
         &self,
-        current: &Current,
+        shown: &Shown,
         stream: TcpStream,
     ) -> Option<Box<TlsStream<TcpStream>>> {
-        let config = Arc::clone(&current.borrow());
-        let handshake = TlsAcceptor::from(config).accept(stream);
+        let handshake = async {
+            match shown {
+                Shown::Own(current) => {
+                    let config = Arc::clone(&current.borrow());
+                    TlsAcceptor::from(config).accept(stream).await
+                }
+                Shown::Minted(mint) => minted::accept(mint, stream).await,
+            }
+        };
         match tokio::time::timeout(self.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => Some(Box::new(stream)),
             Ok(Err(error)) => {

@@ -1,20 +1,25 @@
-//! A new authority for interception.
+//! The authority of an interception: a new one, and what one that is there can do.
 //!
-//! It may sign for the named hosts and what is below them, for servers only, and no other
+//! A new one may sign for the named hosts and what is below them, for servers only, and no other
 //! authority (name constraints, extended key usage and path length: RFC 5280 sections 4.2.1.10,
 //! 4.2.1.12, 4.2.1.9), so that whoever trusts it trusts it for no more.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
     PKCS_ECDSA_P256_SHA256, SerialNumber,
 };
 use time::OffsetDateTime;
+use x509_parser::{
+    extensions::GeneralName,
+    prelude::{ASN1Time, FromDer, X509Certificate},
+};
 
-use super::{TlsError, mint::BACKDATED};
+use super::{TlsError, certificates, mint::BACKDATED, server::thumbprint};
 use crate::{clock::Moment, secret::Secret};
 
 /// A certificate that signs others, and its key.
@@ -97,4 +102,95 @@ pub(super) fn serial() -> Result<SerialNumber, TlsError> {
 pub(super) fn instant(since_1970: Duration) -> Result<OffsetDateTime, TlsError> {
     let seconds = i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
     OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| TlsError::NoSuchTime)
+}
+
+/// What a certificate says of itself, for people.
+pub struct Described {
+    pub subject: String,
+    pub common_name: String,
+    pub pem: String,
+    /// SHA-256 of the certificate.
+    pub fingerprint: [u8; 32],
+    /// Since 1970.
+    pub from: Duration,
+    pub until: Duration,
+    /// Whether it may sign others.
+    pub signs: bool,
+    /// Whether what it signs is good for servers only.
+    pub servers_only: bool,
+    pub names: Names,
+}
+
+/// What an authority may sign for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Names {
+    All,
+    /// These, and what is below them.
+    Below(Vec<String>),
+}
+
+impl Described {
+    /// The first certificate of a PEM file.
+    ///
+    /// # Errors
+    /// When there is none, or when it cannot be read.
+    pub fn read(path: &Path) -> Result<Self, TlsError> {
+        let chain = certificates(path)?;
+        let nothing = || TlsError::NoCertificate { path: path.into() };
+        let der = chain.first().ok_or_else(nothing)?;
+        let (_, parsed) = X509Certificate::from_der(der).map_err(|_| nothing())?;
+        let since_1970 =
+            |at: ASN1Time| Duration::from_secs(u64::try_from(at.timestamp()).unwrap_or(0));
+        let usage = parsed.key_usage().ok().flatten();
+        let purposes = parsed.extended_key_usage().ok().flatten();
+        let common_name = parsed.subject().iter_common_name().next();
+        let common_name = common_name
+            .and_then(|name| name.as_str().ok())
+            .unwrap_or_default();
+        Ok(Self {
+            subject: parsed.subject().to_string(),
+            common_name: common_name.to_owned(),
+            pem: pem(der),
+            fingerprint: thumbprint(der),
+            from: since_1970(parsed.validity().not_before),
+            until: since_1970(parsed.validity().not_after),
+            signs: parsed.is_ca() && usage.is_none_or(|usage| usage.value.key_cert_sign()),
+            servers_only: purposes.is_some_and(|purposes| {
+                let it = purposes.value;
+                it.server_auth
+                    && !(it.any || it.client_auth || it.code_signing || it.email_protection)
+            }),
+            names: names(&parsed),
+        })
+    }
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Names {
+    let constraints = certificate.name_constraints().ok().flatten();
+    let permitted = constraints.and_then(|it| it.value.permitted_subtrees.as_ref());
+    let names: Vec<String> = permitted
+        .into_iter()
+        .flatten()
+        .filter_map(|subtree| match subtree.base {
+            GeneralName::DNSName(name) => Some(name.to_owned()),
+            _ => None,
+        })
+        .collect();
+    if names.is_empty() {
+        Names::All
+    } else {
+        Names::Below(names)
+    }
+}
+
+/// RFC 7468: 64 characters a line.
+fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in text.as_bytes().chunks(64) {
+        out.extend(line.iter().map(|byte| char::from(*byte)));
+        out.push('\n');
+    }
+    out.push_str("-----END CERTIFICATE-----\n");
+    out
 }

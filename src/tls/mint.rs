@@ -6,8 +6,9 @@
 //! memory for every host. Leaves are kept, at most [`KEPT`] of them, and a new one is made before
 //! one ends. It makes none for a host that the configuration does not open.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
@@ -25,6 +26,7 @@ use super::{
     TlsError,
     authority::{instant, serial},
     identity, provider,
+    reload::{EVERY, fingerprint},
 };
 use crate::{
     clock::{Clock, Deadline, Moment},
@@ -42,10 +44,16 @@ const LONGEST_COMMON_NAME: usize = 64;
 
 /// Makes certificates and keeps them. Cheap to clone; clones share.
 #[derive(Clone)]
-pub struct Mint(Arc<Inner>);
+pub struct Mint(Arc<Shared>);
 
-struct Inner {
+struct Shared {
     interception: Interception,
+    press: ArcSwap<Press>,
+    clock: Clock,
+}
+
+/// One authority, and what was made by it.
+struct Press {
     issuer: Issuer<'static, KeyPair>,
     /// What follows a leaf: the authority, and what signed that.
     chain: Vec<CertificateDer<'static>>,
@@ -57,15 +65,50 @@ struct Inner {
     /// Everything but the certificate.
     template: ServerConfig,
     kept: moka::sync::Cache<Box<str>, Minted>,
-    clock: Clock,
 }
 
 #[derive(Clone)]
 struct Minted {
-    leaf: Arc<CertifiedKey>,
     config: Arc<ServerConfig>,
     /// From then on a new one is made.
     renewed: Deadline,
+}
+
+/// Reads the authority, and returns the task that keeps to it: when the files change, what is made
+/// from then on is made by what they hold then.
+///
+/// # Errors
+/// As [`Mint::load`].
+pub fn follow(
+    interception: &Interception,
+    clock: Clock,
+) -> Result<(Mint, impl Future<Output = ()> + Send + 'static), TlsError> {
+    let mut seen = fingerprint(&interception.authority, None);
+    let mint = Mint::load(interception, clock)?;
+    let followed = mint.clone();
+    let task = async move {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let Shared { interception, .. } = &*followed.0;
+            let now = fingerprint(&interception.authority, None);
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            let authority = interception.authority.certificate.display();
+            match Press::load(interception) {
+                Ok(press) => {
+                    tracing::info!(%authority, "authority reloaded");
+                    followed.0.press.store(Arc::new(press));
+                }
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(%authority, error, "authority not reloaded; the old one stays");
+                }
+            }
+        }
+    };
+    Ok((mint, task))
 }
 
 impl Mint {
@@ -74,6 +117,60 @@ impl Mint {
     /// # Errors
     /// When a file cannot be read, or when the authority cannot sign.
     pub fn load(interception: &Interception, clock: Clock) -> Result<Self, TlsError> {
+        Ok(Self(Arc::new(Shared {
+            interception: interception.clone(),
+            press: ArcSwap::from_pointee(Press::load(interception)?),
+            clock,
+        })))
+    }
+
+    /// Whether connections to `host` (lower case, without port) are opened.
+    pub fn opens(&self, host: &str) -> bool {
+        self.0.interception.opens(host)
+    }
+
+    /// What a connection to `host` is answered with: its certificate, whatever name the caller
+    /// indicates.
+    ///
+    /// # Errors
+    /// When `host` is not opened, or when the authority has ended.
+    pub fn server_config(&self, host: &str) -> Result<Arc<ServerConfig>, TlsError> {
+        self.get(host).map(|minted| minted.config)
+    }
+
+    /// Two who ask for a new host at once may both make a leaf: that costs less than waiting.
+    fn get(&self, host: &str) -> Result<Minted, TlsError> {
+        let Shared {
+            interception,
+            press,
+            clock,
+        } = &*self.0;
+        let (press, now) = (press.load(), clock.now());
+        if let Some(minted) = press.kept.get(host)
+            && !minted.renewed.passed(now)
+        {
+            return Ok(minted);
+        }
+        if !interception.opens(host) {
+            let host = host.to_owned();
+            return Err(TlsError::NotOpened { host });
+        }
+        let minted = press.mint(host, interception, now)?;
+        press.kept.insert(host.into(), minted.clone());
+        Ok(minted)
+    }
+}
+
+impl fmt::Debug for Mint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mint")
+            .field("interception", &self.0.interception)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Press {
+    fn load(interception: &Interception) -> Result<Self, TlsError> {
         let path = &interception.authority.certificate;
         let (chain, key) = identity(&interception.authority)?;
         let unusable = |source| TlsError::Signing {
@@ -89,7 +186,6 @@ impl Mint {
         let (_, parsed) = X509Certificate::from_der(own)
             .map_err(|_| unusable(rcgen::Error::CouldNotParseCertificate))?;
         let end = parsed.validity().not_after.timestamp();
-        let end = Duration::from_secs(u64::try_from(end).unwrap_or(0));
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(unusable)?;
         let pkcs8 = PrivatePkcs8KeyDer::from(key.serialized_der());
         let signer =
@@ -97,78 +193,31 @@ impl Mint {
                 path: path.clone(),
                 source,
             })?;
-        let mint = Self(Arc::new(Inner {
-            interception: interception.clone(),
+        let press = Self {
             issuer,
-            end,
+            end: Duration::from_secs(u64::try_from(end).unwrap_or(0)),
             key,
             signer,
             template: template()?,
             kept: moka::sync::Cache::builder().max_capacity(KEPT).build(),
-            clock,
             chain: chain.clone(),
-        }));
-        mint.0.prove(&parsed)?;
-        Ok(mint)
+        };
+        press.prove(path, &parsed)?;
+        Ok(press)
     }
 
-    /// Whether connections to `host` (lower case, without port) are opened.
-    pub fn opens(&self, host: &str) -> bool {
-        self.0.interception.opens(host)
-    }
-
-    /// What a connection to `host` is answered with: its certificate, whatever name the caller
-    /// indicates.
-    ///
-    /// # Errors
-    /// When `host` is not opened, or when the authority has ended.
-    pub fn server_config(&self, host: &str) -> Result<Arc<ServerConfig>, TlsError> {
-        self.0.get(host).map(|minted| minted.config)
-    }
-
-    /// Answers each connection with the certificate for the name that the caller indicates (RFC
-    /// 6066 section 3). The handshake fails without one, and with one that is not opened.
-    pub fn by_name(&self) -> Arc<ServerConfig> {
-        let mut config = self.0.template.clone();
-        config.cert_resolver = Arc::new(ByName(self.clone()));
-        Arc::new(config)
-    }
-}
-
-impl fmt::Debug for Mint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mint")
-            .field("interception", &self.0.interception)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Inner {
-    /// Two who ask for a new host at once may both make a leaf: that costs less than waiting.
-    fn get(&self, host: &str) -> Result<Minted, TlsError> {
-        let now = self.clock.now();
-        if let Some(minted) = self.kept.get(host)
-            && !minted.renewed.passed(now)
-        {
-            return Ok(minted);
-        }
-        if !self.interception.opens(host) {
-            return Err(TlsError::NotOpened {
-                host: host.to_owned(),
-            });
-        }
-        let minted = self.mint(host, now)?;
-        self.kept.insert(host.into(), minted.clone());
-        Ok(minted)
-    }
-
-    fn mint(&self, host: &str, now: Moment) -> Result<Minted, TlsError> {
+    fn mint(
+        &self,
+        host: &str,
+        interception: &Interception,
+        now: Moment,
+    ) -> Result<Minted, TlsError> {
         let until = self
             .end
-            .min(now.wall.saturating_add(self.interception.leaf_lifetime));
+            .min(now.wall.saturating_add(interception.leaf_lifetime));
         let lifetime = until.saturating_sub(now.wall);
         if lifetime.is_zero() {
-            let path = self.interception.authority.certificate.clone();
+            let path = interception.authority.certificate.clone();
             return Err(TlsError::AuthorityEnded { path });
         }
         let leaf = self.leaf(host, now.wall.saturating_sub(BACKDATED), until)?;
@@ -177,9 +226,8 @@ impl Inner {
             .collect();
         let leaf = Arc::new(CertifiedKey::new(chain, Arc::clone(&self.signer)));
         let mut config = self.template.clone();
-        config.cert_resolver = Arc::new(Always(Arc::clone(&leaf)));
+        config.cert_resolver = Arc::new(Always(leaf));
         Ok(Minted {
-            leaf,
             config: Arc::new(config),
             renewed: now.plus(lifetime * 2 / 3),
         })
@@ -218,16 +266,14 @@ impl Inner {
 
     /// Names of authorities that rcgen cannot repeat to the byte would make leaves that nobody can
     /// trace to them (RFC 5280 section 7.1).
-    fn prove(&self, authority: &X509Certificate<'_>) -> Result<(), TlsError> {
+    fn prove(&self, path: &Path, authority: &X509Certificate<'_>) -> Result<(), TlsError> {
         let leaf = self.leaf("proof.invalid", Duration::ZERO, self.end)?;
         let same = X509Certificate::from_der(&leaf)
             .is_ok_and(|(_, leaf)| leaf.issuer().as_raw() == authority.subject().as_raw());
         if same {
             return Ok(());
         }
-        Err(TlsError::AuthorityName {
-            path: self.interception.authority.certificate.clone(),
-        })
+        Err(TlsError::AuthorityName { path: path.into() })
     }
 }
 
@@ -260,26 +306,6 @@ struct Always(Arc<CertifiedKey>);
 impl ResolvesServerCert for Always {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0))
-    }
-}
-
-#[derive(Debug)]
-struct ByName(Mint);
-
-impl ResolvesServerCert for ByName {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let host = hello.server_name()?.to_ascii_lowercase();
-        match self.0.0.get(&host) {
-            Ok(minted) => Some(minted.leaf),
-            Err(error) => {
-                tracing::debug!(
-                    host,
-                    error = &error as &dyn std::error::Error,
-                    "no certificate for this name"
-                );
-                None
-            }
-        }
     }
 }
 

@@ -5,17 +5,22 @@
 //! their content has changed. When that fails the old one stays and the log says so, once per
 //! content.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use super::{TlsError, server::server_config};
-use crate::config::{ClientCertificates, ServerTls};
+use crate::config::{ClientCertificates, Identity, OwnCertificate};
 
 /// How often the files are looked at. A certificate is renewed days before its end.
-const EVERY: Duration = Duration::from_secs(10);
+pub(super) const EVERY: Duration = Duration::from_secs(10);
 
 /// The newest configuration of one listener.
 pub type Current = watch::Receiver<Arc<ServerConfig>>;
@@ -25,9 +30,9 @@ pub type Current = watch::Receiver<Arc<ServerConfig>>;
 /// # Errors
 /// As [`server_config`].
 pub fn follow(
-    tls: ServerTls,
+    tls: OwnCertificate,
 ) -> Result<(Current, impl Future<Output = ()> + Send + 'static), TlsError> {
-    let mut seen = fingerprint(&tls);
+    let mut seen = fingerprint_of(&tls);
     let (sender, receiver) = watch::channel(server_config(&tls)?);
     let task = async move {
         loop {
@@ -35,7 +40,7 @@ pub fn follow(
             if sender.is_closed() {
                 return;
             }
-            let now = fingerprint(&tls);
+            let now = fingerprint_of(&tls);
             if now == seen {
                 continue;
             }
@@ -56,14 +61,19 @@ pub fn follow(
     Ok((receiver, task))
 }
 
-fn fingerprint(tls: &ServerTls) -> [u8; 32] {
-    let ca: Option<&Path> = match &tls.clients {
+fn fingerprint_of(tls: &OwnCertificate) -> [u8; 32] {
+    let ca = match &tls.clients {
         ClientCertificates::None | ClientCertificates::Any => None,
         ClientCertificates::Optional { ca } | ClientCertificates::Required { ca } => Some(ca),
     };
+    fingerprint(&tls.identity, ca.map(PathBuf::as_path))
+}
+
+/// To see whether the files still hold the same.
+pub(super) fn fingerprint(identity: &Identity, ca: Option<&Path>) -> [u8; 32] {
     let files = [
-        Some(tls.identity.certificate.as_path()),
-        Some(tls.identity.key.as_path()),
+        Some(identity.certificate.as_path()),
+        Some(identity.key.as_path()),
         ca,
     ];
     let mut digest = Context::new(&SHA256);
@@ -80,7 +90,7 @@ fn fingerprint(tls: &ServerTls) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Identity, shutdown::Shutdown};
+    use crate::shutdown::Shutdown;
 
     #[tokio::test(start_paused = true)]
     async fn a_renewed_certificate_is_served_and_a_bad_one_is_not() {
@@ -95,7 +105,7 @@ mod tests {
             fs::write(&identity.key, made.signing_key.serialize_pem()).unwrap();
         };
         write();
-        let tls = ServerTls {
+        let tls = OwnCertificate {
             identity: identity.clone(),
             clients: ClientCertificates::None,
         };
@@ -148,7 +158,7 @@ mod tests {
         fs::write(&identity.certificate, made.cert.pem()).unwrap();
         fs::write(&identity.key, made.signing_key.serialize_pem()).unwrap();
         let clients = ClientCertificates::None;
-        let tls = ServerTls {
+        let tls = OwnCertificate {
             identity: identity.clone(),
             clients,
         };

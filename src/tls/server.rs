@@ -18,13 +18,13 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::{TlsError, certificates, identity, provider};
-use crate::config::{ClientCertificates, ServerTls};
+use crate::config::{ClientCertificates, OwnCertificate};
 
 /// Reads the files and builds a configuration that offers HTTP/2 and HTTP/1.1.
 ///
 /// # Errors
 /// When a file cannot be read, or when the key is not the certificate's.
-pub fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server_config(tls: &OwnCertificate) -> Result<Arc<ServerConfig>, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Versions)?;

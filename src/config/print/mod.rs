@@ -18,8 +18,8 @@ use self::clients::{credential, provider};
 use super::{
     Admit, AdmitRule, Bind, ClientCertificates, ClientTls, Config, Forwarded, Gateway, Identity,
     Inject, Interception, Limits, LinkRewriting, Listener, LogFormat, Mode, PresentedAuthorization,
-    ProxyUser, RedirectedBy, Revocation, Route, ScopeSet, SecretSource, SharedKey, Upstream,
-    UpstreamProtocol,
+    ProxyUser, RedirectedBy, Revocation, Route, ScopeSet, SecretSource, ServerTls, SharedKey,
+    Upstream, UpstreamProtocol,
     raw::{self, SecretText, Texts, Words},
     valid::format_size,
 };
@@ -150,20 +150,32 @@ fn listener(listener: &Listener) -> raw::Listener {
             Mode::Decide(Gateway::Envoy) => Some(raw::GatewayName::Envoy),
         },
         socket_mode,
-        tls: listener.tls.as_ref().map(|tls| {
-            let (mode, ca) = match &tls.clients {
-                ClientCertificates::None => (raw::ClientsMode::None, None),
-                ClientCertificates::Optional { ca } => (raw::ClientsMode::Optional, Some(ca)),
-                ClientCertificates::Required { ca } => (raw::ClientsMode::Required, Some(ca)),
-                ClientCertificates::Any => (raw::ClientsMode::Any, None),
+        tls: listener.tls.as_ref().map(server_tls),
+    }
+}
+
+fn server_tls(tls: &ServerTls) -> raw::ServerTls {
+    let own = match tls {
+        ServerTls::Minted => {
+            return raw::ServerTls {
+                minted: Some(true),
+                ..raw::ServerTls::default()
             };
-            raw::ServerTls {
-                certificate: Some(text(&tls.identity.certificate)),
-                key: Some(text(&tls.identity.key)),
-                client_ca: ca.map(|ca| text(ca)),
-                client_certificates: Some(mode),
-            }
-        }),
+        }
+        ServerTls::Own(own) => own,
+    };
+    let (mode, ca) = match &own.clients {
+        ClientCertificates::None => (raw::ClientsMode::None, None),
+        ClientCertificates::Optional { ca } => (raw::ClientsMode::Optional, Some(ca)),
+        ClientCertificates::Required { ca } => (raw::ClientsMode::Required, Some(ca)),
+        ClientCertificates::Any => (raw::ClientsMode::Any, None),
+    };
+    raw::ServerTls {
+        certificate: Some(text(&own.identity.certificate)),
+        key: Some(text(&own.identity.key)),
+        client_ca: ca.map(|ca| text(ca)),
+        client_certificates: Some(mode),
+        minted: None,
     }
 }
 

@@ -129,12 +129,10 @@ pub(in crate::config) enum GatewayName {
 #[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ServerTls {
-    /// PEM file with the certificate, followed by its chain.
-    #[schemars(required)]
+    /// PEM file with the certificate, followed by its chain. Must be given unless `minted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) certificate: Option<String>,
-    /// PEM file with the private key.
-    #[schemars(required)]
+    /// PEM file with the private key. Must be given unless `minted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) key: Option<String>,
     /// PEM file with the authorities that sign callers' certificates.
@@ -143,6 +141,11 @@ pub(in crate::config) struct ServerTls {
     /// Whether callers show a certificate. Default: `required` with a `client_ca`, `none` without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) client_certificates: Option<ClientsMode>,
+    /// `true`: instead of a certificate in files, one that is made for the name that the caller
+    /// indicates, if it is among `interception.hosts`. For software whose names for the services
+    /// lead here (`/etc/hosts`, `hostAliases`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) minted: Option<bool>,
 }
 
 /// Whether callers show a certificate.

@@ -179,11 +179,14 @@ fn is_for_this_machine(listener: &Listener) -> bool {
 }
 
 fn asks_for_certificates(listener: &Listener) -> bool {
-    listener.tls.as_ref().is_some_and(|tls| match tls.clients {
-        ClientCertificates::Optional { .. } | ClientCertificates::Required { .. } => true,
-        // they admit nobody
-        ClientCertificates::None | ClientCertificates::Any => false,
-    })
+    listener
+        .tls
+        .as_ref()
+        .is_some_and(|tls| match tls.clients() {
+            ClientCertificates::Optional { .. } | ClientCertificates::Required { .. } => true,
+            // they admit nobody
+            ClientCertificates::None | ClientCertificates::Any => false,
+        })
 }
 
 /// Whether `one` matches everything that `other` matches. `false` when that cannot be told.

@@ -4,7 +4,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::{
     super::{
-        Identity, Interception,
+        Identity, Interception, PlannedAuthority,
         path::Path,
         problem::{Place, shown},
         raw,
@@ -26,7 +26,11 @@ impl Check<'_> {
             certificate: raw.certificate.clone(),
             key: raw.key.clone(),
         };
-        let authority = self.identity(&path, &files);
+        let authority = if self.authority_is_there(&path, &files) {
+            self.identity(&path, &files)
+        } else {
+            None
+        };
         if let (Some(authority), Some(hosts)) = (&authority, &hosts) {
             self.can_sign_for(&path, authority, hosts);
         }
@@ -40,6 +44,48 @@ impl Check<'_> {
             authority: authority?,
             hosts: hosts?,
             leaf_lifetime,
+        })
+    }
+
+    /// Told at once for both files: before the authority is made neither is there.
+    fn authority_is_there(&mut self, path: &Path, files: &raw::Identity) -> bool {
+        let both = [("certificate", &files.certificate), ("key", &files.key)];
+        let absent = |file: &String| !std::path::Path::new(file).exists();
+        let first = both
+            .iter()
+            .find(|(_, file)| file.as_ref().is_some_and(absent));
+        let Some((key, Some(file))) = first else {
+            return true;
+        };
+        let hint = format!("{} makes an authority", self.makes_one(path, ""));
+        self.error(
+            &path.key(key),
+            format!("the file {file} is not there"),
+            hint,
+        );
+        false
+    }
+
+    fn makes_one(&self, path: &Path, options: &str) -> String {
+        let command = format!("itwin-auth-proxy ca init{options}");
+        match self.place(path) {
+            Some(Place::File { name, .. }) => format!("{command} --config {name}"),
+            _ => command,
+        }
+    }
+
+    pub(super) fn planned_authority(
+        &mut self,
+        raw: &raw::Interception,
+    ) -> Option<PlannedAuthority> {
+        let path = Path::root().key("interception");
+        let hosts = self.opened_hosts(&path.key("hosts"), raw.hosts.as_ref());
+        Some(PlannedAuthority {
+            files: Identity {
+                certificate: raw.certificate.as_ref()?.into(),
+                key: raw.key.as_ref()?.into(),
+            },
+            hosts: hosts?,
         })
     }
 
@@ -81,12 +127,7 @@ impl Check<'_> {
         }) else {
             return;
         };
-        let remake = match self.place(path) {
-            Some(Place::File { name, .. }) => {
-                format!("itwin-auth-proxy ca init --force --config {name}")
-            }
-            _ => "itwin-auth-proxy ca init --force".to_owned(),
-        };
+        let remake = self.makes_one(path, " --force");
         let Ok((_, certificate)) = X509Certificate::from_der(&der) else {
             self.error(
                 &at,
@@ -253,6 +294,27 @@ mod tests {
             }
             let told = said.matches("error: ").count() + said.matches("warning: ").count();
             assert_eq!(told, 1, "one fault is told once: {said}");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_takes_a_services_place_finds_the_service_by_other_means_than_its_name() {
+        let taking =
+            "hosts: [api.bentley.com]}\nlisteners: [{bind: '127.0.0.1:1', tls: {minted: true}}";
+        let lists =
+            |routes: &str| format!("{taking}]\nroutes: [{{inject: agent, {routes}}}]\nlog: {{");
+        let said = said(&params(), 0o600, &lists("path: /a"));
+        for part in [
+            "warning: routes[0].upstream",
+            "takes the place of api.bentley.com: its name may lead back to us",
+            "tls.addresses or tls.name_servers",
+        ] {
+            assert!(said.contains(part), "{part}\n{said}");
+        }
+        for found in ["addresses: 192.0.2.1", "name_servers: 192.0.2.53"] {
+            let route = format!("upstream: {{url: 'https://api.bentley.com', tls: {{{found}}}}}");
+            let loaded = with(&params(), 0o600, &lists(&route)).unwrap();
+            assert_eq!(loaded.warnings.to_string(), "", "{found}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::{
-        Bind, ClientCertificates, Gateway, Identity, Listener, Mode, ServerTls,
+        Bind, ClientCertificates, Gateway, Identity, Listener, Mode, OwnCertificate, ServerTls,
         path::Path,
         raw::{self, ClientsMode, GatewayName},
         tree::Node,
@@ -210,6 +210,28 @@ impl Check<'_> {
     }
 
     fn server_tls(&mut self, path: &Path, raw: &raw::ServerTls) -> Option<ServerTls> {
+        let given = [
+            ("certificate", raw.certificate.is_some()),
+            ("key", raw.key.is_some()),
+            ("client_ca", raw.client_ca.is_some()),
+            ("client_certificates", raw.client_certificates.is_some()),
+        ];
+        if raw.minted == Some(true) {
+            if let Some((key, _)) = given.iter().find(|(_, given)| *given) {
+                self.error(
+                    &path.key(key),
+                    "has no effect: minted is true",
+                    "leave it out",
+                );
+                return None;
+            }
+            return Some(ServerTls::Minted);
+        }
+        for (key, given) in &given[..2] {
+            if !given {
+                self.missing(&path.key(key), "is missing", "");
+            }
+        }
         let identity = self.identity(
             path,
             &raw::Identity {
@@ -256,10 +278,10 @@ impl Check<'_> {
             }
         };
         let Identity { certificate, key } = identity?;
-        Some(ServerTls {
+        Some(ServerTls::Own(OwnCertificate {
             identity: Identity { certificate, key },
             clients: clients?,
-        })
+        }))
     }
 
     /// The admin address; nothing when it is switched off.

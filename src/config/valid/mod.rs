@@ -25,13 +25,14 @@ mod revocation;
 mod route;
 mod scalar;
 mod settings;
+mod takeover;
 mod upstream;
 
 use std::sync::Arc;
 
 pub(super) use self::scalar::format_size;
 use super::{
-    Config,
+    Config, PlannedAuthority,
     path::Path,
     problem::{Place, Problem, Problems, Severity},
     raw::{self, Raw},
@@ -79,6 +80,7 @@ pub(super) fn check(
     let routes = check.routes(&raw.routes, &credentials, &providers);
     let admin = check.admin(raw.admin.as_ref());
     let admin_key = check.admin_key(raw.admin.as_ref(), admin);
+    check.minted(raw, &listeners);
     check.listeners_apart(&listeners, admin);
     check.nobody_else_injects(raw, &listeners, &routes);
     check.every_route_can_match(&listeners, &routes);
@@ -97,6 +99,9 @@ pub(super) fn check(
         );
     }
     let interception = check.interception(raw.interception.as_ref());
+    if let Some(interception) = &interception {
+        check.found_elsewhere(&listeners, interception, &credentials, &routes);
+    }
     let limits = check.limits(raw.limits.as_ref(), &listeners);
     let log = check.log(raw.log.as_ref());
     let token_store = check.token_store(raw.token_store.as_ref());
@@ -134,6 +139,36 @@ pub(super) fn check(
         revocation,
         interception,
     })
+}
+
+/// What is said of the interception's authority, whose files need not be there; only problems of
+/// that part count.
+pub(super) fn planned_authority(
+    raw: &Raw,
+    tree: &Node,
+    environment: &Environment,
+    mut problems: Problems,
+) -> Result<Option<PlannedAuthority>, Problems> {
+    let planned = raw.interception.as_ref().map(|raw| {
+        let mut check = Check {
+            tree,
+            environment,
+            problems: &mut problems,
+            purpose: Purpose::Forwards,
+        };
+        check.planned_authority(raw)
+    });
+    let mut ours = Problems::default();
+    let interception = Path::root().key("interception").to_string();
+    for problem in problems.iter() {
+        if problem.severity == Severity::Error && problem.path.starts_with(&interception) {
+            ours.push(problem.clone());
+        }
+    }
+    if ours.is_empty() {
+        return Ok(planned.flatten());
+    }
+    Err(ours)
 }
 
 impl Check<'_> {
