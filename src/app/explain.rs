@@ -9,7 +9,7 @@ use crate::{
         Admit, AdmitRule, Bound, CallerIdentity, CallersToken, Config, IdentityHeader, Inject,
         LinkRewriting, PresentedAuthorization, Route, Says, Strangers,
     },
-    proxy::{Looked, look},
+    proxy::{Looked, StandIn, look},
 };
 
 /// The answer to `explain METHOD URL`: lines of a name and a text, in reading order.
@@ -51,6 +51,7 @@ pub fn explain(config: &Config, method: &Method, url: &Uri) -> Explanation {
     };
     let route = match look(config, &request) {
         Looked::Route(route) => route,
+        Looked::Own(own) => return answered_here(own),
         Looked::Refused { code, reason } => {
             lines.push(("refused", format!("{reason} ({code})")));
             return Explanation {
@@ -128,9 +129,24 @@ pub fn explain(config: &Config, method: &Method, url: &Uri) -> Explanation {
     }
 }
 
+fn answered_here(own: StandIn<'_>) -> Explanation {
+    let who = match (own.admit, own.hosts) {
+        (Admit::Local, []) => {
+            "callers on this machine that ask for localhost or a loopback address".to_owned()
+        }
+        (Admit::Local, hosts) => {
+            format!("callers on this machine that ask for {}", hosts.join(" "))
+        }
+        (other, _) => who(other),
+    };
+    Explanation {
+        verdict: Verdict::Served,
+        lines: vec![("answered by", own.answers), ("who may", who)],
+    }
+}
+
 fn admits(admit: &Admit, route: &Route) -> String {
     match admit {
-        Admit::Anyone => "anyone who reaches a listener".to_owned(),
         Admit::Local => format!(
             "callers on this machine that ask for localhost, a loopback address or {}; no web pages of other sites",
             route
@@ -138,6 +154,14 @@ fn admits(admit: &Admit, route: &Route) -> String {
                 .as_ref()
                 .map_or("a host of the route", |upstream| &upstream.origin.host)
         ),
+        other => who(other),
+    }
+}
+
+fn who(admit: &Admit) -> String {
+    match admit {
+        Admit::Local => "callers on this machine".to_owned(),
+        Admit::Anyone => "anyone who reaches a listener".to_owned(),
         Admit::Rules(rules) => {
             let rules: Vec<String> = rules.iter().map(rule).collect();
             rules.join(", or ")

@@ -1,10 +1,11 @@
-//! The route that a request would take.
+//! The route that a request would take, or the endpoint of ours that answers it.
 
 use http::Request;
 
 use super::{
     check,
     failure::Failure,
+    own::{self, StandIn},
     route::Matcher,
     target::{PathMatters, Target},
 };
@@ -13,6 +14,7 @@ use crate::{config::Config, http::survey::Survey};
 /// What [`look`] finds.
 #[derive(Debug)]
 pub enum Looked<'c> {
+    Own(StandIn<'c>),
     Route(&'c crate::config::Route),
     Refused { code: &'static str, reason: String },
 }
@@ -35,12 +37,16 @@ pub fn look<'c, B>(config: &'c Config, request: &Request<B>) -> Looked<'c> {
         .and_then(|()| check::method(request.method()))
         .and_then(|()| Target::read(request, matters))
         .and_then(|target| {
+            if let Some(own) = own::stand_in(config, &target) {
+                return Ok(Looked::Own(own));
+            }
             prepared()
                 .find(|(_, m)| m.matches(request.method(), &target.host, &target.path))
+                .map(|(route, _)| Looked::Route(route))
                 .ok_or(Failure::NoRoute)
         });
     match found {
-        Ok((route, _)) => Looked::Route(route),
+        Ok(looked) => looked,
         Err(failure) => Looked::Refused {
             code: failure.code(),
             reason: failure.to_string(),

@@ -80,6 +80,7 @@ pub use self::{
     failure::Unpassed,
     identity::{Signer, SignerError},
     look::{Looked, look},
+    own::StandIn,
     plan::{Plan, PlanError},
     record::Observer,
     slots::Limit,

@@ -11,6 +11,7 @@ mod guarded;
 mod handout;
 mod keys;
 mod logout;
+mod look;
 mod metadata;
 mod token_requests;
 mod url_discovery;
@@ -26,8 +27,11 @@ use http::{
 use hyper::body::Incoming;
 use serde_json::json;
 
+pub use self::look::StandIn;
 use self::{authority::Authority, handout::Handout, logout::Logout};
-pub(super) use self::{guarded::Guarded, handout::HandedOut, metadata::metadata_url};
+pub(super) use self::{
+    guarded::Guarded, handout::HandedOut, look::stand_in, metadata::metadata_url,
+};
 use super::{admit::Gate, forward::Meant, identity::Signer, route::Matcher, target::Target};
 use crate::{
     config::{BackchannelLogout, Config},

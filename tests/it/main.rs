@@ -41,6 +41,7 @@ mod stop;
 mod takeover;
 mod threads;
 mod timeouts;
+mod token_requests;
 mod tokens;
 mod upgrade;
 mod upstream_tls;

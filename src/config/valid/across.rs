@@ -3,7 +3,7 @@
 use super::{
     super::{
         Admit, AdmitRule, Bind, ClientCertificates, Glob, Listener, Match, Passage, path::Path,
-        raw::Raw,
+        raw::Raw, tree::Node,
     },
     Check, Purpose,
     route::Numbered,
@@ -31,7 +31,8 @@ impl Check<'_> {
                 open.push(name.unwrap_or_else(|| format!("route-{}", n + 1)));
             }
         }
-        if raw.routes.is_empty() && (!routes.is_empty() || raw.credentials.len() == 1) {
+        let none = self.tree.get("routes").is_some_and(Node::is_empty_list);
+        if raw.routes.is_empty() && !none && (!routes.is_empty() || raw.credentials.len() == 1) {
             open.push("the default route".into());
         }
         if open.is_empty() {

@@ -411,3 +411,146 @@ fn is_sent_by_pages(header: &str) -> bool {
     ];
     header.starts_with("sec-") || header.starts_with("proxy-") || safelisted.contains(&header)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{self, Config, Loaded, Severity, Sources, Whereto, print};
+
+    const BASE: &str =
+        "credentials:\n  agent: {client_id: x, client_secret: a-long-enough-secret, scopes: a}\n";
+
+    fn load(more: &str) -> Result<Loaded, Vec<String>> {
+        config::load(Sources::yaml(&format!("{BASE}{more}"))).map_err(|problems| {
+            let told = |p: &config::Problem| format!("{} | {}", p.path, p.text);
+            problems.iter().map(told).collect()
+        })
+    }
+
+    fn good(more: &str) -> Config {
+        load(more)
+            .unwrap_or_else(|problems| panic!("{problems:#?}"))
+            .config
+    }
+
+    #[test]
+    fn what_is_not_said_is_what_is_meant() {
+        let config = good("authorities: [{}]\nurl_discovery: {}\ntoken_requests: {}\n");
+        let [authority] = config.own.authorities.as_slice() else {
+            panic!("one authority");
+        };
+        assert_eq!(&*authority.credential.name, "agent");
+        assert_eq!(authority.prefix, "/authority");
+        assert_eq!(authority.min_remaining.as_secs(), 900);
+        let shim = config.own.url_discovery.as_ref().unwrap();
+        assert_eq!(shim.path, "/WebService");
+        assert_eq!(shim.urls["imsopenid"].anywhere, Some(Whereto::Authority));
+        let here = Some(Whereto::Here("/imodelhub".into()));
+        assert_eq!(shim.urls["imodelhubapi"].anywhere, here);
+        let requests = config.own.token_requests.as_ref().unwrap();
+        assert_eq!(requests.header, "x-itwin-token-request");
+        assert_eq!(requests.credentials.len(), 1);
+        // and written out it is the same
+        let written = print::yaml(&config).replace("(set)", "a-long-enough-secret");
+        let again = config::load(Sources::yaml(&written));
+        let again = again.unwrap_or_else(|problems| panic!("{written}\n{problems}"));
+        assert_eq!(print::yaml(&again.config), print::yaml(&config));
+    }
+
+    #[test]
+    fn urls_differ_by_region_and_replace_the_defaults() {
+        let config = good(
+            "url_discovery:\n  urls:\n    IMODELHUBAPI: {url: https://p.example/hub/, regions: {102: /qa}}\n    x.y: https://x.example\n",
+        );
+        let urls = &config.own.url_discovery.as_ref().unwrap().urls;
+        let hub = &urls["imodelhubapi"];
+        assert_eq!(hub.regions[&102], Whereto::Here("/qa".into()));
+        assert!(matches!(&hub.anywhere, Some(Whereto::Url(url)) if url.path() == "/hub/"));
+        assert!(urls.contains_key("x.y") && urls.contains_key("realitydataservices"));
+        // there is no authority to send anybody to
+        assert!(!urls.contains_key("imsopenid"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let two = "  other: {client_id: y, client_secret: a-long-enough-secret}\nroutes: [{upstream: 'http://127.0.0.1:1'}]\n";
+        for (written, expected) in [
+            (
+                "authorities: [{credential: nobody}]\n",
+                "authorities[0].credential | no credential is called 'nobody'",
+            ),
+            (
+                "authorities: [{provider: bentley-qa}]\n",
+                "authorities[0].provider | the credential agent gets its tokens from bentley",
+            ),
+            (
+                "authorities: [{path: /a/../b}]\n",
+                "authorities[0].path | '/a/../b' is not a plain path",
+            ),
+            (
+                "authorities: [{}, {}]\n",
+                "authorities[1] | another authority has the same place",
+            ),
+            (
+                "authorities: [{admit: {bearer: {audiences: x}}}]\n",
+                "authorities[0].admit | a caller's own token is not asked for here",
+            ),
+            (
+                "listeners: ['0.0.0.0:1']\nroutes: []\ntoken_requests: {}\n",
+                "token_requests.admit | admits nobody: every listener can be reached by others than this machine",
+            ),
+            (
+                "token_requests: {header: Accept}\n",
+                "token_requests.header | a page in a browser may send accept without asking",
+            ),
+            (
+                "token_requests: {path: /}\n",
+                "token_requests.path | is the root of everything",
+            ),
+            (
+                "url_discovery: {urls: {x: {regions: {qa: https://x}}}}\n",
+                "url_discovery.urls.x.regions.qa | 'qa' is not the number of a region",
+            ),
+            (
+                "url_discovery: {urls: {a: https://x, A: https://y}}\n",
+                "url_discovery.urls.a | is there in another spelling as well",
+            ),
+            (
+                "listeners: [{bind: '127.0.0.1:1', mode: decide, gateway: nginx}]\nauthorities: [{}]\n",
+                "authorities[0] | has no effect: every listener only decides",
+            ),
+            (
+                &format!("{two}token_requests: {{}}\n"),
+                "token_requests.credentials | must be given: there is not one credential only",
+            ),
+        ] {
+            let problems = load(written).err().unwrap_or_default();
+            assert!(
+                problems.iter().any(|one| one == expected),
+                "{written}{problems:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_that_leaves_this_machine_is_worth_a_warning() {
+        let warnings = |more: &str| {
+            let loaded = load(more).unwrap_or_else(|problems| panic!("{problems:#?}"));
+            let all = loaded.warnings;
+            let all = all.iter().filter(|one| one.severity == Severity::Warning);
+            all.map(|one| one.path.clone()).collect::<Vec<_>>()
+        };
+        let wide = "listeners: ['0.0.0.0:1']\nroutes: []\n";
+        let admit = "admit: {networks: 10.0.0.0/8}";
+        let authority = format!("{wide}authorities: [{{{admit}}}]\n");
+        assert_eq!(warnings(&authority), ["authorities[0].admit"]);
+        let shim = format!("{wide}url_discovery: {{{admit}}}\n");
+        assert_eq!(warnings(&shim), [""; 0]);
+        let local = format!("routes: []\ntoken_requests: {{{admit}}}\n");
+        assert_eq!(warnings(&local), [""; 0]);
+        // who takes the provider's place gets its sign-in pages as well
+        let place = "authorities: [{path: /, hosts: ims.bentley.com}]\n";
+        assert_eq!(warnings(place), ["authorities[0].hosts"]);
+        let rest = "routes: [{hosts: ims.bentley.com, upstream: 'https://ims.bentley.com'}]\n";
+        assert_eq!(warnings(&format!("{place}{rest}")), [""; 0]);
+    }
+}

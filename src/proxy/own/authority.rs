@@ -104,20 +104,10 @@ impl Service for Authority {
 
 impl Shared {
     fn part(&self, path: &str) -> Option<Part> {
-        // RFC 8414 section 3.1 puts it before the path
-        let before = path.strip_prefix(OTHER_METADATA);
-        if before.is_some_and(|rest| rest == self.prefix) {
-            return Some(Part::Nothing);
+        let usual = Part::usual(&self.prefix, path);
+        if usual.is_some() || self.hosts.is_none() {
+            return usual;
         }
-        match path.strip_prefix(self.prefix.as_str()) {
-            Some(METADATA) => return Some(Part::Metadata),
-            Some(OTHER_METADATA) => return Some(Part::Nothing),
-            Some(KEYS) => return Some(Part::Keys),
-            Some(TOKEN) => return Some(Part::Token),
-            Some(INTROSPECTION) => return Some(Part::Introspection),
-            _ => {}
-        }
-        self.hosts.as_ref()?;
         let at = |url: Option<Url>| url.is_some_and(|url| self.is_ours(&url) && url.path() == path);
         if at(self.provider.place(Endpoint::Token)) {
             return Some(Part::Token);
@@ -274,6 +264,35 @@ impl Shared {
         complete(&mut members, issuer);
         members
     }
+}
+
+impl Part {
+    /// Behind a prefix.
+    fn usual(prefix: &str, path: &str) -> Option<Self> {
+        // RFC 8414 section 3.1 puts it before the path
+        if path.strip_prefix(OTHER_METADATA) == Some(prefix) {
+            return Some(Self::Nothing);
+        }
+        Some(match path.strip_prefix(prefix)? {
+            METADATA => Self::Metadata,
+            OTHER_METADATA => Self::Nothing,
+            KEYS => Self::Keys,
+            TOKEN => Self::Token,
+            INTROSPECTION => Self::Introspection,
+            _ => return None,
+        })
+    }
+}
+
+/// What is answered there, in words.
+pub(super) fn usual(prefix: &str, path: &str) -> Option<&'static str> {
+    Some(match Part::usual(prefix, path)? {
+        Part::Metadata => "its metadata, with our endpoints",
+        Part::Nothing => "404, which clients of generation 2.x expect",
+        Part::Keys => "its keys",
+        Part::Token => "client_credentials by a token of ours; other grants are passed on",
+        Part::Introspection => "passed on as it is",
+    })
 }
 
 /// Adds what clients do not do without, where the provider does not say it.
