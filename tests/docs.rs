@@ -136,6 +136,21 @@ fn the_pages_about_callers_tokens_have_good_configurations() {
 }
 
 #[test]
+fn the_page_about_software_with_its_own_tokens_has_good_configurations() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    fs::write(secret.path(), "a secret that nobody guesses").unwrap();
+    let text = read("docs/authority.md");
+    let blocks = text.split("```yaml\n").skip(1);
+    let blocks: Vec<&str> = blocks.map(|b| b.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 3);
+    for yaml in blocks {
+        let yaml = yaml.replace("/run/secrets/itwin", &secret.path().display().to_string());
+        let loaded = load(Sources::yaml(&yaml)).unwrap_or_else(|p| panic!("{yaml}\n{p}"));
+        assert_eq!(loaded.warnings.iter().count(), 0, "{yaml}");
+    }
+}
+
+#[test]
 fn the_readme_names_every_variable_of_the_short_form() {
     let variables = |page: &str| -> BTreeSet<String> {
         rows(&read(page))

@@ -17,8 +17,17 @@ pub struct Authority {
     pub prefix: String,
     /// As in routes; none: any that no route names.
     pub hosts: Vec<String>,
+    pub issuer: NamedIssuer,
     pub admit: Admit,
     pub min_remaining: Duration,
+}
+
+/// The `issuer` in metadata of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedIssuer {
+    Provider,
+    /// The address that the caller used.
+    Here,
 }
 
 /// The URL discovery service that we stand in for.

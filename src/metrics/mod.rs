@@ -49,6 +49,12 @@ pub struct CredentialLabels {
     pub scopes: String,
 }
 
+/// Labels of a token that a caller was given.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HandedOutLabels {
+    pub credential: String,
+}
+
 /// Labels of a token fetch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FetchLabels {
@@ -96,6 +102,7 @@ pub struct Metrics {
     pub token_fetches: Family<FetchLabels, Counter>,
     pub key_fetches: Family<KeyFetchLabels, Counter>,
     pub introspections: Family<IntrospectionLabels, Counter>,
+    pub tokens_handed_out: Family<HandedOutLabels, Counter>,
     pub revoked_tokens_refused: Counter,
     pub token_expiries: TokenExpiries,
     /// 1 while the previous of two secrets is the one that works.
@@ -124,6 +131,7 @@ impl Metrics {
             token_fetches: Family::default(),
             key_fetches: Family::default(),
             introspections: Family::default(),
+            tokens_handed_out: Family::default(),
             revoked_tokens_refused: Counter::default(),
             token_expiries: TokenExpiries::default(),
             previous_secret_in_use: Family::default(),
@@ -194,6 +202,11 @@ impl Metrics {
             "introspections",
             "Questions to providers about callers' tokens, by result",
             self.introspections.clone(),
+        );
+        r.register(
+            "tokens_handed_out",
+            "Tokens that callers were given themselves",
+            self.tokens_handed_out.clone(),
         );
         r.register(
             "revoked_tokens_refused",

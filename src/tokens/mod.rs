@@ -51,7 +51,7 @@ use crate::{
     clock::{Clock, Moment},
     config::{Credential, ScopeSet, TokenStore},
     health::{Readiness, Report},
-    metrics::Metrics,
+    metrics::{HandedOutLabels, Metrics},
     shutdown::Shutdown,
 };
 
@@ -126,6 +126,13 @@ impl TokenService {
             exchanges,
             authorities: Authorities::default(),
         }
+    }
+
+    /// Counts a token that somebody was given.
+    pub fn handed_out(&self, credential: &str) {
+        let credential = credential.to_owned();
+        let handed = &self.metrics.tokens_handed_out;
+        handed.get_or_create(&HandedOutLabels { credential }).inc();
     }
 
     /// What its tokens' ends are measured by.

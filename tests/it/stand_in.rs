@@ -111,7 +111,25 @@ fn its_metadata_are_the_providers_with_what_we_serve_pointing_here() {
     let grants = json!(["authorization_code", "client_credentials"]);
     assert_eq!(found["grant_types_supported"], grants);
     assert_eq!(document("127.0.0.1:8080", "")["issuer"], idp.url());
+    let mut client = proxy.connect();
+    let head = client.send(proxy::with_fields("HEAD", METADATA, "")).head();
+    assert_eq!(head.status(), 200);
     assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn a_proxy_in_front_that_is_trusted_says_where_the_caller_is() {
+    let (origin, idp) = (origin::answering([origin::ok("hello")]), provider());
+    let proxy = world(&origin, &idp.url())
+        .with("trusted_proxies", json!(["127.0.0.1/32"]))
+        .with("authorities", json!([{"issuer": "here"}]))
+        .start();
+    let fields = "X-Forwarded-Proto: https\r\nX-Forwarded-Host: tokens.example\r\n";
+    let found = proxy.send(proxy::with_fields("GET", METADATA, fields));
+    let found = found.json();
+    let here = "https://tokens.example/authority";
+    assert_eq!(found["token_endpoint"], format!("{here}/connect/token"));
+    assert_eq!(found["issuer"], here);
 }
 
 #[test]

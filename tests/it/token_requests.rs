@@ -38,6 +38,9 @@ fn a_script_asks_for_a_token_and_gets_the_one_that_is_there() {
     // the route's callers have the same
     proxy.get("/x").is_the_upstreams(200);
     assert_eq!(idp.requests().len(), 1);
+    let counted = "itwin_auth_proxy_tokens_handed_out_total{credential=\"agent\"} 4";
+    let metrics = proxy.admin("/metrics");
+    assert!(metrics.text().contains(counted), "{}", metrics.text());
 }
 
 #[test]

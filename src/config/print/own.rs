@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Authority, Discovered, TokenRequests, UrlDiscovery, Whereto,
+        Authority, Discovered, NamedIssuer, TokenRequests, UrlDiscovery, Whereto,
         raw::{self, Words},
     },
     admit, duration, list,
@@ -14,6 +14,10 @@ pub(super) fn authority(authority: &Authority) -> raw::Authority {
         credential: Some(authority.credential.name.to_string()),
         path: Some(rooted(&authority.prefix)),
         hosts: list(authority.hosts.iter()),
+        issuer: Some(match authority.issuer {
+            NamedIssuer::Provider => raw::NamedIssuer::Provider,
+            NamedIssuer::Here => raw::NamedIssuer::Here,
+        }),
         admit: Some(admit(&authority.admit)),
         min_remaining: Some(duration(authority.min_remaining)),
     }

@@ -28,6 +28,12 @@ pub(in crate::config) struct Authority {
     /// route names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) hosts: Option<Words>,
+    /// The `issuer` that its metadata name: `provider` as the tokens have it, which who checks
+    /// tokens by these metadata compares; or `here`, for a client that refuses metadata of another
+    /// address than the issuer's.
+    #[schemars(extend("default" = "provider"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) issuer: Option<NamedIssuer>,
     /// Who may use it, as in routes, but without `bearer`. Whoever may is given the service's
     /// token. Default: `local`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,6 +43,16 @@ pub(in crate::config) struct Authority {
     #[schemars(extend("default" = "15m"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) min_remaining: Option<String>,
+}
+
+/// The `issuer` in metadata of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum NamedIssuer {
+    /// The provider's.
+    Provider,
+    /// The address that the caller used.
+    Here,
 }
 
 /// The URL discovery service ("Buddi") that clients of generation 1.x ask where services are.

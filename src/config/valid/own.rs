@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     super::{
-        Admit, AdmitRule, Authority, Bind, Credential, Discovered, Listener, Mode, OwnEndpoints,
-        TokenRequests, UrlDiscovery, Whereto,
+        Admit, AdmitRule, Authority, Bind, Credential, Discovered, Listener, Mode, NamedIssuer,
+        OwnEndpoints, TokenRequests, UrlDiscovery, Whereto,
         path::Path,
         problem::shown,
         raw::{self, Raw},
@@ -116,6 +116,10 @@ impl Check<'_> {
             credential: credential?,
             prefix: prefix?,
             hosts: hosts?,
+            issuer: match raw.issuer {
+                None | Some(raw::NamedIssuer::Provider) => NamedIssuer::Provider,
+                Some(raw::NamedIssuer::Here) => NamedIssuer::Here,
+            },
             admit: admit?,
             min_remaining,
         })

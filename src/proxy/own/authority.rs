@@ -3,8 +3,8 @@
 //! `client_credentials` is answered with a token that we have; whatever else its endpoints are asked
 //! goes to the provider with the caller's own credentials, byte for byte. Its metadata are the
 //! provider's with the endpoints that we serve pointing here, and complete even when the provider
-//! has never answered. `issuer` stays the provider's: it is what all of its tokens say, and who
-//! compares them with these metadata must find it there.
+//! has never answered. `issuer` stays the provider's unless it is configured otherwise: it is what
+//! all of its tokens say, and who compares them with these metadata must find it there.
 //!
 //! A page of another site gets what is public, and what it has its own credentials for; never a
 //! token of ours.
@@ -28,7 +28,7 @@ use super::{
     other_method, refusal,
 };
 use crate::{
-    config::{self, ScopeSet},
+    config::{self, NamedIssuer, ScopeSet},
     http::{
         headers::{strip_forwarded, strip_hop_by_hop},
         survey::Survey,
@@ -53,6 +53,7 @@ struct Shared {
     prefix: String,
     /// Where the provider itself is called, so that its paths are ours as well.
     hosts: Option<Matcher>,
+    issuer: NamedIssuer,
     provider: tokens::Authority,
     handout: Handout,
 }
@@ -77,6 +78,7 @@ impl Authority {
         Self(Arc::new(Shared {
             prefix: config.prefix.clone(),
             hosts: (!config.hosts.is_empty()).then(|| matcher(&config.hosts)),
+            issuer: config.issuer,
             provider,
             handout,
         }))
@@ -262,6 +264,10 @@ impl Shared {
             members.insert("introspection_endpoint".into(), place.into());
         }
         complete(&mut members, issuer);
+        if self.issuer == NamedIssuer::Here {
+            let here = format!("{origin}{}", self.prefix);
+            members.insert("issuer".into(), here.into());
+        }
         members
     }
 }

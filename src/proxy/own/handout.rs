@@ -119,6 +119,7 @@ impl Handout {
 
     /// The answer of a token endpoint (RFC 6749 section 5.1).
     pub(super) fn answer(&self, handed: &Handed) -> Response<Bytes> {
+        self.service.handed_out(&self.credential.name);
         let mut body = json!({
             "access_token": handed.ready.text(),
             "token_type": "Bearer",
