@@ -1,6 +1,7 @@
 // Clients of the generations that cannot be installed beside today's: each has a directory of its
-// own and runs in a process of its own, as an agent does.
+// own, and runs in a process of its own, as an agent does, or is loaded from there.
 import { execFile } from 'node:child_process';
+import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
@@ -18,3 +19,7 @@ export async function agent(generation, env, { script = 'agent.js', timeout = 30
   if (!line) throw new Error(`the agent said: ${stdout}`);
   return JSON.parse(line);
 }
+
+/** `require` of the packages of a generation: `v1` or `v2`. */
+export const legacy = (generation) =>
+  createRequire(new URL(`../legacy/${generation}/package.json`, import.meta.url));
