@@ -25,6 +25,8 @@ pub struct Passage {
     pub ports: BTreeSet<u16>,
     /// Addresses that they may have though they are not public.
     pub networks: Vec<IpNet>,
+    /// Who finds their addresses; empty: the system.
+    pub name_servers: Vec<SocketAddr>,
     /// Where the proxy auto-configuration file is.
     pub pac: String,
 }

@@ -53,11 +53,12 @@ impl Names {
         }
     }
 
-    /// Of hosts that callers chose: the system is asked, and only these addresses are used.
-    pub fn within(destinations: Arc<Destinations>) -> Self {
+    /// Of hosts that callers chose: only these addresses are used.
+    #[must_use]
+    pub fn within(self, destinations: Arc<Destinations>) -> Self {
         Self {
-            source: Source::System,
             within: Some(destinations),
+            ..self
         }
     }
 

@@ -23,7 +23,6 @@ use crate::{
     net::{
         Conn, Inside, Within,
         dial::{self, keep_alive},
-        names::Names,
         prefixed::Prefixed,
         tunnel::End,
     },
@@ -153,7 +152,7 @@ impl Proxy {
             ..
         } = connect;
         let door = self.plan.door(conn.listener).ok_or(Failure::NoRoute)?;
-        let names = Names::within(Arc::clone(&door.destinations));
+        let names = self.passing.names(conn.listener, door);
         let dialled = timeout(PATIENCE, dial::tcp(&host, port, &names)).await;
         let stream = match dialled {
             Ok(Ok(stream)) => Ok(stream),

@@ -4,7 +4,7 @@
 //! is asked for, and whether a caller may ask at all. What lies behind a host's name is checked
 //! when it is connected to ([`Destinations`]).
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use http::HeaderMap;
 
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     caller::{Caller, Guest, Vouched},
     config::{Admit, Config, Listener},
-    net::{Conn, Peer, Reach, destination::Destinations},
+    net::{Conn, Peer, Reach, destination::Destinations, names::Names},
     verify::KeyService,
 };
 
@@ -27,7 +27,8 @@ pub struct Door {
     admits: Admits,
     hosts: Hosts,
     ports: BTreeSet<u16>,
-    pub(super) destinations: Arc<Destinations>,
+    destinations: Arc<Destinations>,
+    name_servers: Vec<SocketAddr>,
     pub(super) pac: pac::File,
 }
 
@@ -68,6 +69,7 @@ impl Door {
             hosts,
             ports: passage.ports.clone(),
             destinations: Arc::new(destinations),
+            name_servers: passage.name_servers.clone(),
             pac: pac::File::new(passage, &config.routes),
         })
     }
@@ -118,6 +120,11 @@ impl Door {
             return Err(Unpassed::Port(port));
         }
         Ok(())
+    }
+
+    /// How the addresses of hosts are found that callers chose.
+    pub(super) fn names(&self) -> Names {
+        Names::new(&[], &self.name_servers).within(Arc::clone(&self.destinations))
     }
 
     /// Whether what goes to this port is looked into.

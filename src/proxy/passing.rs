@@ -9,6 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 
 use super::{
+    door::Door,
     failure::Failure,
     plan::{Plan, Route},
     upstream::{Pool, Target},
@@ -37,6 +38,8 @@ pub(super) struct Passing {
 #[derive(Debug, Default)]
 struct Known {
     routes: HashMap<Place, Used>,
+    /// By listener.
+    names: HashMap<usize, Arc<Names>>,
     uses: u64,
 }
 
@@ -80,7 +83,7 @@ impl Passing {
         let door = plan.door(listener).ok_or(Failure::NoRoute)?;
         let upstream = Arc::new(upstream(place.origin.clone()));
         let target = Target::new(Arc::clone(&upstream)).map_err(unusable)?;
-        let names = Names::within(Arc::clone(&door.destinations));
+        let names = Arc::clone(known.names(listener, door));
         let pool = Pool::of_names(Arc::new(target), names);
         let route = Route::passing(config(upstream), Arc::new(pool), metrics)?;
         let route = Arc::new(route);
@@ -98,11 +101,23 @@ impl Passing {
         Ok(route)
     }
 
+    /// How a listener finds the addresses of hosts that callers chose: what it has learnt is kept.
+    pub(super) fn names(&self, listener: usize, door: &Door) -> Arc<Names> {
+        Arc::clone(self.known.lock().names(listener, door))
+    }
+
     /// Closes connections that were idle too long.
     pub(super) fn prune(&self) {
         let known = self.known.lock();
         let pools = known.routes.values().filter_map(|used| used.route.pool());
         pools.for_each(|pool| pool.prune());
+    }
+}
+
+impl Known {
+    fn names(&mut self, listener: usize, door: &Door) -> &Arc<Names> {
+        let names = self.names.entry(listener);
+        names.or_insert_with(|| Arc::new(door.names()))
     }
 }
 

@@ -119,7 +119,7 @@ pub struct Pool {
     target: Arc<Target>,
     /// Seconds, counted by [`Pool::prune`]: the age of an idle connection needs no clock.
     ticks: AtomicU32,
-    names: Names,
+    names: Arc<Names>,
     idle: Mutex<Vec<Idle>>,
     http2: Mutex<Option<Http2>>,
     /// The tick at which the HTTP/2 connection was last asked for.
@@ -147,11 +147,11 @@ impl Pool {
     pub fn new(target: Arc<Target>) -> Self {
         let tls = &target.upstream.tls;
         let names = Names::new(&tls.addresses, &tls.name_servers);
-        Self::of_names(target, names)
+        Self::of_names(target, Arc::new(names))
     }
 
     /// Connects where `names` says.
-    pub(super) fn of_names(target: Arc<Target>, names: Names) -> Self {
+    pub(super) fn of_names(target: Arc<Target>, names: Arc<Names>) -> Self {
         Self {
             names,
             target,

@@ -1,9 +1,12 @@
 //! Callers that know a forward proxy: absolute form and CONNECT.
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use crate::support::{
     client::Client,
+    dns, http2,
     idp::{self, Idp},
     origin::{self, Origin},
     proxy::{self, Builder, Proxy},
@@ -310,4 +313,37 @@ fn links_point_where_the_caller_asked() {
             .to_owned();
         assert_eq!(next, format!("{scheme}://api.test/2"));
     }
+}
+
+#[test]
+fn a_name_that_changes_its_answer_gains_nothing() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let idp = idp::issuing();
+    let here: IpAddr = "127.0.0.1".parse().unwrap();
+    let elsewhere: IpAddr = "127.0.0.2".parse().unwrap();
+    // now what may be reached, then what may not, then both
+    let names = dns::saying(vec![vec![here], vec![elsewhere], vec![elsewhere, here]]);
+    let mut listener = reaching(&origin);
+    listener["hosts"] = json!(["rebinds.test"]);
+    listener["networks"] = json!(["127.0.0.1/32"]);
+    listener["name_servers"] = json!([names.address.to_string()]);
+    let proxy = forwarding(&origin, &idp, &listener).start();
+    let authority = format!("rebinds.test:{}", port(&origin));
+    assert_eq!(connect(&proxy, &authority, "").0, 200);
+    refused(&proxy, &authority, 403, "AddressNotAllowed");
+    assert_eq!(connect(&proxy, &authority, "").0, 200);
+    assert!(names.asked() >= 3);
+}
+
+#[test]
+fn a_stream_of_http2_may_be_a_tunnel() {
+    let origin = origin::serving(|mut connection| {
+        let said = connection.exactly(5);
+        connection.send([said, b" back".to_vec()].concat());
+    });
+    let idp = idp::issuing();
+    let proxy = forwarding(&origin, &idp, &reaching(&origin)).start();
+    let client = http2::Client::connect(proxy.address);
+    let authority = format!("127.0.0.1:{}", port(&origin));
+    assert_eq!(client.tunnel(&authority, b"hello", 10), b"hello back");
 }

@@ -134,6 +134,7 @@ fn listener(listener: &Listener) -> raw::Listener {
         hosts: passage.map(|passage| Words(passage.hosts.clone())),
         ports: passage.map(|passage| passage.ports.iter().copied().collect()),
         networks: passage.and_then(|passage| list(passage.networks.iter())),
+        name_servers: passage.and_then(|passage| list(passage.name_servers.iter())),
         pac: passage
             .filter(|_| listener.mode == Mode::Forward)
             .map(|passage| passage.pac.clone()),

@@ -58,6 +58,10 @@ pub(in crate::config) struct Listener {
     /// reaches through the proxy what only the proxy's machine reaches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) networks: Option<Words>,
+    /// `forward`: servers that find the addresses of those hosts, such as `10.0.0.2` or
+    /// `10.0.0.2:5353`, where the system's resolver leads back here. Default: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) name_servers: Option<Words>,
     /// `forward`: where a proxy auto-configuration file is served that sends the hosts of routes
     /// and of this listener here and all others past it. Default: `/proxy.pac`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -60,12 +60,15 @@ impl Check<'_> {
             self.missing(&path.key("ports"), "names no port", "such as [80, 443]");
         }
         let networks = self.networks(&path.key("networks"), raw.networks.as_ref());
+        let servers = raw.name_servers.as_ref();
+        let name_servers = self.addresses(&path.key("name_servers"), servers, 53);
         let pac = self.plain_path(&path.key("pac"), raw.pac.as_deref(), DEFAULT_PAC);
         Some(Passage {
             admit: admit?,
             hosts: hosts?,
             ports,
             networks,
+            name_servers,
             pac: pac?,
         })
     }
@@ -95,6 +98,12 @@ impl Check<'_> {
                 "forward or transparent",
             ),
             ("networks", raw.networks.is_some(), forward, "forward"),
+            (
+                "name_servers",
+                raw.name_servers.is_some(),
+                forward,
+                "forward",
+            ),
             ("pac", raw.pac.is_some(), forward, "forward"),
             (
                 "redirected_by",

@@ -281,7 +281,12 @@ impl Check<'_> {
         }
     }
 
-    fn addresses(&mut self, path: &Path, raw: Option<&raw::Words>, port: u16) -> Vec<SocketAddr> {
+    pub(super) fn addresses(
+        &mut self,
+        path: &Path,
+        raw: Option<&raw::Words>,
+        port: u16,
+    ) -> Vec<SocketAddr> {
         let words = raw.iter().flat_map(|words| words.0.iter().enumerate());
         words
             .filter_map(|(n, text)| {

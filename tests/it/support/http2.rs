@@ -9,6 +9,7 @@ use hyper::{body::Frame, client::conn::http2::SendRequest, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     runtime::Runtime,
     time::timeout,
@@ -78,6 +79,25 @@ impl Client {
     /// Sends one request and waits for the whole answer.
     pub(crate) fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         self.send_all([request]).remove(0)
+    }
+
+    /// What comes back, so many bytes of it, through a CONNECT to `authority` when this is said.
+    pub(crate) fn tunnel(&self, authority: &str, said: &[u8], length: usize) -> Vec<u8> {
+        let request = Request::connect(authority).body(Full::default()).unwrap();
+        let mut sender = self.sender.clone();
+        let said = said.to_vec();
+        let said_and_heard = async move {
+            let answer = sender.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let mut tunnel = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+            tunnel.write_all(&said).await.unwrap();
+            let mut back = vec![0; length];
+            tunnel.read_exact(&mut back).await.unwrap();
+            back
+        };
+        self.runtime
+            .block_on(async { timeout(DEADLINE, said_and_heard).await })
+            .unwrap()
     }
 
     /// Sends all at once and waits for all answers, in the requests' order.

@@ -4,6 +4,7 @@
 pub(crate) mod authority;
 pub(crate) mod certificates;
 pub(crate) mod client;
+pub(crate) mod dns;
 pub(crate) mod http2;
 pub(crate) mod idp;
 pub(crate) mod issuer;
