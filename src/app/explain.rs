@@ -1,5 +1,7 @@
 //! What would happen to a request, without sending it.
 
+mod ways;
+
 use std::collections::BTreeSet;
 
 use http::{Method, Request, Uri};
@@ -54,12 +56,13 @@ pub fn explain(config: &Config, method: &Method, url: &Uri) -> Explanation {
         Looked::Own(own) => return answered_here(own),
         Looked::Refused { code, reason } => {
             lines.push(("refused", format!("{reason} ({code})")));
-            return Explanation {
-                verdict: Verdict::Refused,
-                lines,
-            };
+            let (ways, verdict) = ways::to(config, url);
+            lines.extend(ways);
+            return Explanation { verdict, lines };
         }
     };
+    let (ways, _) = ways::to(config, url);
+    lines.extend(ways);
     let matched = &route.matches;
     let any = |list: String| {
         if list.is_empty() {

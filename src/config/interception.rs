@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Identity;
+use super::{Identity, route::is_among};
 
 /// TLS connections to these hosts are answered with certificates of our own making.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +28,7 @@ pub struct PlannedAuthority {
 impl Interception {
     /// Whether connections to `host` (lower case, without port) are opened.
     pub fn opens(&self, host: &str) -> bool {
-        let matches = |pattern: &String| match pattern.strip_prefix('*') {
-            // the dot stays: something must stand before it
-            Some(end) => host.len() > end.len() && host.ends_with(end),
-            None => pattern == host,
-        };
-        self.hosts.iter().any(matches)
+        is_among(&self.hosts, host)
     }
 }
 

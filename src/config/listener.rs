@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
 
-use super::{Admit, Identity};
+use super::{Admit, Identity, route::is_among};
 
 /// An address we accept on.
 #[derive(Debug, Clone)]
@@ -29,6 +29,13 @@ pub struct Passage {
     pub name_servers: Vec<SocketAddr>,
     /// Where the proxy auto-configuration file is.
     pub pac: String,
+}
+
+impl Passage {
+    /// Whether a host (lower case, without port) is reached though no route names it.
+    pub fn names(&self, host: &str) -> bool {
+        is_among(&self.hosts, host)
+    }
 }
 
 /// How requests arrive, and what becomes of them.

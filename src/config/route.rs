@@ -42,6 +42,16 @@ pub struct Match {
     pub methods: BTreeSet<String>,
 }
 
+/// Whether `host` (lower case, without port) is one of these: names, or `*.` and the rest of one.
+pub(super) fn is_among(patterns: &[String], host: &str) -> bool {
+    let matches = |pattern: &String| match pattern.strip_prefix('*') {
+        // the dot stays: something must stand before it
+        Some(end) => host.len() > end.len() && host.ends_with(end),
+        None => pattern == host,
+    };
+    patterns.iter().any(matches)
+}
+
 /// An anchored path pattern: `*` matches within a segment, `**` as a last segment the rest
 /// (nothing included), `{a,b}` is not supported. `/imodels/**` matches `/imodels`, `/imodels/`, and all below.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! is asked for, and whether a caller may ask at all. What lies behind a host's name is checked
 //! when it is connected to ([`Destinations`]).
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use http::HeaderMap;
 
@@ -12,11 +12,10 @@ use super::{
     admit::{Key, Rule},
     failure::Unpassed,
     pac,
-    route::HostPattern,
 };
 use crate::{
     caller::{Caller, Guest, Vouched},
-    config::{Admit, Config, Listener},
+    config::{Admit, Config, Listener, Passage},
     net::{Conn, Peer, Reach, destination::Destinations, names::Names},
     verify::KeyService,
 };
@@ -25,8 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Door {
     admits: Admits,
-    hosts: Hosts,
-    ports: BTreeSet<u16>,
+    listener: Arc<Listener>,
     destinations: Arc<Destinations>,
     name_servers: Vec<SocketAddr>,
     pub(super) pac: pac::File,
@@ -39,15 +37,13 @@ enum Admits {
     Rules(Vec<Rule>),
 }
 
-#[derive(Debug)]
-enum Hosts {
-    Any,
-    These(Vec<HostPattern>),
-}
-
 impl Door {
     /// Of a listener that has one.
-    pub(super) fn new(listener: &Listener, config: &Config, keys: &KeyService) -> Option<Self> {
+    pub(super) fn new(
+        listener: &Arc<Listener>,
+        config: &Config,
+        keys: &KeyService,
+    ) -> Option<Self> {
         let passage = listener.passage.as_ref()?;
         let admits = match &passage.admit {
             Admit::Local => Admits::Local,
@@ -57,21 +53,18 @@ impl Door {
                 Admits::Rules(rules.collect())
             }
         };
-        let hosts = if passage.hosts.iter().any(|host| host == "*") {
-            Hosts::Any
-        } else {
-            let hosts = passage.hosts.iter();
-            Hosts::These(hosts.map(|host| HostPattern::new(host)).collect())
-        };
         let destinations = Destinations::public_and(passage.networks.clone());
         Some(Self {
             admits,
-            hosts,
-            ports: passage.ports.clone(),
+            listener: Arc::clone(listener),
             destinations: Arc::new(destinations),
             name_servers: passage.name_servers.clone(),
             pac: pac::File::new(passage, &config.routes),
         })
+    }
+
+    fn passage(&self) -> Option<&Passage> {
+        self.listener.passage.as_ref()
     }
 
     /// As whom the caller may come in.
@@ -109,11 +102,7 @@ impl Door {
     /// # Errors
     /// When it is not.
     pub fn passes(&self, host: &str, port: u16) -> Result<(), Unpassed> {
-        let known = match &self.hosts {
-            Hosts::Any => true,
-            Hosts::These(hosts) => hosts.iter().any(|pattern| pattern.matches(host)),
-        };
-        if !known {
+        if !self.passage().is_some_and(|passage| passage.names(host)) {
             return Err(Unpassed::Host(host.to_owned()));
         }
         if !self.looks_into(port) {
@@ -129,7 +118,8 @@ impl Door {
 
     /// Whether what goes to this port is looked into.
     pub fn looks_into(&self, port: u16) -> bool {
-        self.ports.contains(&port)
+        self.passage()
+            .is_some_and(|passage| passage.ports.contains(&port))
     }
 
     /// Passwords whose files are read again now and then.

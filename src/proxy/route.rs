@@ -12,7 +12,7 @@ pub(super) struct Matcher {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum HostPattern {
+enum HostPattern {
     Exact(String),
     /// `*.` and this, which begins with a dot.
     Below(String),
@@ -74,14 +74,14 @@ impl Matcher {
 
 impl HostPattern {
     /// A name, or `*.` and one.
-    pub(super) fn new(written: &str) -> Self {
+    fn new(written: &str) -> Self {
         match written.strip_prefix('*') {
             Some(below) => Self::Below(below.to_owned()),
             None => Self::Exact(written.to_owned()),
         }
     }
 
-    pub(super) fn matches(&self, host: &str) -> bool {
+    fn matches(&self, host: &str) -> bool {
         match self {
             Self::Exact(name) => name == host,
             Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),

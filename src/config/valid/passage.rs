@@ -59,6 +59,15 @@ impl Check<'_> {
         if ports.is_empty() || ports.contains(&0) {
             self.missing(&path.key("ports"), "names no port", "such as [80, 443]");
         }
+        let open =
+            matches!(admit, Some(Admit::Anyone)) && bind.is_some_and(|bind| !bind.is_local());
+        if open && mode == Mode::Forward {
+            self.warn(
+                &at,
+                "anyone who reaches the listener can go through it to its hosts",
+                "name networks, or ask for a user and a password: admit: {proxy_user: {name: agent, password_file: …}}",
+            );
+        }
         let networks = self.networks(&path.key("networks"), raw.networks.as_ref());
         let servers = raw.name_servers.as_ref();
         let name_servers = self.addresses(&path.key("name_servers"), servers, 53);

@@ -1,0 +1,106 @@
+//! How a host is reached by callers that name it on the network: what a forward listener makes of
+//! them, and a connection that is redirected or resolved here.
+
+use http::Uri;
+
+use super::Verdict;
+use crate::config::{Config, Listener, Mode};
+
+/// For each listener whose callers name hosts of others, what becomes of a connection to that of
+/// `url`; nothing where the URL names none. Served where some listener lets it pass.
+pub(super) fn to(config: &Config, url: &Uri) -> (Vec<(&'static str, String)>, Verdict) {
+    let Some(host) = url.host().map(str::to_ascii_lowercase) else {
+        return (Vec::new(), Verdict::Refused);
+    };
+    let usual = if url.scheme_str() == Some("http") {
+        80
+    } else {
+        443
+    };
+    let port = url.port_u16().unwrap_or(usual);
+    let mut verdict = Verdict::Refused;
+    let mut lines = Vec::new();
+    for listener in &config.listeners {
+        let Some((text, one)) = through(config, listener, &host, port) else {
+            continue;
+        };
+        if one == Verdict::Served {
+            verdict = one;
+        }
+        lines.push(("by way of", format!("{}: {text}", listener.bind)));
+    }
+    (lines, verdict)
+}
+
+fn through(
+    config: &Config,
+    listener: &Listener,
+    host: &str,
+    port: u16,
+) -> Option<(String, Verdict)> {
+    let passage = listener.passage.as_ref()?;
+    let way = match listener.mode {
+        Mode::Forward => "CONNECT is",
+        _ => "a redirected connection is",
+    };
+    let opened = config.interception.as_ref();
+    let opened = opened.is_some_and(|interception| interception.opens(host));
+    let seen = passage.ports.contains(&port);
+    Some(if opened && seen {
+        let text = format!("{way} opened, and what it carries goes by the routes");
+        (text, Verdict::Served)
+    } else if passage.names(host) && (seen || listener.mode != Mode::Forward) {
+        let text = format!("{way} passed on untouched, without a token");
+        (text, Verdict::Served)
+    } else if passage.names(host) {
+        let text = format!("{way} refused: port {port} is not among the listener's ports");
+        (text, Verdict::Refused)
+    } else {
+        let text = format!(
+            "{way} refused: neither interception.hosts nor the listener's hosts name {host}"
+        );
+        (text, Verdict::Refused)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Sources};
+
+    #[test]
+    fn each_listener_says_what_it_makes_of_a_host() {
+        let text = "
+            credentials: {agent: {client_id: a, client_secret: b}}
+            routes: [{inject: agent}]
+            listeners:
+              - bind: 127.0.0.1:8080
+              - {bind: '127.0.0.1:3128', mode: forward, hosts: '*.blob.core.windows.net'}
+              - {bind: '127.0.0.1:15001', mode: transparent}";
+        let config = config::load(Sources::yaml(text)).unwrap().config;
+        for (url, forward, verdict) in [
+            (
+                "https://api.bentley.com/x",
+                "refused: neither",
+                Verdict::Served,
+            ),
+            (
+                "https://a.blob.core.windows.net/x",
+                "untouched",
+                Verdict::Served,
+            ),
+            (
+                "https://a.blob.core.windows.net:8443/x",
+                "port 8443",
+                Verdict::Served,
+            ),
+        ] {
+            let (lines, found) = to(&config, &url.parse().unwrap());
+            assert_eq!(lines.len(), 2, "{lines:?}");
+            assert!(lines[0].1.contains(forward), "{lines:?}");
+            assert!(lines[1].1.contains("passed on untouched"), "{lines:?}");
+            assert_eq!(found, verdict);
+        }
+        assert!(to(&config, &"/imodels".parse().unwrap()).0.is_empty());
+    }
+}
