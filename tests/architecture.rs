@@ -356,7 +356,8 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in entries.map(Result::unwrap) {
         let path = entry.path();
         // installed packages and Python's caches are not ours
-        let foreign = path.ends_with("node_modules") || path.ends_with("__pycache__");
+        let others = ["node_modules", "site-packages", "__pycache__"];
+        let foreign = others.iter().any(|name| path.ends_with(name));
         if entry.file_type().unwrap().is_dir() {
             if !foreign {
                 walk(&path, files);

@@ -7,8 +7,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Method, Request, header::HOST};
+use http::{
+    HeaderValue, Method, Request, Response,
+    header::{CONNECTION, CONTENT_TYPE, HOST},
+};
 use hyper::body::Incoming;
 
 use super::{
@@ -80,6 +84,9 @@ impl Proxy {
                 let answer = door.pac.answer(request.method(), target.authority);
                 return Ok(Step::Own(std::future::ready(answer).boxed()));
             }
+            if target.path == "/" && request.method() == Method::GET {
+                return Ok(Step::Own(std::future::ready(here()).boxed()));
+            }
             let found = self.plan.own.find(&target, &Meant::Ours);
             let found = found.ok_or(Unpassed::NotAbsolute)?;
             let way = (conn, &Meant::Ours);
@@ -134,6 +141,18 @@ impl Proxy {
     pub(super) fn opens(&self, host: &str) -> bool {
         self.mint.as_ref().is_some_and(|mint| mint.opens(host))
     }
+}
+
+/// That there is a proxy: agents of generation 1.x use the one of `HTTPS_PROXY` only if it answers a
+/// plain `GET /` with 200. They never read the rest, so nothing is kept open for them.
+fn here() -> Response<Bytes> {
+    let text = "This is a forward proxy: name it in HTTP_PROXY or HTTPS_PROXY.\n";
+    let mut response = Response::new(Bytes::from_static(text.as_bytes()));
+    let kind = HeaderValue::from_static("text/plain");
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, kind);
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// What a request in a connection that was opened here means.

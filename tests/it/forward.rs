@@ -292,6 +292,8 @@ fn programs_are_told_which_hosts_to_ask_for_here() {
     }
     let answer = proxy.get("/imodels");
     answer.is_refused(400, "NotAbsolute");
+    // where agents of generation 1.x look whether there is a proxy
+    assert_eq!(proxy.get("/").status(), 200);
 }
 
 #[test]

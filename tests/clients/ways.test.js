@@ -1,0 +1,188 @@
+// Which client is reached in which way: real packages, unmodified and without a token, each in a
+// program of its own (agents/) in whose code nothing says that there is a proxy. A cell of the table
+// is a test. The ways:
+//
+//   told      an environment variable of the client's own names the proxy's address
+//   proxy     HTTPS_PROXY names a listener of the mode `forward`; names are not found
+//   takeover  the names of the hosts lead to a listener with TLS
+//
+// Clients that are told the address in their code: itwin.test.js, old-grants.test.js.
+import './support/network.js';
+
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { test } from 'node:test';
+
+import { claims } from './support/config.js';
+import { startOrigin } from './support/origin.js';
+import { IMODELS, NAMES, agent, startWorld } from './support/world.js';
+
+const listed = { found: IMODELS };
+/** What a client says that gets its token itself: it is the one of the proxy's credential. */
+function handedOut({ token, error }, { sandbox }) {
+  assert.equal(error, undefined);
+  assert.equal(claims(token.replace(/^Bearer /i, '')).client_id, sandbox.client_id);
+}
+
+// What becomes of HTTPS_PROXY: a client sends its requests there in absolute form, or asks for
+// tunnels, or goes past it.
+const absolute = (came, env) => ({ came, env, tunnels: false });
+const tunnels = (came, env) => ({ came, env, tunnels: true });
+const PAST = 'past';
+
+const list = ({ sandbox }) => `https://api.bentley.com/imodels?iTwinId=${sandbox.itwin_id}&$top=3`;
+const imodels = (packages, what) => ({ sandbox }) => ['node', 'agents/imodels.cjs', packages, what, sandbox.itwin_id];
+const today = (what, argument) => (world) => ['node', 'agents/today.mjs', what, ...(argument?.(world) ?? [])];
+const ofITwin = ({ sandbox }) => [sandbox.itwin_id];
+const generation2 = (what) => ({ sandbox }) => ['node', 'agents/generation2.cjs', what, sandbox.itwin_id];
+const atIms = () => ({ imjs_itwin_platform_authority: 'https://ims.bentley.com' });
+const discovering = ({ base }) => ({ imjs_buddi_url: `${base}/WebService` });
+const prefixed = () => ({ IMJS_URL_PREFIX: 'foo-' });
+
+const TABLE = {
+  'imodels-client-management with axios 1.16.0': {
+    run: imodels('legacy/axios', 'imodels'),
+    proxy: absolute(listed),
+    takeover: { came: listed },
+  },
+  'imodels-client-management with axios of today': {
+    run: imodels('.', 'imodels'),
+    proxy: tunnels(listed),
+    takeover: { came: listed },
+  },
+  'imodels-client-authoring': {
+    run: today('authoring', ({ sandbox, home }) => [sandbox.itwin_id, path.join(home, 'baseline')]),
+    proxy: tunnels({ state: 'initialized' }),
+    takeover: { came: { state: 'initialized' } },
+  },
+  'itwins-client with axios 1.16.0': {
+    run: imodels('legacy/axios', 'itwins'),
+    proxy: absolute({ found: 2 }),
+    takeover: { came: { found: 2 } },
+  },
+  'itwins-client with axios of today': {
+    run: imodels('.', 'itwins'),
+    proxy: tunnels({ found: 2 }),
+    takeover: { came: { found: 2 } },
+  },
+  'itwins-client with IMJS_URL_PREFIX': {
+    run: imodels('.', 'itwins'),
+    takeover: { came: { found: 2 }, env: prefixed, only: 'foo-api.bentley.com' },
+  },
+  'reality-data-client': { run: today('reality-data'), proxy: PAST, takeover: { came: { found: 1 } } },
+  'service-authorization': { run: today('service-authorization'), proxy: PAST, takeover: { came: handedOut } },
+  'service-authorization with IMJS_URL_PREFIX': {
+    run: today('service-authorization'),
+    takeover: { came: handedOut, env: prefixed, only: 'foo-ims.bentley.com' },
+  },
+  'fetch of Node': { run: today('fetch', ofITwin), proxy: PAST, takeover: { came: { found: 3 } } },
+  got: { run: today('got', ofITwin), proxy: PAST, takeover: { came: { found: 3 } } },
+  'an agent of 1.x': {
+    run: ({ sandbox }) => ['node', 'agents/generation1.cjs', sandbox.itwin_id],
+    told: { env: discovering, came: listed },
+    takeover: { came: listed, env: discovering },
+  },
+  'the sign-in of 2.x': {
+    run: generation2('token'),
+    told: { env: ({ base }) => ({ imjs_itwin_platform_authority: `${base}/authority` }), came: handedOut },
+    proxy: tunnels(handedOut, atIms),
+    takeover: { came: handedOut, env: atIms },
+  },
+  'imodelhub-client of 2.x': {
+    run: generation2('hub'),
+    proxy: tunnels({ ...listed, unverified: true }),
+    takeover: { came: { ...listed, unverified: false } },
+  },
+  'an agent of 2.x': {
+    run: generation2('agent'),
+    proxy: tunnels({ ...listed, unverified: true }, atIms),
+    takeover: { came: { ...listed, unverified: false }, env: atIms },
+  },
+  'Python requests': {
+    run: (world) => ['python3', 'agents/agent.py', list(world)],
+    trust: 'python',
+    proxy: tunnels({ found: 3 }),
+    takeover: { came: { found: 3 } },
+  },
+  curl: {
+    run: (world) => ['bash', 'agents/agent.sh', list(world)],
+    trust: 'curl',
+    proxy: tunnels({ found: 3 }),
+    takeover: { came: { found: 3 } },
+  },
+  "Java's HttpClient": {
+    run: (world) => ['java', ...world.java, 'agents/Agent.java', list(world)],
+    trust: 'java',
+    proxy: tunnels({ found: 3 }),
+    takeover: { came: { found: 3 } },
+  },
+};
+
+/** What URL discovery says where the names of the hosts lead to us. */
+const BY_NAME = { urls: { iModelHubApi: 'https://api.bentley.com/imodelhub', IMSOpenID: 'https://ims.bentley.com' } };
+
+async function world(t, rest) {
+  const reality = await startOrigin(t, {
+    answer(request, response) {
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ realityData: [{ id: 'one', displayName: 'One' }], _links: {} }));
+      return true;
+    },
+  });
+  const route = { hosts: ['api.bentley.com'], path: '/reality-management/**', inject: 'agent', upstream: reality.origin };
+  return { ...(await startWorld(t, { routes: [route], ...rest })), reality, java: [] };
+}
+
+async function expect(came, expected, all) {
+  const { sandbox, proxy, reality } = all;
+  if (typeof expected === 'function') expected(came, all);
+  else assert.deepEqual(came, expected, proxy.lines.slice(-8).join('\n'));
+  // nothing went to a service without the proxy's token, and to storage with one
+  const counts = await sandbox.counts();
+  assert.equal(counts.hub_authorized, counts.hub_requests);
+  assert.equal(counts.storage_with_authorization, 0);
+  assert.equal(counts.tokens_issued, 1);
+  const tokens = reality.requests.map(({ authorization }) => claims(authorization).client_id);
+  assert.ok(tokens.every((client) => client === sandbox.client_id));
+}
+
+const tunnelled = ({ proxy }) => proxy.requestLines.some((line) => line.method === 'CONNECT');
+
+for (const [client, { run, trust = 'node', told, proxy, takeover }] of Object.entries(TABLE)) {
+  if (told) {
+    test(`${client} goes where its variable says`, async (t) => {
+      const all = await world(t);
+      const came = await agent(t, all, run(all), { env: told.env(all) });
+      await expect(came, told.came, all);
+    });
+  }
+  if (proxy === PAST) {
+    test(`${client} goes past HTTPS_PROXY`, async (t) => {
+      const all = await world(t);
+      const { error } = await agent(t, all, run(all), { env: { HTTPS_PROXY: all.forward } });
+      assert.ok(error, 'there was nothing that it could reach');
+      assert.deepEqual(all.proxy.requestLines, []);
+    });
+  } else if (proxy) {
+    const how = proxy.tunnels ? 'a tunnel that is opened' : 'requests in absolute form';
+    test(`${client} by HTTPS_PROXY, with ${how}`, async (t) => {
+      const all = await world(t, { url_discovery: BY_NAME });
+      const { hostname, port } = new URL(all.forward);
+      all.java = [`-Dhttps.proxyHost=${hostname}`, `-Dhttps.proxyPort=${port}`];
+      const env = { HTTPS_PROXY: all.forward, NO_PROXY: '127.0.0.1,localhost', ...proxy.env?.(all) };
+      const came = await agent(t, all, run(all), { env, trust });
+      await expect(came, proxy.came, all);
+      assert.equal(tunnelled(all), proxy.tunnels);
+    });
+  }
+  if (takeover) {
+    test(`${client} where ${takeover.only ?? 'each name'} leads to the proxy`, async (t) => {
+      const all = await world(t, { url_discovery: BY_NAME });
+      const here = takeover.only ? [takeover.only] : NAMES;
+      const names = Object.fromEntries(here.map((name) => [name, '127.0.0.1']));
+      const came = await agent(t, all, run(all), { env: takeover.env?.(all), trust, names });
+      await expect(came, takeover.came, all);
+      assert.equal(tunnelled(all), false);
+    });
+  }
+}
