@@ -356,11 +356,8 @@ fn a_request_that_is_none_is_told_why_as_oauth_has_it() {
         &format!("grant_type=refresh_token&refresh_token={large}"),
     );
     assert_eq!(answer.status(), 400);
-    assert_eq!(
-        token_requests(&idp),
-        1,
-        "only the first token, nobody's form"
-    );
+    // that of the start, which may not have come yet
+    assert!(token_requests(&idp) <= 1, "nobody's form is passed on");
 }
 
 #[test]
