@@ -12,7 +12,7 @@ use super::{
     door::Door,
     failure::Failure,
     plan::{Plan, Route},
-    upstream::{Pool, Target},
+    upstream::{Pool, Settings, Target, UpstreamError},
 };
 use crate::{
     config::{
@@ -41,6 +41,8 @@ struct Known {
     /// By listener.
     names: HashMap<usize, Arc<Names>>,
     uses: u64,
+    /// The same for all hosts: it is large.
+    tls: Option<Settings>,
 }
 
 /// A host as a listener reaches it: each may reach other addresses.
@@ -82,7 +84,7 @@ impl Passing {
         };
         let door = plan.door(listener).ok_or(Failure::NoRoute)?;
         let upstream = Arc::new(upstream(place.origin.clone()));
-        let target = Target::new(Arc::clone(&upstream)).map_err(unusable)?;
+        let target = known.target(Arc::clone(&upstream)).map_err(unusable)?;
         let names = Arc::clone(known.names(listener, door));
         let pool = Pool::of_names(Arc::new(target), names);
         let route = Route::passing(config(upstream), Arc::new(pool), metrics)?;
@@ -115,6 +117,19 @@ impl Passing {
 }
 
 impl Known {
+    fn target(&mut self, upstream: Arc<Upstream>) -> Result<Target, UpstreamError> {
+        if !upstream.origin.https {
+            return Target::new(upstream);
+        }
+        let settings = match self.tls.take() {
+            Some(settings) => settings,
+            None => Settings::of(&upstream.tls, upstream.protocol)?,
+        };
+        let target = Target::with(upstream, &settings);
+        self.tls = Some(settings);
+        target
+    }
+
     fn names(&mut self, listener: usize, door: &Door) -> &Arc<Names> {
         let names = self.names.entry(listener);
         names.or_insert_with(|| Arc::new(door.names()))

@@ -29,7 +29,7 @@ use tokio_rustls::TlsConnector;
 
 use super::failure::ConnectError;
 use crate::{
-    config::{Upstream, UpstreamProtocol},
+    config::{ClientTls, Upstream, UpstreamProtocol},
     http::body::OutgoingBody,
     net::{dial, names::Names, tunnel::End},
     shutdown::spawn_on_worker,
@@ -58,16 +58,56 @@ pub struct Target {
 #[derive(Debug)]
 struct TlsTarget {
     name: ServerName<'static>,
+    settings: Settings,
+}
+
+/// How TLS is spoken with an upstream. It holds all authorities that are trusted.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
     /// Offers what the route wants.
     any: Arc<ClientConfig>,
     /// Offers HTTP/1.1 only: upgrades exist nowhere else.
     http1: Arc<ClientConfig>,
 }
 
+impl Settings {
+    /// # Errors
+    /// When the settings cannot be used.
+    pub(super) fn of(tls: &ClientTls, protocol: UpstreamProtocol) -> Result<Self, TlsError> {
+        let offered: &[&[u8]] = match protocol {
+            UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
+            UpstreamProtocol::Http1 => &[b"http/1.1"],
+            UpstreamProtocol::Http2 => &[b"h2"],
+        };
+        Ok(Self {
+            any: client_config(tls, offered)?,
+            http1: client_config(tls, &[b"http/1.1"])?,
+        })
+    }
+}
+
 impl Target {
     /// # Errors
     /// When the upstream's TLS settings cannot be used.
     pub fn new(upstream: Arc<Upstream>) -> Result<Self, UpstreamError> {
+        if !upstream.origin.https {
+            return Ok(Self {
+                upstream,
+                tls: None,
+            });
+        }
+        let settings = Settings::of(&upstream.tls, upstream.protocol)?;
+        Self::with(upstream, &settings)
+    }
+
+    /// With TLS settings that others have as well.
+    ///
+    /// # Errors
+    /// When no certificate can have the upstream's name.
+    pub(super) fn with(
+        upstream: Arc<Upstream>,
+        settings: &Settings,
+    ) -> Result<Self, UpstreamError> {
         if !upstream.origin.https {
             return Ok(Self {
                 upstream,
@@ -81,19 +121,12 @@ impl Target {
             .unwrap_or(&upstream.origin.host);
         let name = ServerName::try_from(name.clone())
             .map_err(|source| UpstreamError::ServerName(name.clone(), source))?;
-        let offered: &[&[u8]] = match upstream.protocol {
-            UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
-            UpstreamProtocol::Http1 => &[b"http/1.1"],
-            UpstreamProtocol::Http2 => &[b"h2"],
-        };
-        let tls = TlsTarget {
-            name,
-            any: client_config(&upstream.tls, offered)?,
-            http1: client_config(&upstream.tls, &[b"http/1.1"])?,
-        };
         Ok(Self {
             upstream,
-            tls: Some(tls),
+            tls: Some(TlsTarget {
+                name,
+                settings: settings.clone(),
+            }),
         })
     }
 }
@@ -279,8 +312,8 @@ impl Pool {
             };
         };
         let config = match need {
-            Need::Any => &tls.any,
-            Need::Upgrade => &tls.http1,
+            Need::Any => &tls.settings.any,
+            Need::Upgrade => &tls.settings.http1,
         };
         let stream = TlsConnector::from(Arc::clone(config))
             .connect(tls.name.clone(), stream)
@@ -351,7 +384,7 @@ where
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::config::{ClientTls, Forwarded, Origin};
+    use crate::config::{Forwarded, Origin};
 
     /// A pool without a connection.
     pub(in crate::proxy) fn pool() -> Arc<Pool> {

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use crate::support::{
+    certificates::Authority,
     client::Client,
     dns, http2,
     idp::{self, Idp},
     origin::{self, Origin},
     proxy::{self, Builder, Proxy},
+    wait::{self, Gate},
 };
 
 /// A forward listener, and a route to `origin` for `api.test`.
@@ -348,4 +350,43 @@ fn a_stream_of_http2_may_be_a_tunnel() {
     let client = http2::Client::connect(proxy.address);
     let authority = format!("127.0.0.1:{}", port(&origin));
     assert_eq!(client.tunnel(&authority, b"hello", 10), b"hello back");
+}
+
+#[test]
+fn a_tunnel_counts_as_a_connection_and_ends_with_the_proxy() {
+    let cut = Gate::default();
+    let seen = cut.clone();
+    let origin = origin::serving(move |mut connection| {
+        connection.until_closed();
+        seen.open();
+    });
+    let idp = idp::issuing();
+    let proxy = forwarding(&origin, &idp, &reaching(&origin)).start();
+    let authority = format!("127.0.0.1:{}", port(&origin));
+    let (first, mut second) = (
+        connect(&proxy, &authority, ""),
+        connect(&proxy, &authority, ""),
+    );
+    wait::until("two connections are counted", || proxy.open() == 2);
+    drop(first);
+    cut.pass();
+    wait::until("one connection is counted", || proxy.open() == 1);
+    drop(proxy);
+    assert!(second.1.until_closed().is_empty());
+}
+
+#[test]
+fn a_host_without_a_route_is_asked_over_tls_as_its_caller_would() {
+    let authority = Authority::new();
+    let server = authority.issue("127.0.0.1").server(&["http/1.1"]);
+    let origin = origin::serving_tls(server, |mut connection| {
+        connection.request();
+    });
+    let idp = idp::issuing();
+    let proxy = forwarding(&origin, &idp, &reaching(&origin)).start();
+    // the system does not know the authority: what a caller sends in the clear to us goes no further
+    let url = format!("https://127.0.0.1:{}/x", port(&origin));
+    let answer = proxy.send(absolute(&url, "Authorization: Bearer theirs\r\n"));
+    answer.is_refused(502, "UpstreamTls");
+    assert!(origin.requests().is_empty());
 }
