@@ -50,7 +50,10 @@ pub use self::{
         Bind, ClientCertificates, Gateway, Listener, Mode, OwnCertificate, Passage, RedirectedBy,
         ServerTls,
     },
-    own::{Authority, Discovered, NamedIssuer, OwnEndpoints, TokenRequests, UrlDiscovery, Whereto},
+    own::{
+        Authority, Discovered, NamedIssuer, OwnEndpoints, ServiceUsers, TokenRequests,
+        UrlDiscovery, Whereto,
+    },
     problem::{Place, Problem, Problems, Rendering, Severity},
     provider::{
         ClientTls, Endpoints, Identity, Introspected, Introspection, IntrospectionEndpoint,

@@ -232,3 +232,41 @@ test("the service user's own sign-in of 1.x passes through untouched", async (t)
   // 1.x registers its client's secret for Basic, as ours does
   assert.deepEqual(token.map((one) => [one.grant_type, one.client_auth, one.result]), [[SAML_TOKEN, 'client_secret_basic', 'ok']]);
 });
+
+test('a service user of 1.x gets our token by one variable, whatever its password is', async (t) => {
+  const sandbox = await startSandbox(t, ['--algorithm', 'es256']);
+  const proxy = await startProxy(t, {
+    workers: 2,
+    providers: { ims: { issuer: sandbox.issuer } },
+    credentials: { agent: { client_id: sandbox.client_id, client_secret: sandbox.client_secret, scopes: 'itwin-platform' } },
+    authorities: [{ credential: 'agent', service_users: 'replace' }],
+    url_discovery: {},
+    listeners: [{ bind: '127.0.0.1:0' }],
+    routes: [{ inject: 'agent', upstream: sandbox.hub }],
+  });
+  const v1 = legacy('v1');
+  const { OidcAgentClientV1 } = v1('@bentley/imodeljs-clients-backend');
+  const { AuthorizedClientRequestContext, Config, IModelHubClient } = v1('@bentley/imodeljs-clients');
+  const { ClientRequestContext } = v1('@bentley/bentleyjs-core');
+  Config.App.merge({
+    imjs_buddi_url: `${proxy.origin}/WebService`,
+    imjs_default_relying_party_uri: 'https://connect-wsg20.bentley.com',
+  });
+  const agent = new OidcAgentClientV1({
+    clientId: 'imodeljs-agent',
+    clientSecret: 'not a secret',
+    scope: 'imodelhub',
+    serviceUserEmail: 'service.user@example.com',
+    serviceUserPassword: 'not a password',
+  });
+  const jwt = await agent.getToken(new ClientRequestContext());
+  assert.equal(claims(jwt.toTokenString(1)).client_id, sandbox.client_id);
+  assert.equal(jwt.getUserInfo().email.id, 'service.user@example.com');
+  assert.ok(jwt.getExpiresAt() - Date.now() > 15 * 60_000);
+  const context = new AuthorizedClientRequestContext(jwt);
+  assert.equal((await new IModelHubClient().iModels.get(context, sandbox.itwin_id)).length, 23);
+  const again = await agent.getToken(new ClientRequestContext());
+  assert.equal(again.toTokenString(), jwt.toTokenString());
+  const counts = await sandbox.counts();
+  assert.deepEqual([counts.sts_requests, counts.token_requests], [0, 1]);
+});

@@ -35,6 +35,7 @@ mod replay;
 mod retry;
 mod revocation;
 mod secrets;
+mod service_users;
 mod smuggling_http2;
 mod stand_in;
 mod stop;
