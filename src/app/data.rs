@@ -22,6 +22,7 @@ use crate::{
     net::{
         Reach,
         bind::{self, SocketFile},
+        ours::Ours,
         share::Spread,
     },
     proxy::{Limit, Observer, Plan, Proxy},
@@ -156,39 +157,19 @@ pub(super) fn start(
     ));
     let server = Server::new(&config.limits);
     let mint = sockets.mint;
-    let mut threads: Vec<Vec<Seat>> = (0..workers.get()).map(|_| Vec::new()).collect();
-    for (number, bound) in sockets.all.into_iter().enumerate() {
-        let tls = bound.tls;
-        let spread = match bound.sockets[..] {
-            [Raw::Unix(_), ..] => Spread::ByUs,
-            _ => Spread::ByKernel,
-        };
-        // a Unix socket has one thread that accepts: each has another
-        let mut sockets = bound.sockets.into_iter().map(Some).collect::<Vec<_>>();
-        sockets.resize_with(workers.get(), || None);
-        if spread == Spread::ByUs {
-            sockets.rotate_right(number % workers);
-        }
-        let others = Threads::new(workers, spread);
-        for (thread, (socket, (others, inbox))) in
-            threads.iter_mut().zip(sockets.into_iter().zip(others))
-        {
-            thread.push(Seat {
-                socket: socket.map(|socket| (socket, others)),
-                inbox,
-                tls: tls.clone(),
-                certificates: bound.certificates,
-                reach: bound.reach,
-                mode: bound.mode,
-                listener: number,
-            });
-        }
-    }
+    let listening = sockets
+        .all
+        .iter()
+        .filter_map(|bound| bound.name.parse().ok());
+    let ours = Arc::new(Ours::new(listening));
+    let threads = seats(sockets.all, workers);
     let mut started = Vec::with_capacity(workers.get());
     for (number, seats) in threads.into_iter().enumerate() {
         let (opener, connections) = tokio::sync::mpsc::unbounded_channel();
+        let mut plan = plan.for_thread(&seams.metrics);
+        plan.ours = Arc::clone(&ours);
         let proxy = Arc::new(Proxy::new(
-            Arc::new(plan.for_thread(&seams.metrics)),
+            Arc::new(plan),
             Arc::new(Observer {
                 clock: seams.clock.clone(),
                 metrics: Arc::clone(&seams.metrics),
@@ -251,6 +232,39 @@ pub(super) fn start(
         );
     }
     Ok(started)
+}
+
+/// Each thread's part in each listener.
+fn seats(all: Vec<Bound>, workers: NonZeroUsize) -> Vec<Vec<Seat>> {
+    let mut threads: Vec<Vec<Seat>> = (0..workers.get()).map(|_| Vec::new()).collect();
+    for (number, bound) in all.into_iter().enumerate() {
+        let tls = bound.tls;
+        let spread = match bound.sockets[..] {
+            [Raw::Unix(_), ..] => Spread::ByUs,
+            _ => Spread::ByKernel,
+        };
+        // a Unix socket has one thread that accepts: each has another
+        let mut sockets = bound.sockets.into_iter().map(Some).collect::<Vec<_>>();
+        sockets.resize_with(workers.get(), || None);
+        if spread == Spread::ByUs {
+            sockets.rotate_right(number % workers);
+        }
+        let others = Threads::new(workers, spread);
+        for (thread, (socket, (others, inbox))) in
+            threads.iter_mut().zip(sockets.into_iter().zip(others))
+        {
+            thread.push(Seat {
+                socket: socket.map(|socket| (socket, others)),
+                inbox,
+                tls: tls.clone(),
+                certificates: bound.certificates,
+                reach: bound.reach,
+                mode: bound.mode,
+                listener: number,
+            });
+        }
+    }
+    threads
 }
 
 /// One thread's part in a listener.

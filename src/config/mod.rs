@@ -50,10 +50,7 @@ pub use self::{
         Bind, ClientCertificates, Gateway, Listener, Mode, OwnCertificate, Passage, RedirectedBy,
         ServerTls,
     },
-    own::{
-        Authority, Discovered, NamedIssuer, OwnEndpoints, ServiceUsers, TokenRequests,
-        UrlDiscovery, Whereto,
-    },
+    own::{Authority, Discovered, NamedIssuer, OwnEndpoints, TokenRequests, UrlDiscovery, Whereto},
     problem::{Place, Problem, Problems, Rendering, Severity},
     provider::{
         ClientTls, Endpoints, Identity, Introspected, Introspection, IntrospectionEndpoint,

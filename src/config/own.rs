@@ -18,7 +18,6 @@ pub struct Authority {
     /// As in routes; none: any that no route names.
     pub hosts: Vec<String>,
     pub issuer: NamedIssuer,
-    pub service_users: ServiceUsers,
     pub admit: Admit,
     pub min_remaining: Duration,
 }
@@ -29,14 +28,6 @@ pub enum NamedIssuer {
     Provider,
     /// The address that the caller used.
     Here,
-}
-
-/// What becomes of a service user's sign-in with name and password (SAML).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServiceUsers {
-    Pass,
-    /// We stand in for the security token service as well, and take any name and password.
-    Replace,
 }
 
 /// The URL discovery service that we stand in for.

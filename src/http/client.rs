@@ -205,7 +205,7 @@ fn dialled(error: DialError, host: &str) -> ClientError {
         DialError::Dns { source, .. } => ClientError::Dns { host, source },
         DialError::Connect { source, .. } => ClientError::Connect { host, source },
         // providers and upstreams are the configuration's
-        DialError::Forbidden { .. } => ClientError::Connect {
+        DialError::Forbidden { .. } | DialError::Ourselves { .. } => ClientError::Connect {
             host,
             source: std::io::ErrorKind::PermissionDenied.into(),
         },

@@ -21,6 +21,8 @@ pub enum DialError {
     NoAddress { host: String },
     #[error("{host} is at {address}, which is not reached for callers")]
     Forbidden { host: String, address: IpAddr },
+    #[error("{host} is at {address}, where this proxy itself accepts")]
+    Ourselves { host: String, address: SocketAddr },
     #[error("cannot connect to {address}")]
     Connect {
         address: SocketAddr,
@@ -64,9 +66,14 @@ pub async fn tcp(host: &str, port: u16, names: &Names) -> Result<TcpStream, Dial
     }
 }
 
-/// A connection that callers may have. This machine has addresses that look like anybody's: one
-/// that it reaches itself at is at both ends.
-fn away(stream: TcpStream, host: &str, names: &Names) -> Result<TcpStream, DialError> {
+/// A connection that leads to somebody else, and that callers may have. This machine has addresses
+/// that look like anybody's: one that it reaches itself at is at both ends.
+fn away(
+    connected: (TcpStream, SocketAddr),
+    host: &str,
+    names: &Names,
+) -> Result<TcpStream, DialError> {
+    let stream = not_to_us(connected, host, names)?;
     let Some(destinations) = names.destinations() else {
         return Ok(stream);
     };
@@ -82,6 +89,24 @@ fn away(stream: TcpStream, host: &str, names: &Names) -> Result<TcpStream, DialE
     }
 }
 
+fn not_to_us(
+    (stream, address): (TcpStream, SocketAddr),
+    host: &str,
+    names: &Names,
+) -> Result<TcpStream, DialError> {
+    let ours = names.ours();
+    let ends_here = || {
+        stream
+            .local_addr()
+            .is_ok_and(|own| ours.accept(own, address))
+    };
+    if ours.may_be(address) && ends_here() {
+        let host = host.to_owned();
+        return Err(DialError::Ourselves { host, address });
+    }
+    Ok(stream)
+}
+
 /// Lets the kernel notice that the other end is gone without a word: a tunnel has no message of its
 /// own to wait for.
 pub fn keep_alive(stream: &TcpStream) {
@@ -93,13 +118,13 @@ pub fn keep_alive(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&settings);
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
+async fn connect(address: SocketAddr) -> Result<(TcpStream, SocketAddr), DialError> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(|source| DialError::Connect { address, source })?;
     // a proxy's writes are whole messages; waiting to join them only adds delay
     let _ = stream.set_nodelay(true);
-    Ok(stream)
+    Ok((stream, address))
 }
 
 /// IPv6 and IPv4 in turn (RFC 8305 section 4), so that one broken family costs one delay.

@@ -5,6 +5,7 @@ pub mod destination;
 pub mod dial;
 pub mod names;
 pub mod original_dst;
+pub mod ours;
 pub mod peek;
 pub mod prefixed;
 pub mod share;

@@ -16,7 +16,7 @@ use hickory_resolver::{
 };
 use tokio::{net::lookup_host, sync::OnceCell};
 
-use super::destination::Destinations;
+use super::{destination::Destinations, ours::Ours};
 
 /// How an upstream's addresses are found. Belongs to one thread: a resolver's tasks do.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Names {
     source: Source,
     /// `None`: wherever the configuration says.
     within: Option<Arc<Destinations>>,
+    /// What is none of the host's addresses, whoever says so.
+    ours: Arc<Ours>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,19 @@ impl Names {
         Self {
             source,
             within: None,
+            ours: Arc::default(),
         }
+    }
+
+    /// The same, but never at an address that we accept at.
+    #[must_use]
+    pub fn but_not(mut self, ours: Arc<Ours>) -> Self {
+        self.ours = ours;
+        self
+    }
+
+    pub(super) fn ours(&self) -> &Ours {
+        &self.ours
     }
 
     /// Of hosts that callers chose: only these addresses are used.

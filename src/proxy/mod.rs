@@ -131,7 +131,7 @@ impl Proxy {
         let pools = plan
             .upstreams
             .iter()
-            .map(|target| Arc::new(Pool::new(Arc::clone(target))));
+            .map(|target| Arc::new(Pool::new(Arc::clone(target), Arc::clone(&plan.ours))));
         Self {
             pools: pools.collect(),
             spares: Arc::default(),

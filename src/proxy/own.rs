@@ -13,7 +13,6 @@ mod keys;
 mod logout;
 mod look;
 mod metadata;
-mod service_users;
 mod token_requests;
 mod url_discovery;
 

@@ -27,6 +27,7 @@ use crate::{
     },
     http::headers::Aliases,
     metrics::{Metrics, RouteMetrics},
+    net::ours::Ours,
     tokens::{Exchanger, TokenHandle, TokenService},
     verify::{KeyService, Revoked},
 };
@@ -47,6 +48,8 @@ pub struct Plan {
     pub told_fields: Vec<HeaderName>,
     /// The same, and `Authorization`: what a caller's trailers do not carry on either.
     pub unwelcome_trailers: Aliases,
+    /// Where we accept: no upstream is there.
+    pub ours: Arc<Ours>,
     /// Endpoints of our own.
     pub(super) own: Own,
     /// In the order of listeners.
@@ -210,6 +213,7 @@ impl Plan {
         Ok(Self {
             own,
             doors: doors.collect(),
+            ours: Arc::default(),
             routes,
             upstreams,
             path_matters: if matters {
@@ -246,6 +250,7 @@ impl Plan {
             unwelcome_trailers: self.unwelcome_trailers.for_thread(),
             own: self.own.clone(),
             doors: self.doors.clone(),
+            ours: Arc::clone(&self.ours),
         }
     }
 

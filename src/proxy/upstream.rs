@@ -31,7 +31,7 @@ use super::failure::ConnectError;
 use crate::{
     config::{ClientTls, Upstream, UpstreamProtocol},
     http::body::OutgoingBody,
-    net::{dial, names::Names, tunnel::End},
+    net::{dial, names::Names, ours::Ours, tunnel::End},
     shutdown::spawn_on_worker,
     tls::{TlsError, client::client_config},
 };
@@ -177,9 +177,9 @@ pub enum Connection {
 }
 
 impl Pool {
-    pub fn new(target: Arc<Target>) -> Self {
+    pub fn new(target: Arc<Target>, ours: Arc<Ours>) -> Self {
         let tls = &target.upstream.tls;
-        let names = Names::new(&tls.addresses, &tls.name_servers);
+        let names = Names::new(&tls.addresses, &tls.name_servers).but_not(ours);
         Self::of_names(target, Arc::new(names))
     }
 
@@ -403,6 +403,6 @@ pub(super) mod tests {
             forwarded: Forwarded::Silent,
         };
         let target = Target::new(Arc::new(upstream)).unwrap();
-        Arc::new(Pool::new(Arc::new(target)))
+        Arc::new(Pool::new(Arc::new(target), Arc::default()))
     }
 }

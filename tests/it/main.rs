@@ -35,7 +35,6 @@ mod replay;
 mod retry;
 mod revocation;
 mod secrets;
-mod service_users;
 mod smuggling_http2;
 mod stand_in;
 mod stop;

@@ -190,6 +190,41 @@ fn an_agent_that_calls_the_service_by_name_is_served_by_us_and_the_service_is_fo
 }
 
 #[test]
+fn an_upstream_whose_name_leads_back_to_us_is_refused_and_no_request_goes_round() {
+    let free = || {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap().port()
+    };
+    for bind in ["127.0.0.1", "0.0.0.0"] {
+        let (opening, port) = (Opening::new(&[HOST]), free());
+        let ours = format!("127.0.0.1:{port}");
+        let proxy = proxy::to_url(&format!("https://{HOST}:{port}"))
+            // as if the machine had been told to trust us, and a name server had been told to lead here
+            .route(
+                "upstream.tls",
+                json!({"extra_ca": opening.file("ca.crt"), "addresses": ours}),
+            )
+            .route("admit", "anyone")
+            .with("interception", opening.config(&[HOST]))
+            .with(
+                "listeners",
+                json!([{"bind": format!("{bind}:{port}"), "tls": {"minted": true}}]),
+            )
+            .start();
+        let mut stream = wire::tcp(ours.parse().unwrap());
+        let name = ServerName::try_from(HOST).unwrap();
+        let mut tls = ClientConnection::new(opening.caller(&["http/1.1"]), name).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut stream).unwrap();
+        }
+        let tls = StreamOwned::new(tls, stream);
+        let answer = Client::over(tls).send(get("/imodels")).answer();
+        answer.is_refused(502, "UpstreamIsThisProxy");
+        assert_eq!(proxy.open(), 1, "the caller's own");
+    }
+}
+
+#[test]
 fn each_name_has_its_certificate_and_http_2_is_spoken() {
     let hosts = ["api.bentley.com", "*.example.com"];
     let opening = Opening::new(&hosts);

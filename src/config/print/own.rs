@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Authority, Discovered, NamedIssuer, ServiceUsers, TokenRequests, UrlDiscovery, Whereto,
+        Authority, Discovered, NamedIssuer, TokenRequests, UrlDiscovery, Whereto,
         raw::{self, Words},
     },
     admit, duration, list,
@@ -17,10 +17,6 @@ pub(super) fn authority(authority: &Authority) -> raw::Authority {
         issuer: Some(match authority.issuer {
             NamedIssuer::Provider => raw::NamedIssuer::Provider,
             NamedIssuer::Here => raw::NamedIssuer::Here,
-        }),
-        service_users: Some(match authority.service_users {
-            ServiceUsers::Pass => raw::ServiceUsers::Pass,
-            ServiceUsers::Replace => raw::ServiceUsers::Replace,
         }),
         admit: Some(admit(&authority.admit)),
         min_remaining: Some(duration(authority.min_remaining)),

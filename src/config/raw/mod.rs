@@ -36,7 +36,7 @@ pub(super) use self::{
     interception::Interception,
     introspection::{IntrospectedTokens, Introspection},
     listener::{ClientsMode, GatewayName, Listener, ProxyUser, RedirectedBy, ServerTls},
-    own::{Authority, DiscoveredUrl, NamedIssuer, ServiceUsers, TokenRequests, UrlDiscovery},
+    own::{Authority, DiscoveredUrl, NamedIssuer, TokenRequests, UrlDiscovery},
     provider::{ClientTls, Identity, Provider},
     revocation::{BackchannelLogout, Revocation},
     route::{

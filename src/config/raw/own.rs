@@ -34,13 +34,6 @@ pub(in crate::config) struct Authority {
     #[schemars(extend("default" = "provider"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) issuer: Option<NamedIssuer>,
-    /// What becomes of a service user's sign-in with name and password (SAML), as agents of
-    /// iModel.js 0.x and 1.x do it. With `replace`, this stands in for the security token service
-    /// as well, at `/rest/ActiveSTSService/json/IssueEx` and `/rest/DelegationSTSService` below its
-    /// path; `url_discovery` says so to agents.
-    #[schemars(extend("default" = "pass"))]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) service_users: Option<ServiceUsers>,
     /// Who may use it, as in routes, but without `bearer`. Whoever may is given the service's
     /// token. Default: `local`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,17 +53,6 @@ pub(in crate::config) enum NamedIssuer {
     Provider,
     /// The address that the caller used.
     Here,
-}
-
-/// What becomes of a service user's sign-in.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum ServiceUsers {
-    /// It goes to the provider's security token service, and the assertion from there to the
-    /// provider.
-    Pass,
-    /// Any name and password are taken, and the token is the credential's.
-    Replace,
 }
 
 /// The URL discovery service ("Buddi") that clients of generation 1.x ask where services are.

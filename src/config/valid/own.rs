@@ -9,7 +9,7 @@ use std::{
 use super::{
     super::{
         Admit, AdmitRule, Authority, Bind, Credential, Discovered, Listener, Mode, NamedIssuer,
-        OwnEndpoints, ServiceUsers, TokenRequests, UrlDiscovery, Whereto,
+        OwnEndpoints, TokenRequests, UrlDiscovery, Whereto,
         path::Path,
         problem::shown,
         raw::{self, Raw},
@@ -32,15 +32,6 @@ const SUCCESSORS: [(&str, &str); 5] = [
     ("RealityDataServices", "/contextshare"),
     ("ProductSettingsService.RP", "/productsettings"),
     ("ProjectShare.Url", "/projectshare"),
-];
-
-/// Where an authority stands in for the security token service.
-const STS: [(&str, &str); 2] = [
-    ("Mobile.ImsStsAuth", "/rest/ActiveSTSService/json/IssueEx"),
-    (
-        "ActiveSTSDelegationServiceUrl",
-        "/rest/DelegationSTSService",
-    ),
 ];
 
 impl Check<'_> {
@@ -129,10 +120,6 @@ impl Check<'_> {
                 None | Some(raw::NamedIssuer::Provider) => NamedIssuer::Provider,
                 Some(raw::NamedIssuer::Here) => NamedIssuer::Here,
             },
-            service_users: match raw.service_users {
-                None | Some(raw::ServiceUsers::Pass) => ServiceUsers::Pass,
-                Some(raw::ServiceUsers::Replace) => ServiceUsers::Replace,
-            },
             admit: admit?,
             min_remaining,
         })
@@ -163,17 +150,6 @@ impl Check<'_> {
                 ..Discovered::default()
             };
             urls.insert("imsopenid".to_owned(), found);
-        }
-        let first = authorities.first();
-        if let Some(first) = first.filter(|one| one.service_users == ServiceUsers::Replace) {
-            for (key, below) in STS {
-                let found = Discovered {
-                    key: key.to_owned(),
-                    anywhere: Some(Whereto::Here(format!("{}{below}", first.prefix))),
-                    ..Discovered::default()
-                };
-                urls.insert(key.to_ascii_lowercase(), found);
-            }
         }
         let mut written = BTreeSet::new();
         for (key, raw) in &raw.urls {

@@ -37,6 +37,12 @@ impl ConnectError {
                 "destination_ip_prohibited",
                 "The host's address is not one that this proxy reaches for callers. The listener's networks would have to name it.",
             ),
+            Self::Dial(DialError::Ourselves { .. }) => (
+                StatusCode::BAD_GATEWAY,
+                "UpstreamIsThisProxy",
+                "proxy_loop_detected",
+                "The upstream's name leads back to this proxy. The route's upstream needs tls.addresses or tls.name_servers.",
+            ),
             Self::Dial(DialError::Connect { .. }) => (
                 StatusCode::BAD_GATEWAY,
                 "UpstreamUnreachable",
@@ -75,6 +81,7 @@ impl ConnectError {
             Self::Dial(DialError::Dns { .. }) => "its name was not found",
             Self::Dial(DialError::NoAddress { .. }) => "its name has no address",
             Self::Dial(DialError::Forbidden { .. }) => "its address is not public",
+            Self::Dial(DialError::Ourselves { .. }) => "its name leads back to this proxy",
             Self::Dial(DialError::Connect { .. }) => "no connection",
             Self::Tls(_) => "the TLS handshake failed",
             Self::Http(_) => "the HTTP handshake failed",

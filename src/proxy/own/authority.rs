@@ -1,7 +1,6 @@
 //! The authorization server that we stand in for.
 //!
-//! `client_credentials` is answered with a token that we have, and so is, where that is wanted, a
-//! service user's sign-in (`service_users`); whatever else its endpoints are asked
+//! `client_credentials` is answered with a token that we have; whatever else its endpoints are asked
 //! goes to the provider with the caller's own credentials, byte for byte. Its metadata are the
 //! provider's with the endpoints that we serve pointing here, and complete even when the provider
 //! has never answered. `issuer` stays the provider's unless it is configured otherwise: it is what
@@ -26,10 +25,10 @@ use super::{
     form::{self, body, is_form},
     guarded::{Asked, Pages, Service, matcher},
     handout::{Handout, never_stored, retry_after},
-    other_method, refusal, service_users,
+    other_method, refusal,
 };
 use crate::{
-    config::{self, NamedIssuer, ScopeSet, ServiceUsers},
+    config::{self, NamedIssuer, ScopeSet},
     http::{
         headers::{strip_forwarded, strip_hop_by_hop},
         survey::Survey,
@@ -55,7 +54,6 @@ struct Shared {
     /// Where the provider itself is called, so that its paths are ours as well.
     hosts: Option<Matcher>,
     issuer: NamedIssuer,
-    service_users: ServiceUsers,
     provider: tokens::Authority,
     handout: Handout,
 }
@@ -69,9 +67,6 @@ enum Part {
     Keys,
     Token,
     Introspection,
-    /// Of the security token service.
-    SignIn,
-    Delegation,
 }
 
 impl Authority {
@@ -84,7 +79,6 @@ impl Authority {
             prefix: config.prefix.clone(),
             hosts: (!config.hosts.is_empty()).then(|| matcher(&config.hosts)),
             issuer: config.issuer,
-            service_users: config.service_users,
             provider,
             handout,
         }))
@@ -112,7 +106,7 @@ impl Service for Authority {
 
 impl Shared {
     fn part(&self, path: &str) -> Option<Part> {
-        let usual = Part::usual(&self.prefix, self.service_users, path);
+        let usual = Part::usual(&self.prefix, path);
         if usual.is_some() || self.hosts.is_none() {
             return usual;
         }
@@ -147,7 +141,6 @@ impl Shared {
                 None => unavailable("the keys of the provider are not known yet"),
             },
             Part::Token => self.token(asked).await,
-            Part::SignIn | Part::Delegation => self.assertion(part, asked).await,
             Part::Introspection => match *asked.request.method() {
                 Method::POST => {
                     let (parts, incoming) = asked.request.into_parts();
@@ -180,41 +173,18 @@ impl Shared {
         let Ok(parameters) = form::parameters(&text) else {
             return invalid("a parameter is there more than once");
         };
-        let assertion = parameters.get("assertion");
-        let ours = match parameters.get("grant_type").map(String::as_str) {
-            None => return invalid("grant_type is missing"),
-            Some("client_credentials") => true,
-            Some(service_users::GRANT) => {
-                self.service_users == ServiceUsers::Replace
-                    && assertion.is_some_and(|shown| service_users::is_ours(shown))
-            }
-            Some(_) => false,
-        };
-        match asked.from {
-            _ if !ours => self.pass(Endpoint::Token, parts, text).await,
-            Site::Another => error(
+        match parameters.get("grant_type").map(String::as_str) {
+            None => invalid("grant_type is missing"),
+            Some("client_credentials") if asked.from == Site::Another => error(
                 StatusCode::FORBIDDEN,
                 "unauthorized_client",
                 "the token of the service is not for pages of other sites",
             ),
-            Site::Same => {
+            Some("client_credentials") => {
                 let scope = parameters.get("scope").map_or("", String::as_str);
                 self.ours(&ScopeSet::new([scope]), &asked.request_id).await
             }
-        }
-    }
-
-    /// Instead of the security token service.
-    async fn assertion(&self, part: Part, asked: Asked) -> Response<Bytes> {
-        if asked.request.method() != Method::POST {
-            return never_stored(other_method("POST", &asked.request_id));
-        }
-        let now = self.handout.now();
-        let (parts, incoming) = asked.request.into_parts();
-        match body(incoming).await {
-            Some(_) if part == Part::SignIn => service_users::signed_in(&parts.headers, now),
-            Some(body) => service_users::delegated(&body, now),
-            None => invalid("the request is too large, or did not come"),
+            Some(_) => self.pass(Endpoint::Token, parts, text).await,
         }
     }
 
@@ -304,7 +274,7 @@ impl Shared {
 
 impl Part {
     /// Behind a prefix.
-    fn usual(prefix: &str, users: ServiceUsers, path: &str) -> Option<Self> {
+    fn usual(prefix: &str, path: &str) -> Option<Self> {
         // RFC 8414 section 3.1 puts it before the path
         if path.strip_prefix(OTHER_METADATA) == Some(prefix) {
             return Some(Self::Nothing);
@@ -315,23 +285,19 @@ impl Part {
             KEYS => Self::Keys,
             TOKEN => Self::Token,
             INTROSPECTION => Self::Introspection,
-            service_users::SIGN_IN if users == ServiceUsers::Replace => Self::SignIn,
-            service_users::DELEGATION if users == ServiceUsers::Replace => Self::Delegation,
             _ => return None,
         })
     }
 }
 
 /// What is answered there, in words.
-pub(super) fn usual(prefix: &str, users: ServiceUsers, path: &str) -> Option<&'static str> {
-    Some(match Part::usual(prefix, users, path)? {
+pub(super) fn usual(prefix: &str, path: &str) -> Option<&'static str> {
+    Some(match Part::usual(prefix, path)? {
         Part::Metadata => "its metadata, with our endpoints",
         Part::Nothing => "404, which clients of generation 2.x expect",
         Part::Keys => "its keys",
         Part::Token => "client_credentials by a token of ours; other grants are passed on",
         Part::Introspection => "passed on as it is",
-        Part::SignIn => "an assertion of ours, whatever name and password are sent",
-        Part::Delegation => "another assertion of ours",
     })
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::document;
 use crate::{
-    clock::{Clock, Moment},
+    clock::Clock,
     config::{Credential, Name, ScopeSet},
     tokens::{Ready, TokenError, TokenHandle, TokenService},
 };
@@ -68,10 +68,6 @@ impl Handout {
 
     pub(super) fn credential(&self) -> &Name {
         &self.credential.name
-    }
-
-    pub(super) fn now(&self) -> Moment {
-        self.clock.now()
     }
 
     /// The token that everybody gets who asks for nothing else.

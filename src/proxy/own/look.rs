@@ -24,8 +24,7 @@ pub(in crate::proxy) fn stand_in<'c>(
     for one in &own.authorities {
         let here =
             (one.hosts.is_empty() && unnamed) || (!one.hosts.is_empty() && asked(&one.hosts));
-        if let Some(what) = authority::usual(&one.prefix, one.service_users, &path).filter(|_| here)
-        {
+        if let Some(what) = authority::usual(&one.prefix, &path).filter(|_| here) {
             return Some(StandIn {
                 admit: &one.admit,
                 hosts: &one.hosts,
