@@ -15,7 +15,7 @@ use crate::support::{
     http2, idp,
     origin::{self, Origin},
     proxy::{self, Builder, Proxy},
-    wire,
+    wait, wire,
 };
 
 /// A forward listener that opens connections to `api.test`, which a route names, and to
@@ -153,4 +153,62 @@ fn a_caller_that_does_not_trust_the_authority_sends_nothing() {
     let mut client = Client::over(tls);
     client.send("GET / HTTP/1.1\r\nHost: api.test\r\n\r\n");
     client.answer().is_the_upstreams(200);
+}
+
+#[test]
+fn the_name_that_a_caller_indicates_does_not_choose_the_host() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let (idp, authority) = (idp::issuing(), Authority::new());
+    let proxy = opening(&origin, &idp, &authority).start();
+    // agreed on other.test, indicated api.test: the certificate is other.test's
+    let stream = connected(&proxy, "other.test:443");
+    let refused = wire::tls_on(stream, "api.test", authority.client(None, &[])).unwrap_err();
+    assert!(
+        refused.to_string().contains("not valid for name"),
+        "{refused}"
+    );
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn a_caller_that_never_says_hello_is_given_up() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let (idp, authority) = (idp::issuing(), Authority::new());
+    let proxy = opening(&origin, &idp, &authority)
+        .with("limits.header_timeout", "100ms")
+        .start();
+    for beginning in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"] {
+        let mut stream = connected(&proxy, "api.test:443");
+        stream.write_all(beginning).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+    }
+    wait::until("all are gone", || proxy.open() == 0);
+    // what is no TLS at all is told so at once
+    let mut stream = connected(&proxy, "api.test:443");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: api.test\r\n\r\n")
+        .unwrap();
+    let mut alert = Vec::new();
+    stream.read_to_end(&mut alert).unwrap();
+    assert_eq!(alert.first(), Some(&0x15), "{alert:?}");
+}
+
+#[test]
+fn two_hundred_opened_connections_at_once_are_each_served() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let (idp, authority) = (idp::issuing(), Authority::new());
+    let proxy = opening(&origin, &idp, &authority).start();
+    let config = authority.client(None, &["http/1.1"]);
+    let mut clients: Vec<Client> = (0..200)
+        .map(|_| Client::over(opened(&proxy, "api.test", Arc::clone(&config))))
+        .collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: api.test\r\n\r\n");
+    }
+    for client in &mut clients {
+        client.answer().is_the_upstreams(200);
+    }
+    drop(clients);
+    wait::until("all are gone", || proxy.open() == 0);
 }
