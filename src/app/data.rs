@@ -16,9 +16,9 @@ use tokio::sync::Semaphore;
 use super::{Seams, StartError, shown};
 use crate::{
     clock::Clock,
-    config::{Bind, ClientCertificates, Config, Mode, ServerTls},
+    config::{Bind, ClientCertificates, Config, Mode, RedirectedBy, ServerTls},
     http::serve::Server,
-    listen::{Certificates, Inbox, Service, Shown, Socket, Threads},
+    listen::{Certificates, Inbox, Refusals, Service, Shown, Socket, Threads},
     net::{
         Reach,
         bind::{self, SocketFile},
@@ -44,6 +44,7 @@ pub(super) struct Sockets {
 
 struct Bound {
     name: String,
+    port: u16,
     reach: Reach,
     mode: Mode,
     tls: Option<Shown>,
@@ -91,7 +92,10 @@ pub(super) fn bind(config: &Config, clock: &Clock, workers: usize) -> Result<Soc
         };
         let (sockets, bound) = match &listener.bind {
             Bind::Tcp(address) => {
-                let sockets = bind::tcp(*address, workers)?;
+                let sockets = match listener.mode {
+                    Mode::Transparent(RedirectedBy::Tproxy) => bind::tproxy(*address, workers)?,
+                    _ => bind::tcp(*address, workers)?,
+                };
                 let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
                 (sockets.into_iter().map(Raw::Tcp).collect(), bound)
             }
@@ -103,6 +107,7 @@ pub(super) fn bind(config: &Config, clock: &Clock, workers: usize) -> Result<Soc
             }
         };
         all.push(Bound {
+            port: bound.map_or(0, |address| address.port()),
             name: shown(&listener.bind, bound),
             reach: if listener.bind.is_local() {
                 Reach::ThisMachine
@@ -204,6 +209,8 @@ pub(super) fn start(
                         reach: seat.reach,
                         mode: seat.mode,
                         listener: seat.listener,
+                        port: seat.port,
+                        refusals: seat.refusals,
                         open: Arc::clone(&open),
                         handshake_timeout,
                         handed_over: handed_over.clone(),
@@ -238,6 +245,7 @@ pub(super) fn start(
 fn seats(all: Vec<Bound>, workers: NonZeroUsize) -> Vec<Vec<Seat>> {
     let mut threads: Vec<Vec<Seat>> = (0..workers.get()).map(|_| Vec::new()).collect();
     for (number, bound) in all.into_iter().enumerate() {
+        let refusals = Arc::default();
         let tls = bound.tls;
         let spread = match bound.sockets[..] {
             [Raw::Unix(_), ..] => Spread::ByUs,
@@ -261,6 +269,8 @@ fn seats(all: Vec<Bound>, workers: NonZeroUsize) -> Vec<Vec<Seat>> {
                 reach: bound.reach,
                 mode: bound.mode,
                 listener: number,
+                port: bound.port,
+                refusals: Arc::clone(&refusals),
             });
         }
     }
@@ -277,6 +287,8 @@ struct Seat {
     reach: Reach,
     mode: Mode,
     listener: usize,
+    port: u16,
+    refusals: Arc<Refusals>,
 }
 
 #[expect(

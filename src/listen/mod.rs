@@ -6,6 +6,7 @@
 mod handover;
 mod intercept;
 mod minted;
+mod transparent;
 
 use std::{convert::Infallible, io, net::SocketAddr, os, sync::Arc, time::Duration};
 
@@ -20,7 +21,10 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::handover::{Accepted, Stream};
-pub use self::handover::{Inbox, Threads};
+pub use self::{
+    handover::{Inbox, Threads},
+    transparent::Refusals,
+};
 use crate::{
     config::Mode,
     http::serve::{Activity, Protocol, Server},
@@ -72,6 +76,9 @@ pub struct Service {
     pub mode: Mode,
     /// Which of the configuration's it is.
     pub listener: usize,
+    /// Where it listens; 0 for a Unix socket.
+    pub port: u16,
+    pub refusals: Arc<Refusals>,
     /// Connections that may be open at once, over all listeners and threads.
     pub open: Arc<Semaphore>,
     /// A TLS handshake that takes longer is given up.
@@ -187,6 +194,10 @@ impl Service {
                 Stream::Unix(stream) => {
                     let conn = self.conn(peer, Security::Plain, place);
                     self.serve(stream, Protocol::Unknown, conn).await;
+                }
+                Stream::Tcp(stream) if matches!(self.mode, Mode::Transparent(_)) => {
+                    let conn = self.conn(peer, Security::Plain, place);
+                    Box::pin(self.redirected(stream, conn)).await;
                 }
                 Stream::Tcp(stream) => match &self.tls {
                     None => {

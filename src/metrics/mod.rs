@@ -81,6 +81,13 @@ pub struct FailureLabels {
     pub code: &'static str,
 }
 
+/// Labels of a redirected connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RedirectedLabels {
+    /// `opened`, `served`, `passed`, `refused` or `failed`.
+    pub course: &'static str,
+}
+
 /// Labels of what has only a route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RouteLabels {
@@ -97,6 +104,7 @@ pub struct Metrics {
     /// Shared: a connection is opened more seldom than a request is made, and may be handed on.
     pub connections: Gauge,
     pub connections_handed_over: Counter,
+    pub redirected_connections: Family<RedirectedLabels, Counter>,
     pub panics: Counter,
     pub log_lines_dropped: Counter,
     pub token_fetches: Family<FetchLabels, Counter>,
@@ -126,6 +134,7 @@ impl Metrics {
             requests_in_flight: InFlight::default(),
             connections: Gauge::default(),
             connections_handed_over: Counter::default(),
+            redirected_connections: Family::default(),
             panics: Counter::default(),
             log_lines_dropped: Counter::default(),
             token_fetches: Family::default(),
@@ -173,6 +182,11 @@ impl Metrics {
             "connections_handed_over",
             "Connections that another thread serves than the one that accepted them",
             self.connections_handed_over.clone(),
+        );
+        r.register(
+            "redirected_connections",
+            "Connections to transparent listeners, by what became of them",
+            self.redirected_connections.clone(),
         );
         r.register(
             "panics",

@@ -23,6 +23,13 @@ pub enum BindError {
         address: SocketAddr,
         source: io::Error,
     },
+    #[error(
+        "cannot listen on {address} for other addresses' connections (redirected_by: tproxy), which takes CAP_NET_ADMIN or CAP_NET_RAW"
+    )]
+    Transparent {
+        address: SocketAddr,
+        source: io::Error,
+    },
     #[error("cannot listen on the Unix socket {path}")]
     Unix { path: PathBuf, source: io::Error },
     #[error("{path} exists and is no socket")]
@@ -37,7 +44,33 @@ pub enum BindError {
 /// # Errors
 /// When the address is in use, even by a process that shares its own port, or cannot be had.
 pub fn tcp(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
-    let failed = |source| BindError::Tcp { address, source };
+    bound(address, count, Takes::Own)
+}
+
+/// The same, for connections to any address that TPROXY hands over.
+///
+/// # Errors
+/// As of [`tcp`], and without `CAP_NET_ADMIN` or `CAP_NET_RAW`.
+pub fn tproxy(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
+    bound(address, count, Takes::Any)
+}
+
+/// Which addresses' connections a socket takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Own,
+    /// `IP_TRANSPARENT`.
+    Any,
+}
+
+fn bound(address: SocketAddr, count: usize, takes: Takes) -> Result<Vec<TcpListener>, BindError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::PermissionDenied if takes == Takes::Any => {
+            BindError::Transparent { address, source }
+        }
+        _ => BindError::Tcp { address, source },
+    };
+    let socket = |address, port| socket(address, port, takes);
     // `SO_REUSEPORT` would let a second proxy take half of the first one's connections unnoticed:
     // a socket without it fails where any other listens
     let first = socket(address, Port::Exclusive).map_err(failed)?;
@@ -57,7 +90,7 @@ enum Port {
     Shared,
 }
 
-fn socket(address: SocketAddr, port: Port) -> io::Result<TcpListener> {
+fn socket(address: SocketAddr, port: Port, takes: Takes) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -70,9 +103,26 @@ fn socket(address: SocketAddr, port: Port) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(port == Port::Shared)?;
     socket.set_nonblocking(true)?;
+    if takes == Takes::Any {
+        transparent(&socket, address)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+#[cfg(target_os = "linux")]
+fn transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() {
+        socket.set_ip_transparent_v6(true)
+    } else {
+        socket.set_ip_transparent_v4(true)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn transparent(_: &Socket, _: SocketAddr) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A Unix socket with `mode`, that all threads accept from. A file left behind by a process that

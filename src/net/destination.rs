@@ -31,7 +31,44 @@ impl Destinations {
         let address = address.to_canonical();
         self.networks.iter().any(|known| known.contains(&address))
     }
+
+    /// Whether a connection that others were making to it is passed on: not where the same address
+    /// means another machine for us than for them.
+    pub fn passes_on(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        !is_of_the_link(address) || self.names(address)
+    }
 }
+
+/// Loopback and link-local addresses, multicast, and where clouds tell a machine its secrets.
+fn is_of_the_link(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            address.is_loopback()
+                || address.is_link_local()
+                || address.octets()[0] == 0
+                || address.octets()[0] >= 224
+                || METADATA_V4.contains(&address)
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback()
+                || address.is_unspecified()
+                || address.is_unicast_link_local()
+                || address.is_multicast()
+                || address == METADATA_V6
+        }
+    }
+}
+
+/// Of Azure, Alibaba and Oracle; all others have link-local ones.
+const METADATA_V4: [Ipv4Addr; 3] = [
+    AZURE_HOST,
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+
+/// Of Amazon.
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 /// Whether anybody on the internet could reach it: none of the special-purpose registries' (RFC
 /// 6890), no multicast.

@@ -118,6 +118,14 @@ pub fn keep_alive(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&settings);
 }
 
+/// Connects to an address. The caller sets the time limit.
+///
+/// # Errors
+/// When nobody answers there.
+pub async fn address(address: SocketAddr) -> Result<TcpStream, DialError> {
+    connect(address).await.map(|(stream, _)| stream)
+}
+
 async fn connect(address: SocketAddr) -> Result<(TcpStream, SocketAddr), DialError> {
     let stream = TcpStream::connect(address)
         .await

@@ -4,7 +4,10 @@
 //! is asked for, and whether a caller may ask at all. What lies behind a host's name is checked
 //! when it is connected to ([`Destinations`]).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http::HeaderMap;
 
@@ -102,13 +105,28 @@ impl Door {
     /// # Errors
     /// When it is not.
     pub fn passes(&self, host: &str, port: u16) -> Result<(), Unpassed> {
-        if !self.passage().is_some_and(|passage| passage.names(host)) {
-            return Err(Unpassed::Host(host.to_owned()));
-        }
+        self.passes_host(host)?;
         if !self.looks_into(port) {
             return Err(Unpassed::Port(port));
         }
         Ok(())
+    }
+
+    /// Whether a host that no route names is reached, where no port makes a difference.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn passes_host(&self, host: &str) -> Result<(), Unpassed> {
+        if self.passage().is_some_and(|passage| passage.names(host)) {
+            Ok(())
+        } else {
+            Err(Unpassed::Host(host.to_owned()))
+        }
+    }
+
+    /// Whether a connection of others is passed on to this address.
+    pub fn passes_on(&self, address: IpAddr) -> bool {
+        self.destinations.passes_on(address)
     }
 
     /// How the addresses of hosts are found that callers chose.

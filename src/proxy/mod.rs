@@ -29,6 +29,7 @@ mod passing;
 mod permit;
 mod plan;
 mod record;
+mod redirected;
 mod rejected;
 mod route;
 mod slots;
@@ -58,7 +59,6 @@ use self::{
     bearer::{Denied, Tokens},
     bound::Called,
     connect::Connect,
-    failure::Failure,
     forward::Meant,
     handling::{Begun, Handling},
     identity::Memory,
@@ -77,12 +77,13 @@ pub use self::{
     bound::Thumbprints,
     connect::{Opened, OpenedStream},
     door::Door,
-    failure::Unpassed,
+    failure::{Failure, Unpassed},
     identity::{Signer, SignerError},
     look::{Looked, look},
     own::StandIn,
     plan::{Plan, PlanError},
     record::Observer,
+    redirected::Course,
     slots::Limit,
 };
 use crate::{
@@ -184,8 +185,8 @@ impl Proxy {
         activity: &Arc<Activity>,
     ) -> impl Future<Output = Response<Answer>> + Send + use<> {
         let busy = activity.request();
-        let id = RequestId(self.seed, self.next.fetch_add(1, Ordering::Relaxed));
-        let mut ending = Ending::new(Record::begin(&self.observer, id, &request), busy);
+        let record = Record::begin(&self.observer, self.request_id(), &request);
+        let mut ending = Ending::new(record, busy);
         let begun = catch_unwind(AssertUnwindSafe(|| {
             Ok(match self.prepare(request, conn, &mut ending.record)? {
                 Step::On(prepared) => {
@@ -202,6 +203,10 @@ impl Proxy {
             Err(Failure::Panicked)
         });
         Handling::new(self, ending, begun)
+    }
+
+    fn request_id(&self) -> RequestId {
+        RequestId(self.seed, self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The steps that need no waiting: target, route, admission, permit, outgoing.

@@ -281,6 +281,15 @@ impl Plan {
         routes.any(|route| route.matcher.is_for_host(host) || *host == *route.to.origin.host)
     }
 
+    /// Whether some route is for requests of a connection to this host.
+    pub(super) fn is_for(&self, host: &str, theirs: &Theirs) -> bool {
+        let mut routes = self.routes.iter();
+        routes.any(|route| {
+            let here = !route.matcher.names_hosts() || route.matcher.is_for_host(host);
+            here && route.is_for(host, theirs)
+        })
+    }
+
     /// What a listener lets through.
     pub fn door(&self, listener: usize) -> Option<&Door> {
         self.doors.get(listener)?.as_deref()

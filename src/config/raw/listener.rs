@@ -54,8 +54,10 @@ pub(in crate::config) struct Listener {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) ports: Option<Vec<u16>>,
     /// `forward`: addresses that those hosts may have though they are loopback, private,
-    /// link-local or otherwise not public, such as `10.1.0.0/16`. Default: none, so that nobody
-    /// reaches through the proxy what only the proxy's machine reaches.
+    /// link-local or otherwise not public, such as `10.1.0.0/16`. `transparent`, where others than
+    /// this machine are redirected: addresses that connections are passed on to though they are
+    /// link-local or a cloud's metadata service. Default: none, so that nobody reaches through the
+    /// proxy what only the proxy's machine reaches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) networks: Option<Words>,
     /// `forward`: servers that find the addresses of those hosts, such as `10.0.0.2` or

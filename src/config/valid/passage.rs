@@ -106,7 +106,12 @@ impl Check<'_> {
                 either,
                 "forward or transparent",
             ),
-            ("networks", raw.networks.is_some(), forward, "forward"),
+            (
+                "networks",
+                raw.networks.is_some(),
+                either,
+                "forward or transparent",
+            ),
             (
                 "name_servers",
                 raw.name_servers.is_some(),

@@ -5,7 +5,8 @@ use std::{fs, path::Path, sync::Arc};
 use ::aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
 };
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -32,6 +33,9 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // another name than its certificates have: OpenSSL would take them for their own issuers
+        let name = "the authority of a test";
+        params.distinguished_name.push(DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let directory = TempDir::new().unwrap();
         fs::write(directory.path().join("ca.pem"), issuer.pem()).unwrap();
