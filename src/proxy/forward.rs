@@ -36,8 +36,8 @@ use crate::{
 pub(super) enum Meant {
     /// Us, whatever we are called.
     Ours,
-    /// That host, on the network.
-    Theirs(Theirs),
+    /// That host, on the network. Boxed: nearly all mean us.
+    Theirs(Box<Theirs>),
 }
 
 /// A request for a host that is not ours.
@@ -100,25 +100,18 @@ impl Proxy {
         }
         check::method(request.method())?;
         let (request, theirs) = absolute(request, guest)?;
-        let meant = Meant::Theirs(theirs);
+        let meant = Meant::Theirs(Box::new(theirs));
         self.admit(request, survey, conn, meant, record, &Waited::default())
     }
 
-    /// The route for a request, which may be one that is made for it.
-    pub(super) fn route(
+    /// The route for a request to a host that is not ours; one may be made for it.
+    pub(super) fn their_route(
         &self,
         method: &Method,
         target: &Target<'_>,
         conn: &Conn,
-        meant: &Meant,
+        theirs: &Theirs,
     ) -> Result<Arc<Route>, Failure> {
-        let theirs = match meant {
-            Meant::Ours => {
-                let route = self.plan.find(method, target);
-                return route.cloned().ok_or(Failure::NoRoute);
-            }
-            Meant::Theirs(theirs) => theirs,
-        };
         if let Some(route) = self.plan.find_theirs(method, target, theirs) {
             return Ok(Arc::clone(route));
         }

@@ -235,7 +235,7 @@ impl Proxy {
             None => Meant::Ours,
             Some(inside) => {
                 let target = Target::read(&request, PathMatters::No)?;
-                Meant::Theirs(forward::within(&target, inside)?)
+                Meant::Theirs(Box::new(forward::within(&target, inside)?))
             }
         };
         self.admit(request, survey, conn, meant, record, &Waited::default())
@@ -263,7 +263,17 @@ impl Proxy {
             let asking = self.asks(found, &target, &request, survey, (conn, &meant), record)?;
             return Ok(Step::Own(asking.answer(request)));
         }
-        let route = &self.route(request.method(), &target, conn, &meant)?;
+        let theirs;
+        let route = match &meant {
+            Meant::Ours => {
+                let found = self.plan.find(request.method(), &target);
+                found.ok_or(Failure::NoRoute)?
+            }
+            Meant::Theirs(meant) => {
+                theirs = self.their_route(request.method(), &target, conn, meant)?;
+                &theirs
+            }
+        };
         record.route(route);
         let name = &route.config.name;
         let from = Site::of(&target, request.headers(), survey);
