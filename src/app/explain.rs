@@ -8,8 +8,9 @@ use http::{Method, Request, Uri};
 
 use crate::{
     config::{
-        Admit, AdmitRule, Bound, CallerIdentity, CallersToken, Config, IdentityHeader, Inject,
-        LinkRewriting, PresentedAuthorization, Route, Says, Strangers,
+        Admit, AdmitRule, Bound, CallerIdentity, CallersToken, Config, Grant, IdentityHeader,
+        Inject, JwtSource, LinkRewriting, PresentedAuthorization, Route, SamlSource, Says,
+        Strangers,
     },
     proxy::{Looked, StandIn, look},
 };
@@ -277,6 +278,38 @@ fn told(identity: &CallerIdentity) -> String {
     format!("{}; a caller's own such fields are removed", all.join(", "))
 }
 
+/// What is shown to the provider that somebody else gave.
+fn shown(grant: &Grant) -> Option<String> {
+    let host = |url: &url::Url| url.host_str().unwrap_or_default().to_owned();
+    match grant {
+        Grant::SamlBearer { assertion, .. } => Some(match assertion {
+            SamlSource::File(file) => format!("the SAML assertion in {}", file.display()),
+            SamlSource::Sts(sts) => {
+                let second = sts
+                    .delegation
+                    .as_ref()
+                    .map(|url| format!(", and one of the delegation service {} for it", host(url)));
+                format!(
+                    "a SAML assertion of the STS {} for the user {}{}",
+                    host(&sts.url),
+                    sts.username,
+                    second.unwrap_or_default()
+                )
+            }
+        }),
+        Grant::JwtBearer { assertion } => Some(match assertion {
+            JwtSource::File(file) => format!("the JWT in {}", file.display()),
+            JwtSource::Credential(other) => format!(
+                "the token of credential {} (client {}, grant {})",
+                other.name,
+                other.client_id,
+                other.grant.grant_type()
+            ),
+        }),
+        _ => None,
+    }
+}
+
 fn injected(inject: &Inject, lines: &mut Vec<(&'static str, String)>) {
     let credential = &inject.credential;
     lines.push((
@@ -289,6 +322,9 @@ fn injected(inject: &Inject, lines: &mut Vec<(&'static str, String)>) {
             credential.provider.issuer,
         ),
     ));
+    if let Some(shown) = shown(&credential.grant) {
+        lines.push(("got with", shown));
+    }
     let scopes = if inject.scopes.is_empty() {
         "none asked for; the provider decides".to_owned()
     } else {

@@ -63,6 +63,9 @@ test('a service user with name and password, and a credential that acts for it: 
   assert.deepEqual([delegated.scope, delegated.preferred_username], [['imodels:read'], sandbox.username]);
   counts = await sandbox.counts();
   assert.equal(counts.sts_requests, 1);
+  const explained = async (target) => (await command(['explain', '--config', proxy.file, 'GET', target])).stdout;
+  assert.match(await explained('/reader/a'), /the token of credential user \(client service-sandbox, grant saml_bearer\)/);
+  assert.match(await explained('/a'), /assertion of the STS 127\.0\.0\.1 for the user agent@sandbox\.example, and one of the delegation/);
 });
 
 test('a rejected token of a service user is renewed with the kept assertion', async (t) => {
