@@ -35,6 +35,8 @@ pub enum NamedIssuer {
 pub struct UrlDiscovery {
     /// Without a slash at the end.
     pub path: String,
+    /// As in routes; none: any that no route names.
+    pub hosts: Vec<String>,
     /// By the key in lower case.
     pub urls: BTreeMap<String, Discovered>,
     pub admit: Admit,

@@ -125,7 +125,7 @@ impl Own {
         if let Some(one) = &own.url_discovery {
             let authority = own.authorities.first().map_or("", |one| &one.prefix);
             let service = Arc::new(url_discovery::Shim::new(one, authority));
-            let guarded = Guarded::new("url_discovery", &[], &one.admit, keys, service);
+            let guarded = Guarded::new("url_discovery", &one.hosts, &one.admit, keys, service);
             self.guarded.push(guarded);
         }
         if let Some(one) = &own.token_requests

@@ -2,15 +2,17 @@
 // real packages of three generations, with dummy secrets and without a change.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
+import path from 'node:path';
 import { test } from 'node:test';
 
 import * as oauth from 'oauth4webapi';
 
 import { bearer, claims, SERVICE } from './support/config.js';
+import { curl } from './support/curl.js';
 import { startIssuer } from './support/issuer.js';
 import { agent } from './support/legacy.js';
 import { startOrigin } from './support/origin.js';
-import { startProxy, until } from './support/program.js';
+import { command, directory, startProxy, startSandbox, until } from './support/program.js';
 import { API, SCOPES, startProvider } from './support/provider.js';
 import { pair, signed } from './support/tokens.js';
 
@@ -230,6 +232,71 @@ test('2.x: its IntrospectionClient asks the provider through the authority', asy
   assert.equal(good.introspected?.active, true, JSON.stringify(good));
   assert.equal(good.introspected.client_id, SERVICE.client.client_id);
   assert.equal((await asked('nobody-s')).introspected.active, false);
+});
+
+/** What an agent that knows of nothing but a proxy needs: an authority, and hosts that are opened. */
+async function intercepting(t) {
+  const sandbox = await startSandbox(t, ['--imodels', '7']);
+  const home = directory(t);
+  const hosts = ['buddi.bentley.com', 'ims.bentley.com', 'api.bentley.com'];
+  const made = await command(['ca', 'init', '--hosts', hosts.join(','), '--out', home]);
+  assert.equal(made.code, 0, made.stderr);
+  const [certificate, key] = ['ca.crt', 'ca.key'].map((name) => path.join(home, name));
+  const proxy = await startProxy(t, {
+    workers: 2,
+    interception: { certificate, key, hosts },
+    providers: { sandbox: { issuer: sandbox.issuer } },
+    credentials: {
+      agent: {
+        provider: 'sandbox',
+        client_id: sandbox.client_id,
+        client_secret: sandbox.client_secret,
+        scopes: ['itwin-platform'],
+      },
+    },
+    listeners: [
+      { bind: '127.0.0.1:0', mode: 'forward' },
+      { bind: '127.0.0.1:0', tls: { minted: true } },
+    ],
+    authorities: [{ path: '/', hosts: 'ims.bentley.com' }],
+    url_discovery: { hosts: 'buddi.bentley.com', urls: { IMSOpenID: 'https://ims.bentley.com' } },
+    routes: [
+      { hosts: 'api.bentley.com', inject: 'agent', upstream: sandbox.hub },
+      { hosts: 'ims.bentley.com', upstream: sandbox.issuer },
+    ],
+  });
+  return { sandbox, proxy, certificate };
+}
+
+test('2.x: HTTPS_PROXY alone moves an agent that asks Bentley\'s own addresses', async (t) => {
+  const { sandbox, proxy, certificate } = await intercepting(t);
+  const found = await agent('v2', {
+    HTTPS_PROXY: proxy.origins[0],
+    NODE_EXTRA_CA_CERTS: certificate,
+    AGENT_SCOPE: 'itwin-platform',
+    AGENT_ITWIN: sandbox.itwin_id,
+  });
+  assert.equal(found.failed, undefined, found.failed);
+  assert.match(found.again, /^Bearer ey/);
+  assert.equal(found.iModels.length, 7);
+  const counts = await sandbox.counts();
+  assert.equal(counts.tokens_issued, 1, 'one for its sign-in and for its calls');
+});
+
+test('in the place of ims.bentley.com the metadata are those that clients know', async (t) => {
+  const { proxy, certificate } = await intercepting(t);
+  const { port } = new URL(proxy.origins[1]);
+  const ask = (url, ...args) =>
+    curl(['--cacert', certificate, '--connect-to', `::127.0.0.1:${port}`, ...args, url]);
+  const metadata = (await ask('https://ims.bentley.com/.well-known/openid-configuration')).json();
+  assert.equal(metadata.token_endpoint, 'https://ims.bentley.com/connect/token');
+  const token = await ask(metadata.token_endpoint, '-d', 'grant_type=client_credentials&client_id=x&client_secret=y');
+  assert.match(token.json().access_token, /^ey/);
+  const rest = await ask('https://ims.bentley.com/connect/authorize?client_id=x');
+  assert.doesNotMatch(rest.header, /proxy-status/i, 'the rest is answered by the provider');
+  const elsewhere = await ask('https://api.bentley.com/connect/token', '-d', 'grant_type=client_credentials');
+  assert.equal(elsewhere.status, 404);
+  assert.doesNotMatch(elsewhere.header, /proxy-status/i, 'of the hub');
 });
 
 test('tokens of five minutes: agents that renew ten minutes early ask each time, and the provider once', async (t) => {

@@ -27,6 +27,7 @@ pub(super) fn url_discovery(discovery: &UrlDiscovery) -> raw::UrlDiscovery {
     let urls = discovery.urls.values();
     raw::UrlDiscovery {
         path: Some(rooted(&discovery.path)),
+        hosts: list(discovery.hosts.iter()),
         urls: urls
             .filter_map(|one| Some((one.key.clone(), url(one)?)))
             .collect(),

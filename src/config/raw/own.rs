@@ -63,6 +63,11 @@ pub(in crate::config) struct UrlDiscovery {
     #[schemars(extend("default" = "/WebService"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) path: Option<String>,
+    /// Hosts that it answers for, as in routes: with `buddi.bentley.com`, inside an interception of
+    /// it, its URLs are those that clients know without a proxy. Default: any host that no route
+    /// names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) hosts: Option<Words>,
     /// URLs by the service's key, whatever its case, such as
     /// `{iModelHubApi: https://api.example/imodelhub}`; others than the defaults. A path such as
     /// `/imodelhub` is taken at the address that the caller used.

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use url::Url;
+
 use super::{
     super::{
         Admit, AdmitRule, Authority, Bind, Credential, Discovered, Listener, Mode, NamedIssuer,
@@ -17,7 +19,7 @@ use super::{
     Check, Purpose,
     admit::TAKEN,
     inject::exchanges,
-    provider::Providers,
+    provider::{PRESETS, Providers, preset_of},
     route::{Credentials, Numbered},
     scalar::{HOUR, MINUTE},
 };
@@ -134,23 +136,40 @@ impl Check<'_> {
     ) -> Option<UrlDiscovery> {
         let at = path.key("path");
         let place = self.plain_path(&at, raw.path.as_deref(), "/WebService");
+        let hosts = self.each(&path.key("hosts"), raw.hosts.as_ref(), Self::host);
         let mut urls = BTreeMap::new();
-        for (key, here) in SUCCESSORS {
+        let mut known = |key: &str, place: Option<Whereto>| {
             let found = Discovered {
                 key: key.to_owned(),
-                anywhere: Some(Whereto::Here(here.to_owned())),
+                anywhere: place,
                 ..Discovered::default()
             };
-            urls.insert(key.to_ascii_lowercase(), found);
-        }
-        if !authorities.is_empty() {
-            let found = Discovered {
-                key: "IMSOpenID".to_owned(),
-                anywhere: Some(Whereto::Authority),
-                ..Discovered::default()
+            if found.anywhere.is_some() {
+                urls.insert(key.to_ascii_lowercase(), found);
+            }
+        };
+        let first = authorities.first().map(|one| &one.credential.provider);
+        let preset = first.and_then(|provider| preset_of(provider));
+        let preset = preset.unwrap_or(&PRESETS[0]);
+        let url = |text: &str| Url::parse(text).ok().map(Whereto::Url);
+        // in the real one's place, the address that the caller used leads nowhere else
+        let in_its_place = raw.hosts.is_some();
+        for (key, here) in SUCCESSORS {
+            let place = if in_its_place {
+                url(&format!("{}{here}", preset.upstream))
+            } else {
+                Some(Whereto::Here(here.to_owned()))
             };
-            urls.insert("imsopenid".to_owned(), found);
+            known(key, place);
         }
+        let authority = match first {
+            Some(provider) if in_its_place => url(provider.issuer.as_str()),
+            Some(_) => Some(Whereto::Authority),
+            None => None,
+        };
+        known("IMSOpenID", authority);
+        known("Mobile.ImsStsAuth", url(preset.sts));
+        known("ActiveSTSDelegationServiceUrl", url(preset.delegation));
         let mut written = BTreeSet::new();
         for (key, raw) in &raw.urls {
             let at = path.key("urls").key(key);
@@ -181,6 +200,7 @@ impl Check<'_> {
         let admit = self.own_admit(path, raw.admit.as_ref(), providers);
         Some(UrlDiscovery {
             path: place?,
+            hosts: hosts?,
             urls,
             admit: admit?,
         })
@@ -470,6 +490,15 @@ mod tests {
         assert_eq!(hub.regions[&102], Whereto::Here("/qa".into()));
         assert!(matches!(&hub.anywhere, Some(Whereto::Url(url)) if url.path() == "/hub/"));
         assert!(urls.contains_key("x.y") && urls.contains_key("realitydataservices"));
+        let place = "authorities: [{}]\nurl_discovery: {hosts: buddi.bentley.com}\n";
+        let urls = &good(place).own.url_discovery.unwrap().urls;
+        let at = |key: &str| match &urls[key].anywhere {
+            Some(Whereto::Url(url)) => url.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at("imodelhubapi"), "https://api.bentley.com/imodelhub");
+        assert_eq!(at("imsopenid"), "https://ims.bentley.com/");
+        let urls = &config.own.url_discovery.as_ref().unwrap().urls;
         // there is no authority to send anybody to
         assert!(!urls.contains_key("imsopenid"));
     }

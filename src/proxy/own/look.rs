@@ -20,11 +20,14 @@ pub(in crate::proxy) fn stand_in<'c>(
     let routes = config.routes.iter().map(|route| &route.matches.hosts);
     let mut with_hosts = routes.filter(|hosts| !hosts.is_empty());
     let unnamed = !with_hosts.any(|hosts| asked(hosts));
+    let for_it = |hosts: &[String]| match hosts {
+        [] => unnamed,
+        hosts => asked(hosts),
+    };
     let own = &config.own;
     for one in &own.authorities {
-        let here =
-            (one.hosts.is_empty() && unnamed) || (!one.hosts.is_empty() && asked(&one.hosts));
-        if let Some(what) = authority::usual(&one.prefix, &path).filter(|_| here) {
+        let usual = authority::usual(&one.prefix, &path);
+        if let Some(what) = usual.filter(|_| for_it(&one.hosts)) {
             return Some(StandIn {
                 admit: &one.admit,
                 hosts: &one.hosts,
@@ -35,17 +38,16 @@ pub(in crate::proxy) fn stand_in<'c>(
             });
         }
     }
-    let plain = |admit: &'c Admit, answers: String| StandIn {
-        admit,
-        hosts: &[],
-        answers,
-    };
-    if let Some(one) = own.url_discovery.as_ref().filter(|_| unnamed) {
+    if let Some(one) = own.url_discovery.as_ref().filter(|one| for_it(&one.hosts)) {
         let below = path.strip_prefix(one.path.as_str()).unwrap_or_default();
         if below.trim_end_matches('/').eq_ignore_ascii_case("/geturl") {
             let keys: Vec<&str> = one.urls.values().map(|one| one.key.as_str()).collect();
             let text = format!("the proxy itself: the URLs of {}", keys.join(", "));
-            return Some(plain(&one.admit, text));
+            return Some(StandIn {
+                admit: &one.admit,
+                hosts: &one.hosts,
+                answers: text,
+            });
         }
     }
     let requests = own.token_requests.as_ref().filter(|_| unnamed)?;
@@ -56,6 +58,10 @@ pub(in crate::proxy) fn stand_in<'c>(
             names.join(" or "),
             requests.header
         );
-        plain(&requests.admit, text)
+        StandIn {
+            admit: &requests.admit,
+            hosts: &[],
+            answers: text,
+        }
     })
 }

@@ -2,7 +2,8 @@
 // Prints what it found, as JSON.
 const { ClientRequestContext } = require('@bentley/bentleyjs-core');
 const { AccessToken, AuthorizedClientRequestContext } = require('@bentley/itwin-client');
-const { AgentAuthorizationClient, IntrospectionClient } = require('@bentley/backend-itwin-client');
+const { AgentAuthorizationClient, HttpRequestHost, IntrospectionClient } = require('@bentley/backend-itwin-client');
+const { IModelHubClient } = require('@bentley/imodelhub-client');
 
 async function introspect(token) {
   const [id, secret] = process.env.AGENT_API.split(':');
@@ -13,6 +14,7 @@ async function introspect(token) {
 async function main() {
   if (process.env.AGENT_TOKEN) return introspect(process.env.AGENT_TOKEN);
   const context = new ClientRequestContext('b0a4d9f0-9a7f-4b8e-9a77-000000000002');
+  await HttpRequestHost.initialize();
   const agent = new AgentAuthorizationClient({
     clientId: 'agent-of-old',
     clientSecret: 'a dummy + secret/',
@@ -20,11 +22,17 @@ async function main() {
   });
   const calls = Number(process.env.AGENT_CALLS ?? 1);
   const tokens = await Promise.all(Array.from({ length: calls }, () => agent.getAccessToken(context)));
-  return {
+  const found = {
     tokens: tokens.map((token) => token.toTokenString()),
     expires: tokens.map((token) => token.getExpiresAt()),
     again: (await agent.getAccessToken(context)).toTokenString(),
   };
+  if (process.env.AGENT_ITWIN) {
+    const authorized = new AuthorizedClientRequestContext(tokens[0], context.activityId);
+    const iModels = await new IModelHubClient().iModels.get(authorized, process.env.AGENT_ITWIN);
+    found.iModels = iModels.map((iModel) => iModel.wsgId);
+  }
+  return found;
 }
 
 main().then(
