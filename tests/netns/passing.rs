@@ -82,6 +82,15 @@ fn intercepted_by_tproxy_of_iptables() {
 }
 
 #[test]
+fn without_the_capability_tproxy_is_refused_at_the_start() {
+    if !permitted() {
+        return;
+    }
+    let said = World::gateway().failing_proxy(&listeners("tproxy"));
+    assert!(said.contains("CAP_NET_ADMIN"), "{said}");
+}
+
+#[test]
 fn others_are_not_reached_for_whoever_is_not_admitted_nor_what_only_the_gateway_reaches() {
     if !permitted() {
         return;

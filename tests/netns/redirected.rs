@@ -185,6 +185,52 @@ fn a_destination_that_does_not_answer_is_told_as_far_as_it_can_be() {
 }
 
 #[test]
+fn hosts_that_the_listener_does_not_name_are_not_reached() {
+    if !permitted() {
+        return;
+    }
+    let world = World::pod();
+    world.redirect(&format!("--apply --uid {PROXY}"));
+    let listeners = serde_json::json!([{
+        "bind": "127.0.0.1:15001",
+        "mode": "transparent",
+        "hosts": ["*.blob.core.windows.net"],
+    }]);
+    let proxy = world.proxy(&listeners, "");
+    let told = world.curl(Family::V4, &[&format!("http://{OTHER}/")]);
+    assert!(told.is_ok_and(|answer| answer.contains("HostNotAllowed")));
+    let reset = world.https_theirs(Family::V4, OTHER);
+    assert!(matches!(reset, Err(7 | 35)), "{reset:?}");
+    // routes and interception name theirs
+    let seen = world.https_ours(Family::V4, OPENED).unwrap();
+    assert!(seen.contains("the-token"), "{seen}");
+    proxy.line("a redirected connection is refused");
+    assert_eq!(world.other.seen.read(Vec::len), 0);
+}
+
+#[test]
+fn a_connection_in_clear_is_for_one_host() {
+    if !permitted() {
+        return;
+    }
+    let world = World::pod();
+    world.redirect(&format!("--apply --uid {PROXY}"));
+    let _proxy = world.beside();
+    world.pod.within(|| {
+        let mut stream = TcpStream::connect("10.244.0.3:80").unwrap();
+        for (host, expected) in [(OPENED, "HTTP/1.1 200"), (OTHER, "HTTP/1.1 421")] {
+            write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+            let mut answer = vec![0; 12];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(String::from_utf8(answer).unwrap(), expected);
+            // one small answer at a time
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+        }
+    });
+    assert_eq!(world.plain.seen.read(Vec::len), 0);
+}
+
+#[test]
 fn a_tunnel_lives_until_the_stop_is_hard() {
     if !permitted() {
         return;

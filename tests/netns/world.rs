@@ -239,6 +239,22 @@ impl World {
     /// Starts the proxy with these transparent listeners, as a user without any right but what
     /// `capabilities` say.
     pub(crate) fn proxy(&self, listeners: &Value, capabilities: &str) -> Proxy {
+        let mut child = self.start(listeners, capabilities);
+        let (log, shown) = (Arc::<Watched<String>>::default(), Shown::default());
+        let (from, to, copy) = (child.stderr.take().unwrap(), log.clone(), shown.clone());
+        thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                let line = line + "\n";
+                *copy.lock() += &line;
+                to.update(|text| *text += &line);
+            }
+        });
+        let proxy = Proxy { child, log, shown };
+        proxy.line("listening");
+        proxy
+    }
+
+    fn start(&self, listeners: &Value, capabilities: &str) -> Child {
         let file = self.write("config.yaml", &self.config(listeners));
         let mut command = Command::new("setpriv");
         command.args([format!("--reuid={PROXY}"), format!("--regid={PROXY}")]);
@@ -255,19 +271,14 @@ impl World {
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = self.proxys().within(|| command.spawn().unwrap());
-        let (log, shown) = (Arc::<Watched<String>>::default(), Shown::default());
-        let (from, to, copy) = (child.stderr.take().unwrap(), log.clone(), shown.clone());
-        thread::spawn(move || {
-            for line in BufReader::new(from).lines().map_while(Result::ok) {
-                let line = line + "\n";
-                *copy.lock() += &line;
-                to.update(|text| *text += &line);
-            }
-        });
-        let proxy = Proxy { child, log, shown };
-        proxy.line("listening");
-        proxy
+        self.proxys().within(|| command.spawn().unwrap())
+    }
+
+    /// What a proxy says that does not start.
+    pub(crate) fn failing_proxy(&self, listeners: &Value) -> String {
+        let output = self.start(listeners, "").wait_with_output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
     }
 
     /// In a pod, on both loopback addresses.

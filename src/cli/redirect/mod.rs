@@ -191,9 +191,13 @@ fn refused(error: &StepError, arguments: &Arguments) -> Exit {
             Exit::NotPermitted
         }
         StepError::Failed { .. } | StepError::Run { .. } => {
-            let ipv6 = !arguments.no_ipv6 && error.to_string().starts_with("ip6tables");
-            if ipv6 {
+            let said = error.to_string();
+            if !arguments.no_ipv6 && said.starts_with("ip6tables") {
                 complain("hint: where there is no IPv6 at all, say --no-ipv6");
+            } else if said.contains("unable to initialize table") {
+                complain(
+                    "hint: iptables-legacy takes CAP_NET_RAW beside CAP_NET_ADMIN, or use --backend nft",
+                );
             }
             Exit::Software
         }
