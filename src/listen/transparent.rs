@@ -226,7 +226,9 @@ impl Redirected<'_> {
             dial::keep_alive(&io);
             End { io, early }
         });
-        let passes = tunnel::tcp(near, far, service.proxy.spares());
+        let tunnelled = service.proxy.tunnelled(to);
+        let flow = tunnelled.flow(service.proxy.spares());
+        let passes = tunnel::tcp(near, far, flow);
         tokio::select! {
             ended = passes => {
                 if let Err(error) = ended {

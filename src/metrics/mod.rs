@@ -81,6 +81,13 @@ pub struct FailureLabels {
     pub code: &'static str,
 }
 
+/// Labels of bytes that were passed on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DirectionLabels {
+    /// `received` of callers, or `sent` to them.
+    pub direction: &'static str,
+}
+
 /// Labels of a redirected connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RedirectedLabels {
@@ -105,6 +112,8 @@ pub struct Metrics {
     pub connections: Gauge,
     pub connections_handed_over: Counter,
     pub redirected_connections: Family<RedirectedLabels, Counter>,
+    pub tunnels: Gauge,
+    tunnel_bytes: Family<DirectionLabels, Counter>,
     pub panics: Counter,
     pub log_lines_dropped: Counter,
     pub token_fetches: Family<FetchLabels, Counter>,
@@ -135,6 +144,8 @@ impl Metrics {
             connections: Gauge::default(),
             connections_handed_over: Counter::default(),
             redirected_connections: Family::default(),
+            tunnels: Gauge::default(),
+            tunnel_bytes: Family::default(),
             panics: Counter::default(),
             log_lines_dropped: Counter::default(),
             token_fetches: Family::default(),
@@ -149,6 +160,12 @@ impl Metrics {
         metrics.register_program();
         metrics.register_tokens();
         metrics
+    }
+
+    /// Bytes that a tunnel passed on, once it has ended: `received` of its caller, or `sent` to it.
+    pub fn tunnelled(&self, direction: &'static str, bytes: u64) {
+        let labels = DirectionLabels { direction };
+        self.tunnel_bytes.get_or_create(&labels).inc_by(bytes);
     }
 
     fn register_requests(&mut self) {
@@ -187,6 +204,16 @@ impl Metrics {
             "redirected_connections",
             "Connections to transparent listeners, by what became of them",
             self.redirected_connections.clone(),
+        );
+        r.register(
+            "tunnels",
+            "Tunnels that are open: after CONNECT, an upgrade or a redirection",
+            self.tunnels.clone(),
+        );
+        r.register(
+            "tunnel_bytes",
+            "Bytes of tunnels that have ended",
+            self.tunnel_bytes.clone(),
         );
         r.register(
             "panics",
@@ -436,6 +463,7 @@ mod tests {
             result: "active",
         };
         metrics.introspections.get_or_create(&asked).inc();
+        metrics.tunnelled("sent", 1);
         metrics.previous_secret_in_use.get_or_create(&labels).set(0);
         let expires = now.plus(Duration::ZERO);
         metrics.token_expiries.set(labels, expires);
@@ -452,6 +480,6 @@ mod tests {
             assert!(named, "docs/metrics.md does not name `{name}`");
             count += 1;
         }
-        assert_eq!(count, 21, "a new metric is to be shown here, too");
+        assert_eq!(count, 23, "a new metric is to be shown here, too");
     }
 }

@@ -16,6 +16,7 @@ use super::{
     answer::{Answer, Content, Ending},
     failure::{ConnectError, Failure, Unpassed},
     forward::connect_target,
+    tunnelled::Tunnelled,
     upgrade,
 };
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
         tunnel::End,
     },
     shutdown::spawn_on_worker,
+    telemetry::RequestId,
 };
 
 /// Name and TCP together.
@@ -103,7 +105,7 @@ impl Proxy {
                 let guest = guest.clone();
                 Ok(self.open(*connect, guest))
             }
-            Way::Tunnel => self.tunnel(*connect).await,
+            Way::Tunnel => self.tunnel(*connect, ending.record.id()).await,
         };
         self.answer(ending, |record| {
             let answered = outcome?;
@@ -143,7 +145,7 @@ impl Proxy {
         switched()
     }
 
-    async fn tunnel(&self, connect: Connect) -> Result<(Parts, Content), Failure> {
+    async fn tunnel(&self, connect: Connect, id: RequestId) -> Result<(Parts, Content), Failure> {
         let Connect {
             mut request,
             host,
@@ -166,10 +168,12 @@ impl Proxy {
         let caller: OnUpgrade = hyper::upgrade::on(&mut request);
         keep_alive(&stream);
         let held = (self.connection(), Arc::clone(&conn.place));
+        let tunnelled = Tunnelled::begin(&self.observer, Some(id), format!("{host}:{port}"));
         upgrade::pass(
             caller,
             stream,
             held,
+            tunnelled,
             Arc::clone(&self.spares),
             self.stop.clone(),
         );

@@ -34,6 +34,7 @@ mod rejected;
 mod route;
 mod slots;
 mod target;
+mod tunnelled;
 mod upgrade;
 mod upstream;
 
@@ -70,6 +71,7 @@ use self::{
     record::Record,
     slots::Full,
     target::{PathMatters, Target},
+    tunnelled::Tunnelled,
     upstream::Pool,
 };
 pub use self::{
@@ -404,6 +406,7 @@ impl Proxy {
                 caller,
                 upstream,
                 (self.connection(), place),
+                Tunnelled::begin(&self.observer, Some(record.id()), permit.route().origin()),
                 Arc::clone(&self.spares),
                 self.stop.clone(),
             );

@@ -19,6 +19,7 @@ use super::{
     incoming::Https,
     record::Record,
     target,
+    tunnelled::Tunnelled,
 };
 use crate::{
     caller::Guest,
@@ -125,6 +126,11 @@ impl Proxy {
             return Err(unconnected(to, DialError::Forbidden { host, address }));
         }
         Ok(())
+    }
+
+    /// The record of a connection that is passed on.
+    pub fn tunnelled(&self, to: SocketAddr) -> Tunnelled {
+        Tunnelled::begin(&self.observer, None, to.to_string())
     }
 
     /// Whether a route is for requests of such a connection.

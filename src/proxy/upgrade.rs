@@ -10,12 +10,12 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Open, upstream};
+use super::{Open, tunnelled::Tunnelled, upstream};
 use crate::{
     http::serve::Watched,
     net::{
         Place, dial,
-        tunnel::{self, End, Spares},
+        tunnel::{self, End, Flow, Spares},
     },
     shutdown::{Shutdown, Stage, spawn_on_worker},
 };
@@ -26,6 +26,7 @@ pub(super) fn join(
     caller: OnUpgrade,
     upstream: OnUpgrade,
     held: (Open, Place),
+    tunnelled: Tunnelled,
     spares: Arc<Spares>,
     stop: Shutdown,
 ) {
@@ -39,7 +40,7 @@ pub(super) fn join(
             }
         };
         tokio::select! {
-            ended = tunnel(caller, upstream, &spares) => {
+            ended = tunnel(caller, upstream, tunnelled.flow(&spares)) => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a tunnel broke");
                 }
@@ -54,6 +55,7 @@ pub(super) fn pass(
     caller: OnUpgrade,
     upstream: TcpStream,
     held: (Open, Place),
+    tunnelled: Tunnelled,
     spares: Arc<Spares>,
     stop: Shutdown,
 ) {
@@ -70,13 +72,14 @@ pub(super) fn pass(
             io: upstream,
             early: Bytes::new(),
         };
+        let flow = tunnelled.flow(&spares);
         let passes = async {
             match caller {
                 Ok(caller) => {
                     dial::keep_alive(&caller.io);
-                    tunnel::tcp(caller, upstream, &spares).await
+                    tunnel::tcp(caller, upstream, flow).await
                 }
-                Err(caller) => tunnel::copied(whole(caller), upstream, &spares).await,
+                Err(caller) => tunnel::copied(whole(caller), upstream, flow).await,
             }
         };
         tokio::select! {
@@ -91,14 +94,12 @@ pub(super) fn pass(
 }
 
 /// As directly as both ends allow: only between two plain sockets the bytes can stay in the kernel.
-async fn tunnel(caller: Upgraded, upstream: Upgraded, spares: &Spares) -> io::Result<()> {
+async fn tunnel(caller: Upgraded, upstream: Upgraded, flow: Flow<'_>) -> io::Result<()> {
     match (callers_tcp(caller), upstream::into_tcp(upstream)) {
-        (Ok(caller), Ok(upstream)) => tunnel::tcp(caller, upstream, spares).await,
-        (Ok(caller), Err(upstream)) => tunnel::copied(caller, whole(upstream), spares).await,
-        (Err(caller), Ok(upstream)) => tunnel::copied(whole(caller), upstream, spares).await,
-        (Err(caller), Err(upstream)) => {
-            tunnel::copied(whole(caller), whole(upstream), spares).await
-        }
+        (Ok(caller), Ok(upstream)) => tunnel::tcp(caller, upstream, flow).await,
+        (Ok(caller), Err(upstream)) => tunnel::copied(caller, whole(upstream), flow).await,
+        (Err(caller), Ok(upstream)) => tunnel::copied(whole(caller), upstream, flow).await,
+        (Err(caller), Err(upstream)) => tunnel::copied(whole(caller), whole(upstream), flow).await,
     }
 }
 

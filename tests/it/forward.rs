@@ -390,3 +390,33 @@ fn a_host_without_a_route_is_asked_over_tls_as_its_caller_would() {
     answer.is_refused(502, "UpstreamTls");
     assert!(origin.requests().is_empty());
 }
+
+#[test]
+fn what_passed_through_a_tunnel_is_counted_when_it_ends() {
+    let origin = origin::serving(|mut connection| {
+        assert_eq!(connection.exactly(5), b"hello");
+        connection.send(b"and back");
+        connection.finish();
+    });
+    let idp = idp::issuing();
+    let proxy = forwarding(&origin, &idp, &reaching(&origin))
+        .with("admin.bind", "127.0.0.1:0")
+        .start();
+    let (status, mut client) = connect(&proxy, &format!("127.0.0.1:{}", port(&origin)), "");
+    assert_eq!(status, 200);
+    let metrics = || proxy.admin("/metrics").text().to_owned();
+    assert!(metrics().contains("itwin_auth_proxy_tunnels 1"));
+    client.send(b"hello");
+    assert_eq!(client.until_closed(), b"and back");
+    client.finish();
+    wait::until("the tunnel has ended", || {
+        metrics().contains("itwin_auth_proxy_tunnels 0")
+    });
+    let text = metrics();
+    for line in [
+        "itwin_auth_proxy_tunnel_bytes_total{direction=\"received\"} 5",
+        "itwin_auth_proxy_tunnel_bytes_total{direction=\"sent\"} 8",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}

@@ -9,7 +9,13 @@ mod spares;
 #[cfg(target_os = "linux")]
 mod splice;
 
-use std::{future::poll_fn, io, pin::Pin, task::ready};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    task::ready,
+};
 
 use hyper::body::Bytes;
 use tokio::{
@@ -30,19 +36,55 @@ pub struct End<I> {
     pub early: Bytes,
 }
 
+/// What a tunnel borrows of its thread, and counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Flow<'f> {
+    pub spares: &'f Spares,
+    pub passed: &'f Passed,
+}
+
+/// Bytes that were passed on.
+#[derive(Debug, Default)]
+pub struct Passed {
+    /// From the first connection to the second.
+    pub there: AtomicU64,
+    pub back: AtomicU64,
+}
+
+/// One way of a flow.
+#[derive(Clone, Copy)]
+struct Direction<'f> {
+    spares: &'f Spares,
+    passed: &'f AtomicU64,
+}
+
+impl<'f> Flow<'f> {
+    fn directions(self) -> [Direction<'f>; 2] {
+        let spares = self.spares;
+        [&self.passed.there, &self.passed.back].map(|passed| Direction { spares, passed })
+    }
+}
+
+impl Direction<'_> {
+    fn count(self, bytes: usize) {
+        self.passed.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
 /// Joins two connections of any kind, by copying.
 ///
 /// # Errors
 /// When either connection fails; both ways end then.
-pub async fn copied<A, B>(a: End<A>, b: End<B>, spares: &Spares) -> io::Result<()>
+pub async fn copied<A, B>(a: End<A>, b: End<B>, flow: Flow<'_>) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
 {
     let (from_a, to_a) = tokio::io::split(a.io);
     let (from_b, to_b) = tokio::io::split(b.io);
-    let there = copy(from_a, to_b, a.early, spares);
-    let back = copy(from_b, to_a, b.early, spares);
+    let [along, against] = flow.directions();
+    let there = copy(from_a, to_b, a.early, along);
+    let back = copy(from_b, to_a, b.early, against);
     tokio::try_join!(there, back).map(|_| ())
 }
 
@@ -50,41 +92,47 @@ where
 ///
 /// # Errors
 /// When either connection fails; both ways end then.
-pub async fn tcp(mut a: End<TcpStream>, mut b: End<TcpStream>, spares: &Spares) -> io::Result<()> {
+pub async fn tcp(mut a: End<TcpStream>, mut b: End<TcpStream>, flow: Flow<'_>) -> io::Result<()> {
     let (from_a, to_a) = a.io.split();
     let (from_b, to_b) = b.io.split();
-    let there = pass(from_a, to_b, a.early, spares);
-    let back = pass(from_b, to_a, b.early, spares);
+    let [along, against] = flow.directions();
+    let there = pass(from_a, to_b, a.early, along);
+    let back = pass(from_b, to_a, b.early, against);
     tokio::try_join!(there, back).map(|_| ())
 }
 
-async fn copy<R, W>(mut from: R, mut to: W, early: Bytes, spares: &Spares) -> io::Result<()>
+async fn copy<R, W>(mut from: R, mut to: W, early: Bytes, way: Direction<'_>) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    first(&mut to, early).await?;
-    while chunk(&mut from, &mut to, spares).await? > 0 {}
+    first(&mut to, early, way).await?;
+    while chunk(&mut from, &mut to, way).await? > 0 {}
     to.shutdown().await
 }
 
-async fn first<W: AsyncWrite + Unpin>(to: &mut W, early: Bytes) -> io::Result<()> {
+async fn first<W: AsyncWrite + Unpin>(
+    to: &mut W,
+    early: Bytes,
+    way: Direction<'_>,
+) -> io::Result<()> {
     if early.is_empty() {
         return Ok(());
     }
     to.write_all(&early).await?;
+    way.count(early.len());
     to.flush().await
 }
 
 /// Waits for bytes and passes them on; how many, 0 at the end.
-async fn chunk<R, W>(from: &mut R, to: &mut W, spares: &Spares) -> io::Result<usize>
+async fn chunk<R, W>(from: &mut R, to: &mut W, way: Direction<'_>) -> io::Result<usize>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     // a buffer is held from the moment that there are bytes in it
     let (buffer, length) = poll_fn(|cx| {
-        let mut buffer = spares.buffer();
+        let mut buffer = way.spares.buffer();
         let mut into = ReadBuf::new(buffer.as_mut());
         ready!(Pin::new(&mut *from).poll_read(cx, &mut into))?;
         let length = into.filled().len();
@@ -92,6 +140,7 @@ where
     })
     .await?;
     to.write_all(&buffer.as_ref()[..length]).await?;
+    way.count(length);
     to.flush().await?;
     Ok(length)
 }
@@ -101,9 +150,9 @@ async fn pass(
     from: ReadHalf<'_>,
     to: WriteHalf<'_>,
     early: Bytes,
-    spares: &Spares,
+    way: Direction<'_>,
 ) -> io::Result<()> {
-    copy(from, to, early, spares).await
+    copy(from, to, early, way).await
 }
 
 /// How the bytes go.
@@ -125,13 +174,13 @@ async fn pass(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     early: Bytes,
-    spares: &Spares,
+    direction: Direction<'_>,
 ) -> io::Result<()> {
-    first(&mut to, early).await?;
+    first(&mut to, early, direction).await?;
     let mut way = Way::Copied;
     loop {
         if way == Way::Spliced {
-            way = match splice::burst(from.as_ref(), to.as_ref(), spares).await? {
+            way = match splice::burst(from.as_ref(), to.as_ref(), direction).await? {
                 splice::Burst::Ended => break,
                 splice::Burst::Paused(bytes) if bytes < BULK => Way::Copied,
                 splice::Burst::Paused(_) => Way::Spliced,
@@ -139,7 +188,7 @@ async fn pass(
             };
             continue;
         }
-        let bytes = chunk(&mut from, &mut to, spares).await?;
+        let bytes = chunk(&mut from, &mut to, direction).await?;
         if bytes == 0 {
             break;
         }
@@ -183,7 +232,7 @@ mod tests {
         a: TcpStream,
         b: TcpStream,
         spares: std::sync::Arc<Spares>,
-        ended: JoinHandle<io::Result<()>>,
+        ended: JoinHandle<io::Result<[u64; 2]>>,
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test's own task")]
@@ -196,10 +245,16 @@ mod tests {
         let spares = std::sync::Arc::<Spares>::default();
         let lent = spares.clone();
         let ended = tokio::spawn(async move {
+            let passed = Passed::default();
+            let flow = Flow {
+                spares: &lent,
+                passed: &passed,
+            };
             match kind {
-                Kind::Tcp => tcp(near, far, &lent).await,
-                Kind::Copied => copied(near, far, &lent).await,
+                Kind::Tcp => tcp(near, far, flow).await?,
+                Kind::Copied => copied(near, far, flow).await?,
             }
+            Ok([passed.there, passed.back].map(AtomicU64::into_inner))
         });
         Tunnel {
             a,
@@ -254,7 +309,11 @@ mod tests {
                 all[0] == [&b"read with the 101"[..], &by_b].concat(),
                 "{kind:?}"
             );
-            (&mut tunnel.ended).await.unwrap().unwrap();
+            let passed = (&mut tunnel.ended).await.unwrap().unwrap();
+            assert_eq!(
+                passed.map(|bytes| usize::try_from(bytes).unwrap()),
+                [all[1].len(), all[0].len()]
+            );
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::{io::Interest, net::TcpStream};
 
-use super::Spares;
+use super::Direction;
 
 /// Room in a pipe, if the system grants it, as it does to everybody up to here; 64 KiB otherwise.
 /// Moving a GiB through it took half of the CPU time that it takes through 64 KiB.
@@ -33,9 +33,13 @@ pub(super) enum Burst {
 ///
 /// # Errors
 /// When either socket fails.
-pub(super) async fn burst(from: &TcpStream, to: &TcpStream, spares: &Spares) -> io::Result<Burst> {
+pub(super) async fn burst(
+    from: &TcpStream,
+    to: &TcpStream,
+    way: Direction<'_>,
+) -> io::Result<Burst> {
     from.readable().await?;
-    let Ok((mut pipe, _turn)) = spares.pipe() else {
+    let Ok((mut pipe, _turn)) = way.spares.pipe() else {
         // all are in use: these bytes are copied, the next ones may find one
         return Ok(Burst::Paused(0));
     };
@@ -43,7 +47,10 @@ pub(super) async fn burst(from: &TcpStream, to: &TcpStream, spares: &Spares) -> 
     let burst = loop {
         match pipe.fill(from) {
             Ok(0) => break Burst::Ended,
-            Ok(bytes) => (all, share) = (all + bytes, share + bytes),
+            Ok(bytes) => {
+                way.count(bytes);
+                (all, share) = (all + bytes, share + bytes);
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => break Burst::Paused(all),
             Err(error) if is_refusal(&error) => break Burst::Refused,
             Err(error) => return Err(error),
@@ -64,7 +71,7 @@ pub(super) async fn burst(from: &TcpStream, to: &TcpStream, spares: &Spares) -> 
             tokio::task::yield_now().await;
         }
     };
-    spares.keep(pipe);
+    way.spares.keep(pipe);
     Ok(burst)
 }
 
@@ -139,7 +146,12 @@ fn moved(from: impl AsFd, to: impl AsFd, length: usize) -> io::Result<usize> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::{super::tests::pair, *};
+    use std::sync::atomic::AtomicU64;
+
+    use super::{
+        super::{Spares, tests::pair},
+        *,
+    };
 
     #[tokio::test]
     async fn what_a_pipe_holds_when_splicing_is_refused_is_copied() {
@@ -164,7 +176,12 @@ mod tests {
             all.push(lent);
         }
         sender.write_all(b"bytes").await.unwrap();
-        let burst = burst(&from, &to, &spares).await.unwrap();
+        let passed = AtomicU64::default();
+        let way = Direction {
+            spares: &spares,
+            passed: &passed,
+        };
+        let burst = burst(&from, &to, way).await.unwrap();
         assert_eq!(burst, Burst::Paused(0));
         let mut read = [0; 5];
         assert_eq!(from.try_read(&mut read).unwrap(), 5);

@@ -1,0 +1,72 @@
+//! What is counted and logged of a tunnel: once, when it ends, however it does.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::record::Observer;
+use crate::{
+    clock::Moment,
+    net::tunnel::{Flow, Passed, Spares},
+    telemetry::RequestId,
+};
+
+/// A tunnel under way.
+#[derive(Debug)]
+pub struct Tunnelled {
+    observer: Arc<Observer>,
+    /// The request that opened it, where one did.
+    request: Option<RequestId>,
+    to: Box<str>,
+    begun: Moment,
+    passed: Passed,
+}
+
+impl Tunnelled {
+    pub(super) fn begin(
+        observer: &Arc<Observer>,
+        request: Option<RequestId>,
+        to: impl Into<Box<str>>,
+    ) -> Self {
+        observer.metrics.tunnels.inc();
+        Self {
+            observer: Arc::clone(observer),
+            request,
+            to: to.into(),
+            begun: observer.clock.now(),
+            passed: Passed::default(),
+        }
+    }
+
+    pub fn flow<'f>(&'f self, spares: &'f Spares) -> Flow<'f> {
+        Flow {
+            spares,
+            passed: &self.passed,
+        }
+    }
+}
+
+impl Drop for Tunnelled {
+    fn drop(&mut self) {
+        let metrics = &self.observer.metrics;
+        let [there, back] = [&self.passed.there, &self.passed.back];
+        let (there, back) = (there.load(Ordering::Relaxed), back.load(Ordering::Relaxed));
+        metrics.tunnels.dec();
+        metrics.tunnelled("received", there);
+        metrics.tunnelled("sent", back);
+        if !self.observer.log.is_on() {
+            return;
+        }
+        let ended = self.observer.clock.mono();
+        let seconds = ended
+            .saturating_duration_since(self.begun.mono)
+            .as_secs_f64();
+        let request = self.request.map(|id| id.to_string());
+        tracing::info!(
+            request_id = request,
+            to = %self.to,
+            seconds,
+            bytes_in = there,
+            bytes_out = back,
+            "a tunnel has ended"
+        );
+    }
+}
