@@ -295,7 +295,7 @@ test('in the place of ims.bentley.com the metadata are those that clients know',
   const rest = await ask('https://ims.bentley.com/connect/authorize?client_id=x');
   assert.doesNotMatch(rest.header, /proxy-status/i, 'the rest is answered by the provider');
   const elsewhere = await ask('https://api.bentley.com/connect/token', '-d', 'grant_type=client_credentials');
-  assert.equal(elsewhere.status, 404);
+  assert.notEqual(elsewhere.status, 200);
   assert.doesNotMatch(elsewhere.header, /proxy-status/i, 'of the hub');
 });
 
