@@ -12,6 +12,7 @@ use crate::support::{
     origin::{self, Origin},
     proxy::{self, Builder, Proxy},
     wait::{self, Gate},
+    wire,
 };
 
 /// A forward listener, and a route to `origin` for `api.test`.
@@ -419,4 +420,25 @@ fn what_passed_through_a_tunnel_is_counted_when_it_ends() {
     ] {
         assert!(text.contains(line), "{text}");
     }
+}
+
+#[test]
+fn the_way_to_the_proxy_may_be_tls_itself() {
+    let origin = origin::serving(|mut connection| {
+        assert_eq!(connection.exactly(5), b"hello");
+        connection.send(b"and back");
+        connection.finish();
+    });
+    let (idp, authority) = (idp::issuing(), Authority::new());
+    let own = authority.issue("localhost");
+    let mut listener = reaching(&origin);
+    listener["tls"] = json!({"certificate": own.certificate, "key": own.key});
+    let proxy = forwarding(&origin, &idp, &listener).start();
+    let to = format!("127.0.0.1:{}", port(&origin));
+    let tls = wire::tls(proxy.address, authority.client(None, &["http/1.1"])).unwrap();
+    let mut client = Client::over(tls);
+    client.send(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n"));
+    assert_eq!(client.head().status(), 200);
+    client.send(b"hello");
+    assert_eq!(client.until_closed(), b"and back");
 }

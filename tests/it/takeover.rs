@@ -3,9 +3,8 @@
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, TcpStream},
     sync::Arc,
-    thread,
 };
 
 use itwin_auth_proxy::{clock::Clock, tls::authority::Authority as Opener};
@@ -19,7 +18,7 @@ use tempfile::TempDir;
 use crate::support::{
     certificates::Authority,
     client::Client,
-    idp,
+    dns, idp,
     origin::{self, Connection, Origin},
     proxy::{self, Builder, Proxy},
     wire,
@@ -133,46 +132,14 @@ impl Real {
     }
 }
 
-/// A name server that knows one name.
-fn name_server(address: Ipv4Addr) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let at = socket.local_addr().unwrap();
-    let known: Vec<u8> = HOST
-        .split('.')
-        .flat_map(|label| {
-            let length = u8::try_from(label.len()).unwrap();
-            std::iter::once(length).chain(label.bytes())
-        })
-        .chain([0])
-        .collect();
-    thread::spawn(move || {
-        let mut bytes = [0; 512];
-        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
-            let question = &bytes[12..length];
-            let question = &question[..known.len() + 4];
-            assert_eq!(question[..known.len()].to_ascii_lowercase(), known[..]);
-            let is_a = question[known.len()..] == [0, 1, 0, 1];
-            let mut answer = bytes[..2].to_vec();
-            answer.extend([0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
-            answer.extend(question);
-            if is_a {
-                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-                answer.extend(address.octets());
-            }
-            socket.send_to(&answer, from).unwrap();
-        }
-    });
-    at
-}
-
 #[test]
 fn an_agent_that_calls_the_service_by_name_is_served_by_us_and_the_service_is_found_elsewhere() {
     let opening = Opening::new(&[HOST]);
     let real = Real::new();
     let idp = idp::issuing();
-    let server = name_server(Ipv4Addr::LOCALHOST);
+    let server = dns::saying(vec![vec![Ipv4Addr::LOCALHOST.into()]]);
     let pinned = json!({"addresses": real.origin.address.to_string()});
-    for found in [pinned, json!({"name_servers": server.to_string()})] {
+    for found in [pinned, json!({"name_servers": server.address.to_string()})] {
         let proxy = taking(real.builder(&found).injecting(&idp), &opening, &[HOST]).start();
         let tls = call(&proxy, HOST, opening.caller(&["http/1.1"])).unwrap();
         let answer = Client::over(tls).send(get("/imodels")).answer();
