@@ -180,6 +180,9 @@ impl Redirected<'_> {
         let mut far = None;
         if timeout(SILENCE, heard(stream)).await.is_err() {
             let other = self.service.proxy.reach(self.to).await?;
+            // nobody may ever speak: the kernel is to notice when one is gone
+            dial::keep_alive(stream);
+            dial::keep_alive(&other);
             tokio::select! {
                 biased;
                 () = heard(stream) => {}
