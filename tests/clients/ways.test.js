@@ -2,20 +2,23 @@
 // program of its own (agents/) in whose code nothing says that there is a proxy. A cell of the table
 // is a test. The ways:
 //
-//   told      an environment variable of the client's own names the proxy's address
 //   proxy     HTTPS_PROXY names a listener of the mode `forward`; names are not found
+//   plain     HTTP_PROXY names it, and the URL is one with `http`
 //   takeover  the names of the hosts lead to a listener with TLS
 //
-// Clients that are told the address in their code: itwin.test.js, old-grants.test.js.
+// Clients that are told the proxy's address: itwin.test.js, old-grants.test.js, authority.test.js.
 import './support/network.js';
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import https from 'node:https';
 import path from 'node:path';
 import { test } from 'node:test';
 
 import { claims } from './support/config.js';
+import { certificates } from './support/certificates.js';
 import { startOrigin } from './support/origin.js';
-import { IMODELS, NAMES, agent, startWorld } from './support/world.js';
+import { BASE, IMODELS, NAMES, agent, startWorld } from './support/world.js';
 
 const listed = { found: IMODELS };
 /** What a client says that gets its token itself: it is the one of the proxy's credential. */
@@ -30,13 +33,12 @@ const absolute = (came, env) => ({ came, env, tunnels: false });
 const tunnels = (came, env) => ({ came, env, tunnels: true });
 const PAST = 'past';
 
-const list = ({ sandbox }) => `https://api.bentley.com/imodels?iTwinId=${sandbox.itwin_id}&$top=3`;
+const list = ({ sandbox, scheme }) => `${scheme}://api.bentley.com/imodels?iTwinId=${sandbox.itwin_id}&$top=3`;
 const imodels = (packages, what) => ({ sandbox }) => ['node', 'agents/imodels.cjs', packages, what, sandbox.itwin_id];
 const today = (what, argument) => (world) => ['node', 'agents/today.mjs', what, ...(argument?.(world) ?? [])];
 const ofITwin = ({ sandbox }) => [sandbox.itwin_id];
 const generation2 = (what) => ({ sandbox }) => ['node', 'agents/generation2.cjs', what, sandbox.itwin_id];
 const atIms = () => ({ imjs_itwin_platform_authority: 'https://ims.bentley.com' });
-const discovering = ({ base }) => ({ imjs_buddi_url: `${base}/WebService` });
 const prefixed = () => ({ IMJS_URL_PREFIX: 'foo-' });
 
 const TABLE = {
@@ -79,12 +81,11 @@ const TABLE = {
   got: { run: today('got', ofITwin), proxy: PAST, takeover: { came: { found: 3 } } },
   'an agent of 1.x': {
     run: ({ sandbox }) => ['node', 'agents/generation1.cjs', sandbox.itwin_id],
-    told: { env: discovering, came: listed },
-    takeover: { came: listed, env: discovering },
+    proxy: tunnels(listed),
+    takeover: { came: listed },
   },
   'the sign-in of 2.x': {
     run: generation2('token'),
-    told: { env: ({ base }) => ({ imjs_itwin_platform_authority: `${base}/authority` }), came: handedOut },
     proxy: tunnels(handedOut, atIms),
     takeover: { came: handedOut, env: atIms },
   },
@@ -102,24 +103,37 @@ const TABLE = {
     run: (world) => ['python3', 'agents/agent.py', list(world)],
     trust: 'python',
     proxy: tunnels({ found: 3 }),
+    plain: { found: 3 },
     takeover: { came: { found: 3 } },
   },
   curl: {
     run: (world) => ['bash', 'agents/agent.sh', list(world)],
     trust: 'curl',
     proxy: tunnels({ found: 3 }),
+    plain: { found: 3 },
+    takeover: { came: { found: 3 } },
+  },
+  'what the plugin for Unreal sends': {
+    run: ({ sandbox }) => ['bash', 'agents/unreal.sh', sandbox.itwin_id],
+    trust: 'curl',
     takeover: { came: { found: 3 } },
   },
   "Java's HttpClient": {
     run: (world) => ['java', ...world.java, 'agents/Agent.java', list(world)],
     trust: 'java',
     proxy: tunnels({ found: 3 }),
+    plain: { found: 3 },
     takeover: { came: { found: 3 } },
   },
 };
 
-/** What URL discovery says where the names of the hosts lead to us. */
-const BY_NAME = { urls: { iModelHubApi: 'https://api.bentley.com/imodelhub', IMSOpenID: 'https://ims.bentley.com' } };
+/** What URL discovery says under its own name. The sign-in of 1.x goes past HTTPS_PROXY. */
+const discovery = (IMSOpenID) => ({
+  url_discovery: {
+    hosts: ['buddi.bentley.com'],
+    urls: { iModelHubApi: 'https://api.bentley.com/imodelhub', IMSOpenID },
+  },
+});
 
 async function world(t, rest) {
   const reality = await startOrigin(t, {
@@ -130,7 +144,8 @@ async function world(t, rest) {
     },
   });
   const route = { hosts: ['api.bentley.com'], path: '/reality-management/**', inject: 'agent', upstream: reality.origin };
-  return { ...(await startWorld(t, { routes: [route], ...rest })), reality, java: [] };
+  const base = await startWorld(t, { routes: [route], ...rest });
+  return { ...base, reality, java: javaProxy(base.forward), scheme: 'https' };
 }
 
 async function expect(came, expected, all) {
@@ -146,16 +161,18 @@ async function expect(came, expected, all) {
   assert.ok(tokens.every((client) => client === sandbox.client_id));
 }
 
+/** The JDK asks no environment. */
+function javaProxy(origin) {
+  const { hostname, port } = new URL(origin);
+  return ['https', 'http'].flatMap((scheme) => [
+    `-D${scheme}.proxyHost=${hostname}`,
+    `-D${scheme}.proxyPort=${port}`,
+  ]);
+}
+
 const tunnelled = ({ proxy }) => proxy.requestLines.some((line) => line.method === 'CONNECT');
 
-for (const [client, { run, trust = 'node', told, proxy, takeover }] of Object.entries(TABLE)) {
-  if (told) {
-    test(`${client} goes where its variable says`, async (t) => {
-      const all = await world(t);
-      const came = await agent(t, all, run(all), { env: told.env(all) });
-      await expect(came, told.came, all);
-    });
-  }
+for (const [client, { run, trust = 'node', proxy, plain, takeover }] of Object.entries(TABLE)) {
   if (proxy === PAST) {
     test(`${client} goes past HTTPS_PROXY`, async (t) => {
       const all = await world(t);
@@ -166,19 +183,26 @@ for (const [client, { run, trust = 'node', told, proxy, takeover }] of Object.en
   } else if (proxy) {
     const how = proxy.tunnels ? 'a tunnel that is opened' : 'requests in absolute form';
     test(`${client} by HTTPS_PROXY, with ${how}`, async (t) => {
-      const all = await world(t, { url_discovery: BY_NAME });
-      const { hostname, port } = new URL(all.forward);
-      all.java = [`-Dhttps.proxyHost=${hostname}`, `-Dhttps.proxyPort=${port}`];
+      const all = await world(t, discovery(`http://${BASE}/authority`));
       const env = { HTTPS_PROXY: all.forward, NO_PROXY: '127.0.0.1,localhost', ...proxy.env?.(all) };
       const came = await agent(t, all, run(all), { env, trust });
       await expect(came, proxy.came, all);
       assert.equal(tunnelled(all), proxy.tunnels);
     });
   }
+  if (plain) {
+    test(`${client} by HTTP_PROXY`, async (t) => {
+      const all = { ...(await world(t)), scheme: 'http' };
+      // curl knows it in lower case only
+      const came = await agent(t, all, run(all), { env: { http_proxy: all.forward } });
+      await expect(came, plain, all);
+    });
+  }
   if (takeover) {
     test(`${client} where ${takeover.only ?? 'each name'} leads to the proxy`, async (t) => {
-      const all = await world(t, { url_discovery: BY_NAME });
+      const all = await world(t, discovery('https://ims.bentley.com'));
       const here = takeover.only ? [takeover.only] : NAMES;
+      all.java = [];
       const names = Object.fromEntries(here.map((name) => [name, '127.0.0.1']));
       const came = await agent(t, all, run(all), { env: takeover.env?.(all), trust, names });
       await expect(came, takeover.came, all);
@@ -186,3 +210,38 @@ for (const [client, { run, trust = 'node', told, proxy, takeover }] of Object.en
     });
   }
 }
+
+test('storage-blob reaches its storage by a tunnel that nobody opens', async (t) => {
+  const { ca, server } = certificates(t, 'DNS:account.blob.core.windows.net');
+  const storage = https.createServer({ key: server.key.pem, cert: server.cert.pem });
+  const seen = [];
+  storage.on('request', async (request, response) => {
+    seen.push({ url: request.url, authorization: request.headers.authorization });
+    request.resume();
+    await once(request, 'end');
+    const upload = request.method === 'PUT';
+    response.writeHead(upload ? 201 : 200, { etag: '"1"', 'content-length': upload ? 0 : 11 });
+    response.end(upload || request.method === 'HEAD' ? '' : 'the content');
+  });
+  storage.listen(443, '127.0.0.2');
+  await once(storage, 'listening');
+  t.after(() => {
+    storage.close();
+    storage.closeAllConnections();
+  });
+
+  const all = await world(t, { forward: { hosts: ['*.blob.core.windows.net'], networks: ['127.0.0.2/32'] } });
+  const signed = '/container/blob?sv=2024-11-04&sr=b&sp=rw&sig=a%2Bb%2Fc%3D';
+  const came = await agent(t, all, ['node', 'agents/today.mjs', 'storage', `https://account.blob.core.windows.net${signed}`], {
+    // the storage's own authority, and not the proxy's
+    env: { HTTPS_PROXY: all.forward, NODE_EXTRA_CA_CERTS: ca.file },
+  });
+  assert.deepEqual(came, { content: 'the content' });
+  assert.ok(seen.length >= 2);
+  for (const { url, authorization } of seen) {
+    assert.ok(url.includes('sig=a%2Bb%2Fc%3D'), url);
+    assert.equal(authorization, undefined);
+  }
+  const lines = all.proxy.requestLines;
+  assert.ok(lines.length > 0 && lines.every(({ method, host }) => method === 'CONNECT' && host === 'account.blob.core.windows.net:443'));
+});

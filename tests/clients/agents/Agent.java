@@ -1,5 +1,4 @@
 import java.io.IOException;
-import java.net.ProxySelector;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -8,7 +7,7 @@ import java.net.http.HttpResponse;
 /** A program with the JDK's own client; the proxy is that of the JVM's properties. */
 class Agent {
     public static void main(String[] arguments) throws InterruptedException {
-        var client = HttpClient.newBuilder().proxy(ProxySelector.getDefault()).build();
+        var client = HttpClient.newHttpClient();
         var request = HttpRequest.newBuilder(URI.create(arguments[0]))
             .header("Authorization", "Bearer dummy").build();
         try {

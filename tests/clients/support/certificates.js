@@ -6,7 +6,7 @@ import path from 'node:path';
 import { directory } from './program.js';
 
 /** `{ ca, server: { cert, key }, client: { cert, key } }`, each `{ file, pem }`. */
-export function certificates(t) {
+export function certificates(t, names = 'DNS:localhost,IP:127.0.0.1') {
   const home = directory(t);
   const file = (name) => path.join(home, name);
   const read = (name) => ({ file: file(name), pem: readFileSync(file(name), 'utf8') });
@@ -27,7 +27,7 @@ export function certificates(t) {
       '-CAcreateserial', '-days', '2', '-extfile', file(`${name}.ext`), '-out', file(`${name}.pem`));
     return { cert: read(`${name}.pem`), key: read(`${name}.key`) };
   };
-  const server = leaf('server', '/CN=localhost', 'DNS:localhost,IP:127.0.0.1', 'serverAuth');
+  const server = leaf('server', '/CN=localhost', names, 'serverAuth');
   const client = leaf('client', '/CN=client.example.com', 'DNS:client.example.com', 'clientAuth');
   return { ca: read('ca.pem'), server, client };
 }

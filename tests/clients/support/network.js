@@ -1,21 +1,25 @@
 // Imported first by a test file, gives its tests a machine of their own: a network that has nothing
-// but loopback, where port 443 is free and no name is found, mounts and processes. What is in it
+// but loopback, where port 443 is free and no names are found but those of `hosts`, mounts and processes. What is in it
 // goes away with it. The file is run once more in there, and reports as if it had not been.
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 import { directory } from './program.js';
 
 const INSIDE = 'ITWIN_TEST_NETWORK';
+const HOSTS = fileURLToPath(new URL('hosts', import.meta.url));
 
 if (!process.env[INSIDE]) {
+  // a copy, which the tests may write to
+  const hosts = 'mount -t tmpfs hosts /dev/shm && cp "$0" /dev/shm/hosts && mount --bind /dev/shm/hosts /etc/hosts';
   const unprivileged = process.getuid() === 0 ? [] : ['--user', '--map-root-user'];
   const { status, signal, error } = spawnSync(
     // dies with us; and with it, the first process in there, all others
     'setpriv',
     ['--pdeathsig', 'KILL', 'unshare', ...unprivileged, '--net', '--mount', '--pid', '--fork', '--kill-child',
-      '--mount-proc', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh',
+      '--mount-proc', 'sh', '-c', `ip link set lo up && ${hosts} && exec "$@"`, HOSTS,
       process.execPath, ...process.execArgv, ...process.argv.slice(1)],
     { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } },
   );

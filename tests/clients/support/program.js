@@ -48,9 +48,10 @@ export async function command(args, { env = {}, timeout = 30_000 } = {}) {
  * Starts the program and keeps every line it writes. `lines` are its log: JSON where a line is JSON.
  * Stopped when the test ends, where it must end by itself, with code 0.
  */
-export function start(t, args, { env = {} } = {}) {
+export function start(t, args, { env = {}, cwd } = {}) {
   const child = spawn(PROGRAM, args, {
     env: environment(env),
+    cwd,
     // Open while we live: the sandbox ends when its input does.
     stdio: ['pipe', 'pipe', 'pipe'],
   });

@@ -11,11 +11,13 @@ import { PROGRAM, command, directory, startProxy, startSandbox } from './program
 
 export const IMODELS = 23;
 export const NAMES = ['api.bentley.com', 'foo-api.bentley.com', 'ims.bentley.com', 'foo-ims.bentley.com', 'buddi.bentley.com'];
+/** A listener that software is told by its address. */
+export const BASE = '127.0.0.1:8080';
 const CLIENTS = fileURLToPath(new URL('..', import.meta.url));
 /** Those of `agent.py`. */
 const PACKAGES = path.join(CLIENTS, 'python/site-packages');
 
-/** `base` and `forward` are origins of listeners; `ca` is the authority's file. */
+/** `forward` is the origin of the forward proxy; `ca` is the authority's file. */
 export async function startWorld(t, { routes = [], forward: listener = {}, ...rest } = {}) {
   const sandbox = await startSandbox(t, ['--imodels', String(IMODELS), '--algorithm', 'es256']);
   const home = directory(t);
@@ -36,7 +38,7 @@ export async function startWorld(t, { routes = [], forward: listener = {}, ...re
     },
     interception: { certificate: ca, key: path.join(home, 'ca.key'), hosts: NAMES },
     listeners: [
-      { bind: '127.0.0.1:0' },
+      { bind: BASE },
       { bind: '127.0.0.1:0', mode: 'forward', ...listener },
       { bind: '127.0.0.1:443', tls: { minted: true } },
     ],
@@ -49,8 +51,8 @@ export async function startWorld(t, { routes = [], forward: listener = {}, ...re
     ],
     ...rest,
   });
-  const [base, forward] = proxy.origins;
-  return { sandbox, proxy, base, forward, ca, home };
+  const [, forward] = proxy.origins;
+  return { sandbox, proxy, forward, ca, home };
 }
 
 /**
