@@ -62,6 +62,38 @@ fn the_demo_goes_as_it_is_told() {
 }
 
 #[test]
+fn software_that_nobody_changes_gets_its_tokens_and_leaves_nothing_behind() {
+    let before = temporary();
+    for (path, shown) in [
+        (
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "redirect --apply",
+        ),
+        (
+            "/nowhere",
+            "Not shown: connections that the kernel redirects",
+        ),
+    ] {
+        let mut demo = program(&["demo", "--legacy"]);
+        let ended = demo.env("PATH", path).output().unwrap();
+        let out = String::from_utf8(ended.stdout).unwrap();
+        assert!(ended.status.success(), "{out}");
+        assert!(out.contains("All as told") && !out.contains('✗'), "{out}");
+        assert!(out.contains(shown), "{out}");
+        assert!(ended.stderr.is_empty(), "nothing disturbs the story");
+    }
+    assert_eq!(temporary(), before);
+}
+
+/// What the demo has left where temporary files are.
+fn temporary() -> usize {
+    let entries = std::fs::read_dir(std::env::temp_dir()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name());
+    let ours = names.filter(|name| name.to_string_lossy().starts_with("itwin-auth-proxy-demo-"));
+    ours.count()
+}
+
+#[test]
 fn the_demo_stays_up_for_two_lines_of_curl() {
     let mut demo = program(&["demo"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();

@@ -131,7 +131,7 @@ const TABLE = {
 const discovery = (IMSOpenID) => ({
   url_discovery: {
     hosts: ['buddi.bentley.com'],
-    urls: { iModelHubApi: 'https://api.bentley.com/imodelhub', IMSOpenID },
+    urls: { IMSOpenID },
   },
 });
 

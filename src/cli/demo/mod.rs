@@ -7,8 +7,11 @@
 
 mod agent;
 mod guard;
+mod legacy;
+mod network;
 mod screen;
 mod story;
+mod wire;
 
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use clap::Args;
 
 use self::{
     agent::Agent,
+    legacy::Place,
     screen::Screen,
     story::{LIFETIME, Story},
 };
@@ -48,6 +52,13 @@ pub(super) struct Arguments {
     /// End after the story; exit code 1 if not all went as told.
     #[arg(long, visible_alias = "exit")]
     once: bool,
+    /// Software that nobody will change, instead: old agents, `HTTPS_PROXY`, connections that the
+    /// kernel redirects where network namespaces can be made. Ends after the story.
+    #[arg(long, conflicts_with = "port")]
+    legacy: bool,
+    /// In a network namespace that was made for it.
+    #[arg(long, hide = true, requires = "legacy")]
+    inside: bool,
 }
 
 /// Lifetime of the tokens that are tried by hand.
@@ -55,7 +66,16 @@ const LIFETIME_AFTERWARDS: Duration = Duration::from_secs(60);
 
 /// Runs until the story is told, or until Ctrl-C.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
-    runtime()?.block_on(demonstrate(arguments))
+    if !arguments.legacy {
+        return runtime()?.block_on(demonstrate(arguments));
+    }
+    let place = if arguments.inside {
+        Place::Network
+    } else {
+        // does not return where it can
+        Place::Machine(network::enter())
+    };
+    runtime()?.block_on(legacy::demonstrate(&place))
 }
 
 async fn demonstrate(arguments: &Arguments) -> Result<Exit, Exit> {
