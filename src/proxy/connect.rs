@@ -80,6 +80,7 @@ impl Proxy {
             Way::Opened(guest)
         } else {
             door.passes(&host, port).map_err(|why| match why {
+                Unpassed::Host(host) if self.opens(&host) => Unpassed::Port(port),
                 Unpassed::Host(host) if self.plan.names(&host) => Unpassed::NotOpened(host),
                 why => why,
             })?;

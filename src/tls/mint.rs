@@ -27,6 +27,7 @@ use super::{
     authority::{instant, serial},
     identity, provider,
     reload::{EVERY, fingerprint},
+    server,
 };
 use crate::{
     clock::{Clock, Deadline, Moment},
@@ -287,7 +288,7 @@ fn template() -> Result<ServerConfig, TlsError> {
     config.ticketer = Ticketer::new().map_err(TlsError::Tickets)?;
     // sessions are kept by the callers
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = server::protocols();
     Ok(config)
 }
 

@@ -42,8 +42,16 @@ pub fn server_config(tls: &OwnCertificate) -> Result<Arc<ServerConfig>, TlsError
     // sessions are kept by the callers, however many there are (RFC 8446 section 2.2), and end with
     // this configuration: one whose certificate or authority went must not go on
     config.ticketer = Ticketer::new().map_err(TlsError::Tickets)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols();
     Ok(Arc::new(config))
+}
+
+/// What we speak to callers (RFC 7301). The last is a mistake for `http/1.1` of the package
+/// `https-proxy-agent`, by which agents of all years reach a proxy with TLS: it offers nothing else,
+/// and would have to be refused.
+pub(super) fn protocols() -> Vec<Vec<u8>> {
+    let names = [&b"h2"[..], b"http/1.1", b"http 1.1"];
+    names.map(<[u8]>::to_vec).to_vec()
 }
 
 /// The names in a certificate that a handshake has checked: DNS, URI and email alternative names,

@@ -11,6 +11,7 @@ import './support/network.js';
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
 import https from 'node:https';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -244,4 +245,16 @@ test('storage-blob reaches its storage by a tunnel that nobody opens', async (t)
   }
   const lines = all.proxy.requestLines;
   assert.ok(lines.length > 0 && lines.every(({ method, host }) => method === 'CONNECT' && host === 'account.blob.core.windows.net:443'));
+});
+
+test('an agent of 2.x goes on checking certificates where the proxy of HTTPS_PROXY has one', async (t) => {
+  const { ca, server } = certificates(t);
+  const tls = { certificate: server.cert.file, key: server.key.file };
+  const all = await world(t, { ...discovery('https://ims.bentley.com'), forward: { tls } });
+  const both = path.join(all.home, 'both.pem');
+  writeFileSync(both, ca.pem + readFileSync(all.ca));
+  const proxy = all.forward.replace('127.0.0.1', 'localhost').replace('http:', 'https:');
+  const came = await agent(t, all, generation2('agent')(all), { env: { HTTPS_PROXY: proxy, NODE_EXTRA_CA_CERTS: both } });
+  await expect(came, { ...listed, unverified: false }, all);
+  assert.ok(tunnelled(all));
 });

@@ -212,3 +212,13 @@ fn two_hundred_opened_connections_at_once_are_each_served() {
     drop(clients);
     wait::until("all are gone", || proxy.open() == 0);
 }
+
+#[test]
+fn at_a_port_that_the_listener_does_not_have_nothing_is_opened() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let (idp, authority) = (idp::issuing(), Authority::new());
+    let proxy = opening(&origin, &idp, &authority).start();
+    let asked = "CONNECT api.test:8443 HTTP/1.1\r\nHost: api.test:8443\r\n\r\n";
+    let refused = proxy.send(asked);
+    refused.is_refused(403, "PortNotAllowed");
+}

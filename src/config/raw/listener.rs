@@ -49,7 +49,7 @@ pub(in crate::config) struct Listener {
     /// `forward`, every host for `transparent`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) hosts: Option<Words>,
-    /// `forward`: the ports at which those hosts are reached. `transparent`: the ports whose
+    /// `forward`: the ports at which those hosts, and those that are opened, are reached. `transparent`: the ports whose
     /// connections are looked into, those to others pass. Default: 80 and 443.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) ports: Option<Vec<u16>>,
