@@ -163,12 +163,14 @@ frontend requests
   default_backend backend
 frontend tcp
   mode tcp
-  option splice-auto
+  option splice-request
+  option splice-response
   bind 127.0.0.1:{proxy.tcp} backlog 4096
   default_backend tcp
 backend tcp
   mode tcp
-  option splice-auto
+  option splice-request
+  option splice-response
   server one 127.0.0.1:{stage.backend_port}
 frontend bulk
   option splice-request
