@@ -35,7 +35,8 @@ const tunnels = (came, env) => ({ came, env, tunnels: true });
 const PAST = 'past';
 
 const list = ({ sandbox, scheme }) => `${scheme}://api.bentley.com/imodels?iTwinId=${sandbox.itwin_id}&$top=3`;
-const imodels = (packages, what) => ({ sandbox }) => ['node', 'agents/imodels.cjs', packages, what, sandbox.itwin_id];
+const imodels = (packages, what) => ({ sandbox, home }) =>
+  ['node', 'agents/imodels.cjs', packages, what, sandbox.itwin_id, path.join(home, 'baseline')];
 const today = (what, argument) => (world) => ['node', 'agents/today.mjs', what, ...(argument?.(world) ?? [])];
 const ofITwin = ({ sandbox }) => [sandbox.itwin_id];
 const generation2 = (what) => ({ sandbox }) => ['node', 'agents/generation2.cjs', what, sandbox.itwin_id];
@@ -53,8 +54,13 @@ const TABLE = {
     proxy: tunnels(listed),
     takeover: { came: listed },
   },
-  'imodels-client-authoring': {
-    run: today('authoring', ({ sandbox, home }) => [sandbox.itwin_id, path.join(home, 'baseline')]),
+  'imodels-client-authoring with axios 1.16.0': {
+    run: imodels('legacy/axios', 'authoring'),
+    proxy: absolute({ state: 'initialized' }),
+    takeover: { came: { state: 'initialized' } },
+  },
+  'imodels-client-authoring with axios of today': {
+    run: imodels('.', 'authoring'),
     proxy: tunnels({ state: 'initialized' }),
     takeover: { came: { state: 'initialized' } },
   },
@@ -258,3 +264,16 @@ test('an agent of 2.x goes on checking certificates where the proxy of HTTPS_PRO
   await expect(came, { ...listed, unverified: false }, all);
   assert.ok(tunnelled(all));
 });
+
+for (const packages of ['.', 'legacy/axios']) {
+  test(`a company's HTTP_PROXY takes calls that are meant for us, but for NO_PROXY (${packages})`, async (t) => {
+    const all = await world(t);
+    const command = [...imodels(packages, 'imodels')(all), `http://${BASE}/imodels`];
+    const HTTP_PROXY = 'http://127.0.0.1:9'; // nobody
+    const astray = await agent(t, all, command, { env: { HTTP_PROXY } });
+    assert.ok(astray.error, JSON.stringify(astray));
+    assert.deepEqual(all.proxy.requestLines, []);
+    const came = await agent(t, all, command, { env: { HTTP_PROXY, NO_PROXY: '127.0.0.1,localhost' } });
+    await expect(came, listed, all);
+  });
+}

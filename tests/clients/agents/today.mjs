@@ -1,6 +1,4 @@
 // Applications with other current clients, none of which is told of a proxy in its code.
-import { writeFileSync } from 'node:fs';
-
 const [what, ...rest] = process.argv.slice(2);
 const url = 'https://api.bentley.com/imodels?$top=3&iTwinId=';
 const found = (body) => ({ found: body.iModels.length });
@@ -29,20 +27,6 @@ const agents = {
     const client = new RealityDataAccessClient(baseUrl && { baseUrl });
     const { realityDatas } = await client.getRealityDatas('Bearer dummy', undefined, undefined);
     return { found: realityDatas.length };
-  },
-  async authoring(iTwinId, file) {
-    await import('reflect-metadata');
-    const { IModelsClient } = (await import('@itwin/imodels-client-authoring')).default;
-    const azure = (await import('@itwin/object-storage-azure')).default;
-    const client = new IModelsClient({
-      cloudStorage: new azure.AzureClientStorage(new azure.BlockBlobClientWrapperFactory()),
-    });
-    writeFileSync(file, Buffer.alloc(70_000, 'baseline'));
-    const created = await client.iModels.createFromBaseline({
-      authorization: async () => ({ scheme: 'Bearer', token: 'dummy' }),
-      iModelProperties: { iTwinId, name: 'from a baseline', filePath: file },
-    });
-    return { state: created.state };
   },
   async storage(sas) {
     const { BlockBlobClient } = await import('@azure/storage-blob');
