@@ -80,10 +80,17 @@ fn software_that_nobody_changes_gets_its_tokens_and_leaves_nothing_behind() {
         let out = String::from_utf8(ended.stdout).unwrap();
         assert!(ended.status.success(), "{out}");
         assert!(out.contains("All as told") && !out.contains('✗'), "{out}");
-        assert!(out.contains(shown), "{out}");
+        let passed_over = without_namespaces() && shown.starts_with("redirect");
+        assert!(passed_over || out.contains(shown), "{out}");
         assert!(ended.stderr.is_empty(), "nothing disturbs the story");
     }
     assert_eq!(temporary.path().read_dir().unwrap().count(), 0);
+}
+
+/// Whether it was said that namespaces cannot be made here.
+#[expect(clippy::disallowed_methods, reason = "how tests are run")]
+fn without_namespaces() -> bool {
+    std::env::var("ITWIN_TESTS_WITHOUT_NETNS").is_ok_and(|word| word == "1")
 }
 
 #[test]
