@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
     os::unix::net::UnixListener,
     sync::Arc,
@@ -36,6 +36,8 @@ use crate::{
 
 /// Every listener's sockets, one for each thread.
 pub(super) struct Sockets {
+    /// Where the admin listener is.
+    pub(super) admin: Option<SocketAddr>,
     all: Vec<Bound>,
     mint: Option<Mint>,
     tls_tasks: Vec<TlsTask>,
@@ -124,6 +126,7 @@ pub(super) fn bind(config: &Config, clock: &Clock, workers: usize) -> Result<Soc
         });
     }
     Ok(Sockets {
+        admin: None,
         all,
         mint,
         tls_tasks,
@@ -166,6 +169,8 @@ pub(super) fn start(
         .all
         .iter()
         .filter_map(|bound| bound.name.parse().ok());
+    let listening: Vec<SocketAddr> = listening.collect();
+    let closed = Arc::new(Ours::new(listening.iter().copied().chain(sockets.admin)));
     let ours = Arc::new(Ours::new(listening));
     let threads = seats(sockets.all, workers);
     let mut started = Vec::with_capacity(workers.get());
@@ -173,6 +178,7 @@ pub(super) fn start(
         let (opener, connections) = tokio::sync::mpsc::unbounded_channel();
         let mut plan = plan.for_thread(&seams.metrics);
         plan.ours = Arc::clone(&ours);
+        plan.closed = Arc::clone(&closed);
         let proxy = Arc::new(Proxy::new(
             Arc::new(plan),
             Arc::new(Observer {

@@ -105,6 +105,7 @@ pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
         .map(|address| bind::tcp(address, 1))
         .transpose()?;
     let admin = admin.and_then(|mut sockets| sockets.pop());
+    sockets.admin = admin.as_ref().and_then(|socket| socket.local_addr().ok());
     let readiness = Readiness::new();
 
     let (started, control) = control::start(

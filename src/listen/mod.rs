@@ -28,7 +28,7 @@ pub use self::{
 use crate::{
     config::Mode,
     http::serve::{Activity, Protocol, Server},
-    net::{Certificate, Conn, Names, Peer, Place, Reach, Security},
+    net::{Certificate, Conn, Names, Peer, Place, Reach, Security, dial},
     proxy::{Proxy, Thumbprints},
     shutdown::{Shutdown, Stage, spawn_on_worker},
     tls::{mint::Mint, reload::Current, server},
@@ -190,6 +190,10 @@ impl Service {
                 place,
                 open: _open,
             } = accepted;
+            if let (Stream::Tcp(stream), true) = (&stream, self.mode.names_others()) {
+                // it may become a tunnel, also below TLS or among other streams
+                dial::keep_alive(stream);
+            }
             match stream {
                 Stream::Unix(stream) => {
                     let conn = self.conn(peer, Security::Plain, place);

@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::Arc,
 };
 
@@ -14,7 +14,10 @@ use hickory_resolver::{
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
     net::runtime::TokioRuntimeProvider,
 };
-use tokio::{net::lookup_host, sync::OnceCell};
+use tokio::{
+    net::lookup_host,
+    sync::{OnceCell, Semaphore},
+};
 
 use super::{destination::Destinations, ours::Ours};
 
@@ -32,6 +35,8 @@ pub struct Names {
 enum Source {
     Pinned(Vec<SocketAddr>),
     System,
+    /// The system, but not for many at once.
+    Sparing(Arc<Semaphore>),
     Servers {
         servers: Vec<SocketAddr>,
         resolver: OnceCell<Box<Resolver<TokioRuntimeProvider>>>,
@@ -67,13 +72,16 @@ impl Names {
         &self.ours
     }
 
-    /// Of hosts that callers chose: only these addresses are used.
+    /// Of hosts that callers chose: only these addresses are used, and only as many names are
+    /// looked up at once as `lookups` allow. The system's resolver blocks a thread for each, and
+    /// others need those threads, too.
     #[must_use]
-    pub fn within(self, destinations: Arc<Destinations>) -> Self {
-        Self {
-            within: Some(destinations),
-            ..self
+    pub fn within(mut self, destinations: Arc<Destinations>, lookups: Arc<Semaphore>) -> Self {
+        if matches!(self.source, Source::System) {
+            self.source = Source::Sparing(lookups);
         }
+        self.within = Some(destinations);
+        self
     }
 
     /// What the host's addresses must lie in, if anything.
@@ -89,6 +97,21 @@ impl Names {
         match &self.source {
             Source::Pinned(addresses) => Ok(addresses.clone()),
             Source::System => Ok(lookup_host((host, port)).await?.collect()),
+            Source::Sparing(lookups) => {
+                if let Ok(address) = host.parse::<IpAddr>() {
+                    return Ok(vec![SocketAddr::new(address, port)]);
+                }
+                let permit = Arc::clone(lookups).acquire_owned().await;
+                let permit = permit.map_err(io::Error::other)?;
+                let host = host.to_owned();
+                // who gave up waiting leaves the thread to its question, and the permit with it
+                let found = tokio::task::spawn_blocking(move || {
+                    let found = (host.as_str(), port).to_socket_addrs();
+                    drop(permit);
+                    Ok(found?.collect())
+                });
+                found.await.map_err(io::Error::other)?
+            }
             Source::Servers { servers, resolver } => {
                 if let Ok(address) = host.parse::<IpAddr>() {
                     return Ok(vec![SocketAddr::new(address, port)]);
@@ -123,4 +146,28 @@ fn make(servers: &[SocketAddr]) -> io::Result<Resolver<TokioRuntimeProvider>> {
     // the hosts file is what is to be got around
     builder.options_mut().use_hosts_file = ResolveHosts::Never;
     builder.build().map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_names_wait_for_each_other_and_addresses_for_none() {
+        let lookups = Arc::new(Semaphore::new(0));
+        let names = Names::new(&[], &[]).within(Arc::default(), Arc::clone(&lookups));
+        let address = names.addresses("192.0.2.1", 80).await.unwrap();
+        assert_eq!(address, ["192.0.2.1:80".parse().unwrap()]);
+        let asked = timeout(Duration::from_secs(60), names.addresses("localhost", 80));
+        asked.await.unwrap_err();
+        lookups.add_permits(1);
+        for _ in 0..2 {
+            let found = names.addresses("localhost", 80).await.unwrap();
+            assert!(found.iter().all(|one| one.ip().is_loopback()), "{found:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, response::Parts};
+use http::{Request, Response, Version, response::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
@@ -16,6 +16,7 @@ use super::{
     answer::{Answer, Content, Ending},
     failure::{ConnectError, Failure, Unpassed},
     forward::connect_target,
+    slots::Full,
     tunnelled::Tunnelled,
     upgrade,
 };
@@ -155,7 +156,7 @@ impl Proxy {
             ..
         } = connect;
         let door = self.plan.door(conn.listener).ok_or(Failure::NoRoute)?;
-        let names = self.passing.names(conn.listener, door);
+        let names = self.passing.names(conn.listener, door, &self.plan);
         let dialled = timeout(PATIENCE, dial::tcp(&host, port, &names)).await;
         let stream = match dialled {
             Ok(Ok(stream)) => Ok(stream),
@@ -166,10 +167,16 @@ impl Proxy {
             origin: format!("{host}:{port}"),
             source,
         })?;
+        let tunnelled = Tunnelled::begin(&self.observer, Some(id), format!("{host}:{port}"));
+        let tunnelled = match request.version() {
+            Version::HTTP_2 => tunnelled
+                .counted_as_request()
+                .map_err(|Full| Failure::Overloaded)?,
+            _ => tunnelled,
+        };
         let caller: OnUpgrade = hyper::upgrade::on(&mut request);
         keep_alive(&stream);
         let held = (self.connection(), Arc::clone(&conn.place));
-        let tunnelled = Tunnelled::begin(&self.observer, Some(id), format!("{host}:{port}"));
         upgrade::pass(
             caller,
             stream,

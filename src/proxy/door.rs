@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::HeaderMap;
+use tokio::sync::Semaphore;
 
 use super::{
     admit::{Key, Rule},
@@ -23,6 +24,9 @@ use crate::{
     verify::KeyService,
 };
 
+/// Names of callers' hosts that are looked up at once, over all threads.
+const LOOKUPS: usize = 32;
+
 /// A listener's passage, prepared.
 #[derive(Debug)]
 pub struct Door {
@@ -30,6 +34,7 @@ pub struct Door {
     listener: Arc<Listener>,
     destinations: Arc<Destinations>,
     name_servers: Vec<SocketAddr>,
+    lookups: Arc<Semaphore>,
     pub(super) pac: pac::File,
 }
 
@@ -62,6 +67,7 @@ impl Door {
             listener: Arc::clone(listener),
             destinations: Arc::new(destinations),
             name_servers: passage.name_servers.clone(),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
             pac: pac::File::new(passage, &config.routes),
         })
     }
@@ -131,7 +137,8 @@ impl Door {
 
     /// How the addresses of hosts are found that callers chose.
     pub(super) fn names(&self) -> Names {
-        Names::new(&[], &self.name_servers).within(Arc::clone(&self.destinations))
+        let (destinations, lookups) = (Arc::clone(&self.destinations), Arc::clone(&self.lookups));
+        Names::new(&[], &self.name_servers).within(destinations, lookups)
     }
 
     /// Whether what goes to this port is looked into.

@@ -85,7 +85,7 @@ impl Passing {
         let door = plan.door(listener).ok_or(Failure::NoRoute)?;
         let upstream = Arc::new(upstream(place.origin.clone()));
         let target = known.target(Arc::clone(&upstream)).map_err(unusable)?;
-        let names = Arc::clone(known.names(listener, door));
+        let names = Arc::clone(known.names(listener, door, plan));
         let pool = Pool::of_names(Arc::new(target), names);
         let route = Route::passing(config(upstream), Arc::new(pool), metrics)?;
         let route = Arc::new(route);
@@ -104,8 +104,8 @@ impl Passing {
     }
 
     /// How a listener finds the addresses of hosts that callers chose: what it has learnt is kept.
-    pub(super) fn names(&self, listener: usize, door: &Door) -> Arc<Names> {
-        Arc::clone(self.known.lock().names(listener, door))
+    pub(super) fn names(&self, listener: usize, door: &Door, plan: &Plan) -> Arc<Names> {
+        Arc::clone(self.known.lock().names(listener, door, plan))
     }
 
     /// Closes connections that were idle too long.
@@ -130,9 +130,11 @@ impl Known {
         target
     }
 
-    fn names(&mut self, listener: usize, door: &Door) -> &Arc<Names> {
+    /// Never our own, whatever networks a listener names: a request would go round, and a caller
+    /// would be taken for us.
+    fn names(&mut self, listener: usize, door: &Door, plan: &Plan) -> &Arc<Names> {
         let names = self.names.entry(listener);
-        names.or_insert_with(|| Arc::new(door.names()))
+        names.or_insert_with(|| Arc::new(door.names().but_not(Arc::clone(&plan.closed))))
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Plan {
     pub unwelcome_trailers: Aliases,
     /// Where we accept: no upstream is there.
     pub ours: Arc<Ours>,
+    /// The same and the admin listener: not reached for callers.
+    pub closed: Arc<Ours>,
     /// Endpoints of our own.
     pub(super) own: Own,
     /// In the order of listeners.
@@ -214,6 +216,7 @@ impl Plan {
             own,
             doors: doors.collect(),
             ours: Arc::default(),
+            closed: Arc::default(),
             routes,
             upstreams,
             path_matters: if matters {
@@ -251,6 +254,7 @@ impl Plan {
             own: self.own.clone(),
             doors: self.doors.clone(),
             ours: Arc::clone(&self.ours),
+            closed: Arc::clone(&self.closed),
         }
     }
 

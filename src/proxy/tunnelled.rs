@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::record::Observer;
+use super::{record::Observer, slots::Full};
 use crate::{
     clock::Moment,
     net::tunnel::{Flow, Passed, Spares},
@@ -18,6 +18,16 @@ pub struct Tunnelled {
     to: Box<str>,
     begun: Moment,
     passed: Passed,
+    counts: Counts,
+}
+
+/// As what a tunnel counts while it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    /// Its connection is counted.
+    AsConnection,
+    /// One of many on a connection (HTTP/2) is still a request.
+    AsRequest,
 }
 
 impl Tunnelled {
@@ -33,7 +43,18 @@ impl Tunnelled {
             to: to.into(),
             begun: observer.clock.now(),
             passed: Passed::default(),
+            counts: Counts::AsConnection,
         }
+    }
+
+    /// The same, counted as a request: of many tunnels on one connection.
+    ///
+    /// # Errors
+    /// When there are as many requests as there may be.
+    pub(super) fn counted_as_request(mut self) -> Result<Self, Full> {
+        self.observer.slots.take()?;
+        self.counts = Counts::AsRequest;
+        Ok(self)
     }
 
     pub fn flow<'f>(&'f self, spares: &'f Spares) -> Flow<'f> {
@@ -50,6 +71,9 @@ impl Drop for Tunnelled {
         let [there, back] = [&self.passed.there, &self.passed.back];
         let (there, back) = (there.load(Ordering::Relaxed), back.load(Ordering::Relaxed));
         metrics.tunnels.dec();
+        if self.counts == Counts::AsRequest {
+            self.observer.slots.give_back();
+        }
         metrics.tunnelled("received", there);
         metrics.tunnelled("sent", back);
         if !self.observer.log.is_on() {

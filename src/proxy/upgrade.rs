@@ -14,7 +14,7 @@ use super::{Open, tunnelled::Tunnelled, upstream};
 use crate::{
     http::serve::Watched,
     net::{
-        Place, dial,
+        Place,
         tunnel::{self, End, Flow, Spares},
     },
     shutdown::{Shutdown, Stage, spawn_on_worker},
@@ -75,10 +75,7 @@ pub(super) fn pass(
         let flow = tunnelled.flow(&spares);
         let passes = async {
             match caller {
-                Ok(caller) => {
-                    dial::keep_alive(&caller.io);
-                    tunnel::tcp(caller, upstream, flow).await
-                }
+                Ok(caller) => tunnel::tcp(caller, upstream, flow).await,
                 Err(caller) => tunnel::copied(whole(caller), upstream, flow).await,
             }
         };

@@ -442,3 +442,65 @@ fn the_way_to_the_proxy_may_be_tls_itself() {
     client.send(b"hello");
     assert_eq!(client.until_closed(), b"and back");
 }
+
+#[test]
+fn the_proxys_own_listeners_are_never_reached_through_it() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let idp = idp::issuing();
+    let free = || {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap().port()
+    };
+    let (forward, reverse, admin) = (free(), free(), free());
+    let ports = [forward, reverse, admin];
+    let proxy = proxy::to(&origin)
+        .injecting(&idp)
+        .route("hosts", "api.test")
+        .with("admin.bind", format!("127.0.0.1:{admin}"))
+        .with(
+            "listeners",
+            json!([
+                {"bind": format!("127.0.0.1:{forward}"), "mode": "forward", "hosts": ["*"],
+                 "networks": ["127.0.0.0/8"], "ports": ports},
+                {"bind": format!("0.0.0.0:{reverse}"), "mode": "forward", "admit": [{"networks": ["127.0.0.0/8"]}]},
+            ]),
+        )
+        .start();
+    for port in ports {
+        for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+            let authority = format!("{host}:{port}");
+            refused(&proxy, &authority, 502, "UpstreamIsThisProxy");
+            proxy
+                .send(absolute(&format!("http://{authority}/status"), ""))
+                .is_refused(502, "UpstreamIsThisProxy");
+        }
+    }
+    refused(
+        &proxy,
+        &format!("127.0.0.2:{reverse}"),
+        502,
+        "UpstreamIsThisProxy",
+    );
+}
+
+#[test]
+fn tunnels_of_one_http2_connection_count_as_requests() {
+    let origin = origin::serving(|mut connection| {
+        connection.until_closed();
+    });
+    let idp = idp::issuing();
+    let proxy = forwarding(&origin, &idp, &reaching(&origin))
+        // three tunnels, and a request for one more
+        .with("limits.requests", 4)
+        .start();
+    let client = http2::Client::connect(proxy.address);
+    let authority = format!("127.0.0.1:{}", port(&origin));
+    let tunnels: Vec<http2::Tunnel> = (0..3)
+        .map(|_| client.connected(&authority).unwrap())
+        .collect();
+    assert_eq!(client.connected(&authority).unwrap_err(), 503);
+    drop(tunnels);
+    wait::until("a tunnel may be had again", || {
+        client.connected(&authority).is_ok()
+    });
+}

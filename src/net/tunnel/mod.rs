@@ -12,14 +12,16 @@ mod splice;
 use std::{
     future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::atomic::{AtomicU64, Ordering},
     task::ready,
+    time::Duration,
 };
 
+use futures_util::future::{Either, pending, select};
 use hyper::body::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf},
     net::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
@@ -50,6 +52,16 @@ pub struct Passed {
     pub there: AtomicU64,
     pub back: AtomicU64,
 }
+
+impl Passed {
+    fn all(&self) -> u64 {
+        let [there, back] = [&self.there, &self.back];
+        there.load(Ordering::Relaxed) + back.load(Ordering::Relaxed)
+    }
+}
+
+/// A tunnel of which one way has ended lasts so long without a byte on the other.
+const HALF_OPEN: Duration = Duration::from_secs(5 * 60);
 
 /// One way of a flow.
 #[derive(Clone, Copy)]
@@ -83,9 +95,19 @@ where
     let (from_a, to_a) = tokio::io::split(a.io);
     let (from_b, to_b) = tokio::io::split(b.io);
     let [along, against] = flow.directions();
-    let there = copy(from_a, to_b, a.early, along);
-    let back = copy(from_b, to_a, b.early, against);
-    tokio::try_join!(there, back).map(|_| ())
+    let there = pin!(copy(from_a, to_b, a.early, along));
+    let back = pin!(copy(from_b, to_a, b.early, against));
+    // whether one is broken shows when something is written: there is nothing to look at
+    match select(there, back).await {
+        Either::Left((ended, back)) => {
+            ended?;
+            rest(back, pending(), flow).await
+        }
+        Either::Right((ended, there)) => {
+            ended?;
+            rest(there, pending(), flow).await
+        }
+    }
 }
 
 /// Joins two TCP connections; bytes in bulk are moved by the kernel.
@@ -96,9 +118,55 @@ pub async fn tcp(mut a: End<TcpStream>, mut b: End<TcpStream>, flow: Flow<'_>) -
     let (from_a, to_a) = a.io.split();
     let (from_b, to_b) = b.io.split();
     let [along, against] = flow.directions();
-    let there = pass(from_a, to_b, a.early, along);
-    let back = pass(from_b, to_a, b.early, against);
-    tokio::try_join!(there, back).map(|_| ())
+    let there = pin!(pass(from_a, to_b, a.early, along));
+    let back = pin!(pass(from_b, to_a, b.early, against));
+    match select(there, back).await {
+        Either::Left((ended, back)) => {
+            let near = ended?;
+            rest(back, broken(&near), flow).await
+        }
+        Either::Right((ended, there)) => {
+            let far = ended?;
+            rest(there, broken(&far), flow).await
+        }
+    }
+}
+
+/// One way has ended and is read no more. The other goes on, unless the connection that has ended
+/// turns out to be `broken`, or nothing passes for too long: the far end of a caller that is gone
+/// may be silent for ever.
+async fn rest<T>(
+    other: Pin<&mut impl Future<Output = io::Result<T>>>,
+    broken: impl Future<Output = ()>,
+    flow: Flow<'_>,
+) -> io::Result<()> {
+    let silent = async {
+        let mut passed = flow.passed.all();
+        loop {
+            tokio::time::sleep(HALF_OPEN).await;
+            let now = flow.passed.all();
+            if now == passed {
+                return;
+            }
+            passed = now;
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = other => ended.map(|_| ()),
+        () = broken => Err(io::ErrorKind::ConnectionReset.into()),
+        () = silent => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Until a connection fails whose end has been read already.
+async fn broken(ended: &ReadHalf<'_>) {
+    loop {
+        match ended.ready(Interest::ERROR).await {
+            Ok(ready) if !ready.is_error() => tokio::task::yield_now().await,
+            _ => return,
+        }
+    }
 }
 
 async fn copy<R, W>(mut from: R, mut to: W, early: Bytes, way: Direction<'_>) -> io::Result<()>
@@ -146,13 +214,14 @@ where
 }
 
 #[cfg(not(target_os = "linux"))]
-async fn pass(
-    from: ReadHalf<'_>,
+async fn pass<'h>(
+    mut from: ReadHalf<'h>,
     to: WriteHalf<'_>,
     early: Bytes,
     way: Direction<'_>,
-) -> io::Result<()> {
-    copy(from, to, early, way).await
+) -> io::Result<ReadHalf<'h>> {
+    copy(&mut from, to, early, way).await?;
+    Ok(from)
 }
 
 /// How the bytes go.
@@ -170,12 +239,12 @@ enum Way {
 const BULK: usize = 16 * 1024;
 
 #[cfg(target_os = "linux")]
-async fn pass(
-    mut from: ReadHalf<'_>,
+async fn pass<'h>(
+    mut from: ReadHalf<'h>,
     mut to: WriteHalf<'_>,
     early: Bytes,
     direction: Direction<'_>,
-) -> io::Result<()> {
+) -> io::Result<ReadHalf<'h>> {
     first(&mut to, early, direction).await?;
     let mut way = Way::Copied;
     loop {
@@ -196,7 +265,8 @@ async fn pass(
             way = Way::Spliced;
         }
     }
-    to.shutdown().await
+    to.shutdown().await?;
+    Ok(from)
 }
 
 #[cfg(test)]
@@ -362,6 +432,42 @@ mod tests {
             drop((read, b));
             ended.await.unwrap().unwrap();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_of_a_tunnel_lasts_as_long_as_bytes_pass_and_no_longer() {
+        for kind in BOTH {
+            let Tunnel {
+                mut a,
+                mut b,
+                ended,
+                ..
+            } = tunnel(kind, [b"", b""]).await;
+            a.shutdown().await.unwrap();
+            let mut byte = [0];
+            for _ in 0..3 {
+                tokio::time::sleep(HALF_OPEN / 2).await;
+                b.write_all(b"x").await.unwrap();
+                a.read_exact(&mut byte).await.unwrap();
+            }
+            assert!(!ended.is_finished(), "{kind:?}");
+            // its caller has gone, and the far end says nothing
+            let error = ended.await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{kind:?}");
+            assert_eq!(b.read(&mut byte).await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_breaks_off_after_its_end_ends_the_tunnel() {
+        let mut tunnel = tunnel(Kind::Tcp, [b"", b""]).await;
+        tunnel.a.shutdown().await.unwrap();
+        let mut byte = [0];
+        assert_eq!(tunnel.b.read(&mut byte).await.unwrap(), 0);
+        tunnel.a.set_zero_linger().unwrap();
+        drop(tunnel.a);
+        let error = tunnel.ended.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]

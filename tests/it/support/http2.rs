@@ -25,6 +25,9 @@ pub(crate) struct Client {
     sender: SendRequest<Full<Bytes>>,
 }
 
+/// A stream that has become a tunnel.
+pub(crate) type Tunnel = TokioIo<hyper::upgrade::Upgraded>;
+
 /// An answer with its body.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -83,20 +86,31 @@ impl Client {
 
     /// What comes back, so many bytes of it, through a CONNECT to `authority` when this is said.
     pub(crate) fn tunnel(&self, authority: &str, said: &[u8], length: usize) -> Vec<u8> {
-        let request = Request::connect(authority).body(Full::default()).unwrap();
-        let mut sender = self.sender.clone();
-        let said = said.to_vec();
-        let said_and_heard = async move {
-            let answer = sender.send_request(request).await.unwrap();
-            assert_eq!(answer.status(), 200);
-            let mut tunnel = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
-            tunnel.write_all(&said).await.unwrap();
+        let mut tunnel = self.connected(authority).unwrap();
+        let said_and_heard = async {
+            tunnel.write_all(said).await.unwrap();
             let mut back = vec![0; length];
             tunnel.read_exact(&mut back).await.unwrap();
             back
         };
         self.runtime
             .block_on(async { timeout(DEADLINE, said_and_heard).await })
+            .unwrap()
+    }
+
+    /// A tunnel by CONNECT, or the status that refuses it.
+    pub(crate) fn connected(&self, authority: &str) -> Result<Tunnel, u16> {
+        let request = Request::connect(authority).body(Full::default()).unwrap();
+        let mut sender = self.sender.clone();
+        let connected = async move {
+            let answer = sender.send_request(request).await.unwrap();
+            match answer.status().as_u16() {
+                200 => Ok(TokioIo::new(hyper::upgrade::on(answer).await.unwrap())),
+                status => Err(status),
+            }
+        };
+        self.runtime
+            .block_on(async { timeout(DEADLINE, connected).await })
             .unwrap()
     }
 
