@@ -71,8 +71,17 @@ struct Press {
 #[derive(Clone)]
 struct Minted {
     config: Arc<ServerConfig>,
+    /// When the leaf begins to hold, since 1970.
+    from: Duration,
     /// From then on a new one is made.
     renewed: Deadline,
+}
+
+impl Minted {
+    /// A clock that was ahead, and was put right, leaves leaves that do not hold yet.
+    fn serves(&self, now: Moment) -> bool {
+        self.from <= now.wall && !self.renewed.passed(now)
+    }
 }
 
 /// Reads the authority, and returns the task that keeps to it: when the files change, what is made
@@ -148,7 +157,7 @@ impl Mint {
         } = &*self.0;
         let (press, now) = (press.load(), clock.now());
         if let Some(minted) = press.kept.get(host)
-            && !minted.renewed.passed(now)
+            && minted.serves(now)
         {
             return Ok(minted);
         }
@@ -221,7 +230,8 @@ impl Press {
             let path = interception.authority.certificate.clone();
             return Err(TlsError::AuthorityEnded { path });
         }
-        let leaf = self.leaf(host, now.wall.saturating_sub(BACKDATED), until)?;
+        let from = now.wall.saturating_sub(BACKDATED);
+        let leaf = self.leaf(host, from, until)?;
         let chain = std::iter::once(leaf)
             .chain(self.chain.iter().cloned())
             .collect();
@@ -230,6 +240,7 @@ impl Press {
         config.cert_resolver = Arc::new(Always(leaf));
         Ok(Minted {
             config: Arc::new(config),
+            from,
             renewed: now.plus(lifetime * 2 / 3),
         })
     }

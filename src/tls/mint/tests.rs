@@ -217,6 +217,25 @@ async fn a_leaf_is_kept_and_replaced_before_it_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_is_served_after_a_clock_that_was_ahead_is_put_right() {
+    let setting = Setting::new(&["api.bentley.com"], 30 * DAY);
+    let mint = setting.mint();
+    let caller = Arc::new(setting.caller(&TLS13));
+    let serve = || {
+        let config = mint.server_config("api.bentley.com").unwrap();
+        shake(&caller, "api.bentley.com", Arc::clone(&config)).map(|_| config)
+    };
+    setting.clock.jump(12 * 3600 * 1000);
+    let ahead = serve().unwrap();
+    setting.clock.jump(-12 * 3600 * 1000);
+    let right = serve().unwrap();
+    assert!(!Arc::ptr_eq(&ahead, &right));
+    // a second or so, as NTP corrects it: the leaf is good all the same
+    setting.clock.jump(-1000);
+    assert!(Arc::ptr_eq(&right, &serve().unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_leaf_outlives_the_authority() {
     let setting = Setting::new(&["api.bentley.com"], DAY / 2);
     let mint = setting.mint();
