@@ -1,7 +1,10 @@
 //! What went to a provider as a secret, so that it can be taken out of what comes back.
 //!
 //! Some servers quote the request in `error` or `error_description`. Both are worth having in a log;
-//! a client's secret is not. Only whole values are recognised, in the forms in which they were sent.
+//! a client's secret is not. Values are recognised in the forms in which they were sent, and long
+//! ones by any piece of them: who quotes a request may cut it short.
+
+use std::collections::HashSet;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Request, header::AUTHORIZATION};
@@ -22,6 +25,11 @@ const SECRET_PARAMETERS: [&str; 7] = [
 
 /// Shorter values would be found in the middle of words.
 const SHORTEST: usize = 4;
+
+/// A piece of a secret of this length is not there by chance.
+const PIECE: usize = 12;
+
+const MASK: &str = "(secret)";
 
 /// The secrets of one request, in every form in which they were sent, longest first.
 #[derive(Default)]
@@ -69,14 +77,36 @@ impl Sent {
         let found = self.0.iter().filter(|secret| text.contains(&***secret));
         let mut masked = text.to_owned();
         for secret in found {
-            masked = masked.replace(&***secret, "(secret)");
+            masked = masked.replace(&***secret, MASK);
         }
-        masked
+        self.mask_pieces(&masked)
+    }
+
+    fn mask_pieces(&self, text: &str) -> String {
+        let secrets = self.0.iter().map(|secret| secret.as_bytes());
+        let pieces: HashSet<&[u8]> = secrets.flat_map(|secret| secret.windows(PIECE)).collect();
+        let mut masked = Vec::new();
+        let mut end = 0;
+        for (start, piece) in text.as_bytes().windows(PIECE).enumerate() {
+            if !pieces.contains(piece) {
+                continue;
+            }
+            if start > end || end == 0 {
+                masked.extend_from_slice(&text.as_bytes()[end..start]);
+                masked.extend_from_slice(MASK.as_bytes());
+            }
+            end = start + PIECE;
+        }
+        masked.extend_from_slice(&text.as_bytes()[end..]);
+        // a piece may end within a character
+        String::from_utf8_lossy(&masked).into_owned()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -94,6 +124,53 @@ mod tests {
             Sent::of(&request).mask(&quoted),
             "client client, user anna: Basic (secret) (secret) (secret) (secret) (secret) scope a"
         );
+    }
+
+    #[test]
+    fn a_provider_that_quotes_a_part_of_the_request_tells_nobody_that_part_of_an_assertion() {
+        let assertion = STANDARD.encode("<saml:Assertion ID=\"\u{3ff}~~\">".repeat(20));
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair(
+                "grant_type",
+                "urn:ietf:params:oauth:grant-type:saml2-bearer",
+            )
+            .append_pair("assertion", &assertion)
+            .append_pair("scope", "imodelhub")
+            .finish();
+        let request = Request::post("https://idp.example/token").body(form.clone());
+        let sent = Sent::of(&request.unwrap());
+        let before = form.split_once("PHNh").unwrap().0;
+        for (quoted, expected) in [
+            (form.clone(), format!("{before}(secret)&scope=imodelhub")),
+            (form[..200].to_owned(), format!("{before}(secret)")),
+            (
+                format!("...{} is bad", &assertion[50..100]),
+                "...(secret) is bad".into(),
+            ),
+        ] {
+            assert_eq!(sent.mask(&quoted), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_piece_of_a_secret_is_left_in_any_text(
+            secret in "[a-f0-9é]{12,40}",
+            parts in prop::collection::vec(("[ -~é]{0,9}", 0..40_usize, 0..40_usize), 0..6),
+        ) {
+            let mut sent = Sent::default();
+            sent.add(&secret);
+            let mut text = String::new();
+            for (between, from, length) in parts {
+                text += &between;
+                text.extend(secret.chars().skip(from).take(length));
+            }
+            let masked = sent.mask(&text);
+            let secret: Vec<char> = secret.chars().collect();
+            for piece in secret.windows(PIECE) {
+                prop_assert!(!masked.contains(&piece.iter().collect::<String>()), "{masked}");
+            }
+        }
     }
 
     #[test]
