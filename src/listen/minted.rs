@@ -33,9 +33,9 @@ where
 }
 
 fn config(mint: &Mint, name: Option<&str>) -> Result<Arc<ServerConfig>, String> {
-    let host = name
-        .ok_or("the caller indicates no name")?
-        .to_ascii_lowercase();
+    let name = name.ok_or("the caller indicates no name")?;
+    // a name with a final dot is the same name
+    let host = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     mint.server_config(&host).map_err(|error| {
         let error = &error as &dyn std::error::Error;
         error

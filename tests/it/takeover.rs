@@ -221,6 +221,29 @@ fn a_name_that_is_not_opened_or_none_is_told_so_in_the_handshake() {
     assert!(call(&proxy, HOST, opening.caller(&[])).is_ok());
 }
 
+#[test]
+fn a_name_with_a_final_dot_is_the_same_name() {
+    let opening = Opening::new(&[HOST]);
+    let origin = origin::answering([] as [String; 0]);
+    let proxy = taking(proxy::to(&origin), &opening, &[HOST]).start();
+    for (name, answer) in [("api.bentley.com.", 22), ("ims.bentley.com.", 21)] {
+        // clients that are well made leave the dot out
+        let whole = name.replace(".com.", ".comx");
+        let server = ServerName::try_from(whole.clone()).unwrap();
+        let mut tls = ClientConnection::new(opening.caller(&[]), server).unwrap();
+        let mut hello = Vec::new();
+        tls.write_tls(&mut hello).unwrap();
+        let mut windows = hello.windows(whole.len());
+        let at = windows.position(|found| found == whole.as_bytes()).unwrap();
+        hello[at..at + name.len()].copy_from_slice(name.as_bytes());
+        let mut stream = wire::tcp(proxy.address);
+        stream.write_all(&hello).unwrap();
+        let mut first = [0];
+        stream.read_exact(&mut first).unwrap();
+        assert_eq!(first, [answer], "{name}");
+    }
+}
+
 /// A record of a handshake.
 fn record(content: &[u8]) -> Vec<u8> {
     let length = u16::try_from(content.len()).unwrap().to_be_bytes();
