@@ -214,6 +214,27 @@ fn two_hundred_opened_connections_at_once_are_each_served() {
 }
 
 #[test]
+fn a_name_that_no_certificate_can_have_is_refused_at_once() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let (idp, authority) = (idp::issuing(), Authority::new());
+    let interception = json!({
+        "certificate": authority.file(),
+        "key": authority.key_file(),
+        "hosts": ["*.test"],
+    });
+    let builder = opening(&origin, &idp, &authority).with("interception", interception);
+    let proxy = builder.start();
+    let long = format!("{}.test", "a".repeat(64));
+    for name in ["-x.test", "*.test", "x..test", "x-.test", &long] {
+        let asked = format!("CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\n\r\n");
+        proxy.send(&asked).is_refused(400, "ConnectTarget");
+    }
+    for name in ["x.test", "x_y.test", "xn--bcher-kva.test", &long[1..]] {
+        connected(&proxy, &format!("{name}:443"));
+    }
+}
+
+#[test]
 fn at_a_port_that_the_listener_does_not_have_nothing_is_opened() {
     let origin = origin::answering([origin::ok("hello")]);
     let (idp, authority) = (idp::issuing(), Authority::new());
