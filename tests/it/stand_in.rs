@@ -10,7 +10,7 @@ use crate::support::{
     message::Message,
     origin::{self, Origin},
     proxy::{self, Builder, Proxy},
-    wait::Gate,
+    wait::{self, Gate},
 };
 
 const METADATA: &str = "/authority/.well-known/openid-configuration";
@@ -358,6 +358,50 @@ fn a_request_that_is_none_is_told_why_as_oauth_has_it() {
     assert_eq!(answer.status(), 400);
     // that of the start, which may not have come yet
     assert!(token_requests(&idp) <= 1, "nobody's form is passed on");
+}
+
+#[test]
+fn many_callers_at_once_with_large_forms_are_told_to_come_back() {
+    let (origin, idp) = (origin::answering([origin::ok("hello")]), provider());
+    let proxy = world(&origin, &idp.url()).start();
+    let form = format!(
+        "grant_type=refresh_token&refresh_token={}",
+        "x".repeat(250 << 10)
+    );
+    let request = token_request("127.0.0.1", "", &form);
+    // all but the end of each
+    let unfinished = &request[..request.len() - 1];
+    let mut held = Vec::new();
+    let refused = loop {
+        assert!(held.len() < 200, "there is no bound");
+        let mut client = proxy.connect();
+        client.send(unfinished);
+        let small = ask(&proxy, "", CREDENTIALS);
+        held.push(client);
+        if small.status() != 200 {
+            break small;
+        }
+    };
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.json()["error"], "temporarily_unavailable");
+    assert_eq!(refused.field("retry-after"), Some("1"));
+    drop(held);
+    wait::until("room again", || {
+        ask(&proxy, "", CREDENTIALS).status() == 200
+    });
+}
+
+#[test]
+fn a_form_whose_length_is_too_large_is_not_waited_for() {
+    let (origin, idp) = (origin::answering([origin::ok("hello")]), provider());
+    let proxy = world(&origin, &idp.url()).start();
+    let mut client = proxy.connect();
+    client.send(
+        "POST /authority/connect/token HTTP/1.1\r\nHost: 127.0.0.1\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 300000\r\n\r\n",
+    );
+    let answer = client.head();
+    assert_eq!(answer.status(), 400);
 }
 
 #[test]

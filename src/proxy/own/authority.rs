@@ -22,7 +22,7 @@ use url::Url;
 
 use super::{
     document,
-    form::{self, body, is_form},
+    form::{self, NoForm, Room, is_form},
     guarded::{Asked, Pages, Service, matcher},
     handout::{Handout, never_stored, retry_after},
     other_method, refusal,
@@ -56,6 +56,7 @@ struct Shared {
     issuer: NamedIssuer,
     provider: tokens::Authority,
     handout: Handout,
+    room: Room,
 }
 
 /// What a path is.
@@ -81,6 +82,7 @@ impl Authority {
             issuer: config.issuer,
             provider,
             handout,
+            room: Room::new(),
         }))
     }
 }
@@ -144,9 +146,9 @@ impl Shared {
             Part::Introspection => match *asked.request.method() {
                 Method::POST => {
                     let (parts, incoming) = asked.request.into_parts();
-                    match body(incoming).await {
-                        Some(body) => self.pass(Endpoint::Introspection, parts, body).await,
-                        None => invalid("the form is too large, or did not come"),
+                    match self.room.body(incoming).await {
+                        Ok(body) => self.pass(Endpoint::Introspection, parts, body).await,
+                        Err(why) => formless(why),
                     }
                 }
                 _ => other_method("POST", &asked.request_id),
@@ -164,8 +166,9 @@ impl Shared {
         if method != Method::POST {
             return never_stored(other_method("POST", &asked.request_id));
         }
-        let Some(text) = body(incoming).await else {
-            return invalid("the form is too large, or did not come");
+        let text = match self.room.body(incoming).await {
+            Ok(text) => text,
+            Err(why) => return formless(why),
         };
         if !is_form(&parts.headers) {
             return invalid("send a form (application/x-www-form-urlencoded)");
@@ -366,6 +369,13 @@ fn not_here(request_id: &str) -> Response<Bytes> {
 
 fn invalid(description: &str) -> Response<Bytes> {
     error(StatusCode::BAD_REQUEST, "invalid_request", description)
+}
+
+fn formless(why: NoForm) -> Response<Bytes> {
+    match why {
+        NoForm::Bad => invalid("the form is too large, or did not come"),
+        NoForm::NoRoom => unavailable("too many forms are being sent at once"),
+    }
 }
 
 fn unavailable(description: &str) -> Response<Bytes> {
