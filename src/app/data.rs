@@ -160,6 +160,7 @@ pub(super) fn start(
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let proofs = Arc::new(proofs(config, seams));
     let limit = Limit::new(config.limits.requests, workers.get());
+    let tunnels = Limit::new(config.limits.connections, workers.get());
     let open = Arc::new(Semaphore::new(
         config.limits.connections.min(Semaphore::MAX_PERMITS),
     ));
@@ -188,6 +189,7 @@ pub(super) fn start(
                 unrouted: seams.metrics.route("none"),
                 in_flight: seams.metrics.requests_in_flight(),
                 slots: limit.slots(),
+                tunnels: tunnels.slots(),
             }),
             verifier(&proofs)?,
             opener,

@@ -172,9 +172,7 @@ impl Proxy {
         })?;
         let tunnelled = Tunnelled::begin(&self.observer, Some(id), format!("{host}:{port}"));
         let tunnelled = match request.version() {
-            Version::HTTP_2 => tunnelled
-                .counted_as_request()
-                .map_err(|Full| Failure::Overloaded)?,
+            Version::HTTP_2 => tunnelled.counted().map_err(|Full| Unpassed::Tunnels)?,
             _ => tunnelled,
         };
         let caller: OnUpgrade = hyper::upgrade::on(&mut request);

@@ -36,6 +36,8 @@ pub struct Observer {
     pub in_flight: Arc<Level>,
     /// Of the requests that may be under way at once.
     pub slots: Slots,
+    /// Of the tunnels that may share connections of HTTP/2 at once.
+    pub tunnels: Slots,
 }
 
 /// One request.

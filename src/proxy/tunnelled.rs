@@ -26,8 +26,8 @@ pub struct Tunnelled {
 enum Counts {
     /// Its connection is counted.
     AsConnection,
-    /// One of many on a connection (HTTP/2) is still a request.
-    AsRequest,
+    /// One of many on a connection (HTTP/2): itself.
+    AsTunnel,
 }
 
 impl Tunnelled {
@@ -47,13 +47,13 @@ impl Tunnelled {
         }
     }
 
-    /// The same, counted as a request: of many tunnels on one connection.
+    /// The same, counted by itself: one of many on one connection.
     ///
     /// # Errors
-    /// When there are as many requests as there may be.
-    pub(super) fn counted_as_request(mut self) -> Result<Self, Full> {
-        self.observer.slots.take()?;
-        self.counts = Counts::AsRequest;
+    /// When there are as many as there may be connections.
+    pub(super) fn counted(mut self) -> Result<Self, Full> {
+        self.observer.tunnels.take()?;
+        self.counts = Counts::AsTunnel;
         Ok(self)
     }
 
@@ -71,8 +71,8 @@ impl Drop for Tunnelled {
         let [there, back] = [&self.passed.there, &self.passed.back];
         let (there, back) = (there.load(Ordering::Relaxed), back.load(Ordering::Relaxed));
         metrics.tunnels.dec();
-        if self.counts == Counts::AsRequest {
-            self.observer.slots.give_back();
+        if self.counts == Counts::AsTunnel {
+            self.observer.tunnels.give_back();
         }
         metrics.tunnelled("received", there);
         metrics.tunnelled("sent", back);

@@ -484,14 +484,13 @@ fn the_proxys_own_listeners_are_never_reached_through_it() {
 }
 
 #[test]
-fn tunnels_of_one_http2_connection_count_as_requests() {
+fn tunnels_of_one_http2_connection_are_as_many_as_connections_may_be() {
     let origin = origin::serving(|mut connection| {
         connection.until_closed();
     });
     let idp = idp::issuing();
     let proxy = forwarding(&origin, &idp, &reaching(&origin))
-        // three tunnels, and a request for one more
-        .with("limits.requests", 4)
+        .with("limits.connections", 3)
         .start();
     let client = http2::Client::connect(proxy.address);
     let authority = format!("127.0.0.1:{}", port(&origin));

@@ -24,13 +24,13 @@ pub(in crate::config) struct Limits {
     #[schemars(extend("default" = "unlimited"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) body_size: Option<String>,
-    /// Connections at once over all listeners; more wait in the kernel's queue.
+    /// Connections at once over all listeners; more wait in the kernel's queue. Tunnels that share a
+    /// connection of HTTP/2 may be as many again.
     #[schemars(extend("default" = 10_000), range(min = 1, max = 1_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) connections: Option<u32>,
-    /// Requests under way at once, tunnels that share a connection of HTTP/2 among them; 503 above
-    /// it. Threads take their share by the handful: one that is busy alone may refuse while up to a
-    /// sixteenth is free.
+    /// Requests under way at once; 503 above it. Threads take their share by the handful: one that
+    /// is busy alone may refuse while up to a sixteenth is free.
     #[schemars(extend("default" = 10_000), range(min = 1, max = 1_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) requests: Option<u32>,

@@ -21,6 +21,8 @@ pub enum Unpassed {
     Host(String),
     #[error("a tunnel to {0}, which a route names, would carry no token")]
     NotOpened(String),
+    #[error("as many tunnels are open as there may be connections")]
+    Tunnels,
     #[error("port {0} is not one that the listener's hosts are reached at")]
     Port(u16),
     #[error("the connection was opened as one to {0}, and the request is for another host")]
@@ -71,6 +73,12 @@ impl Unpassed {
                 "HostNotOpened",
                 "destination_not_found",
                 "A route names this host, but what a tunnel carries is not seen and gets no token. Name it in interception.hosts to have it opened, or in the listener's hosts to let it pass as it is.",
+            ),
+            Self::Tunnels => (
+                503,
+                "TooManyTunnels",
+                "proxy_internal_response",
+                "This proxy has as many tunnels open as it may (limits.connections).",
             ),
             Self::Port(_) => (
                 403,
