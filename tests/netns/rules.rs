@@ -47,6 +47,39 @@ fn rules_are_the_same_when_applied_twice_and_none_stays_when_they_are_removed() 
 }
 
 #[test]
+fn removing_removes_what_any_program_wrote_and_says_so() {
+    if !permitted() {
+        return;
+    }
+    let clean = |world: &World, what: &str| {
+        let after = world.rules();
+        for ours in ["ITWIN_AUTH_PROXY", "itwin_auth_proxy", "15001"] {
+            assert!(!after.contains(ours), "{what}: {after}");
+        }
+    };
+    let said = |world: &World| {
+        let output = world.redirect_output("--remove");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for backend in BACKENDS {
+        for traffic in ["--uid 1337", "--inbound --mode tproxy"] {
+            let world = World::pod();
+            let apply = format!("--apply --backend {backend} {traffic}");
+            world.redirect(&apply);
+            let text = said(&world);
+            assert!(text.contains(backend), "{apply}: {text}");
+            clean(&world, &apply);
+            assert_eq!(said(&world), "there was nothing to remove\n", "{apply}");
+            world.redirect(&apply);
+            let output = world.redirect_output("--print --remove");
+            world.sh(&String::from_utf8(output.stdout).unwrap());
+            clean(&world, &apply);
+        }
+    }
+}
+
+#[test]
 fn rules_replace_each_other_at_once() {
     if !permitted() {
         return;
@@ -136,12 +169,20 @@ fn whoever_may_not_make_rules_is_told_what_it_takes() {
         assert_eq!(output.status.code(), Some(77), "{backend}: {said}");
         assert!(said.contains(word), "{said}");
     }
-    let mut command = std::process::Command::new(world.program());
-    command
-        .args(["redirect", "--apply", "--uid", "1337"])
-        .env("PATH", "/nowhere");
-    let output = world.pod.output(&mut command);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(69), "{said}");
-    assert!(said.contains("nftables"), "{said}");
+    let script = format!(
+        "exec setpriv --reuid=1337 --regid=1337 --clear-groups {} redirect --remove",
+        world.program().display()
+    );
+    let output = world
+        .pod
+        .output(std::process::Command::new("sh").args(["-c", &script]));
+    assert_eq!(output.status.code(), Some(77), "{output:?}");
+    for words in [&["--apply", "--uid", "1337"][..], &["--remove"]] {
+        let mut command = std::process::Command::new(world.program());
+        command.arg("redirect").args(words).env("PATH", "/nowhere");
+        let output = world.pod.output(&mut command);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(69), "{said}");
+        assert!(said.contains("nftables"), "{said}");
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::{
     rules::{Backend, FAMILIES, Family, MARK, Rules, Traffic, Way, list},
-    step::{Command, Step},
+    step::{Command, Removal, Step},
 };
 
 const CHAIN: &str = "ITWIN_AUTH_PROXY";
@@ -32,6 +32,7 @@ const INTERCEPTED: Place = Place {
     table: "mangle",
     hook: "PREROUTING",
 };
+const TABLES: [&str; 2] = ["nat", "mangle"];
 const PLACES: [Place; 3] = [OWN, TRANSLATED, INTERCEPTED];
 
 impl Place {
@@ -72,6 +73,18 @@ pub(super) fn remove(backend: Backend) -> Vec<Step> {
     FAMILIES.iter().flat_map(of).collect()
 }
 
+/// Of each table that there are rules of ours in.
+pub(super) fn removals(backend: Backend) -> Vec<Removal> {
+    let of = |family: &Family| {
+        let program = family.program(backend);
+        TABLES.map(|table| Removal {
+            found: chain_of(&program, table, "-S"),
+            steps: removed(&program),
+        })
+    };
+    FAMILIES.iter().flat_map(of).collect()
+}
+
 fn applied(rules: &Rules, family: Family, program: &str) -> Vec<Step> {
     let place = Place::of(&rules.traffic);
     let mut text = format!("*{}\n:{CHAIN} - [0:0]\n", place.table);
@@ -94,11 +107,15 @@ fn removed(program: &str) -> Vec<Step> {
         .iter()
         .map(|place| place.without_jump(program))
         .collect();
-    for table in ["nat", "mangle"] {
-        let chain = |how: &str| Command::new(program, &format!("-w -t {table} {how} {CHAIN}"));
+    for table in TABLES {
+        let chain = |how| chain_of(program, table, how);
         steps.push(Step::When(chain("-S"), vec![chain("-F"), chain("-X")]));
     }
     steps
+}
+
+fn chain_of(program: &str, table: &str, how: &str) -> Command {
+    Command::new(program, &format!("-w -t {table} {how} {CHAIN}"))
 }
 
 fn chain(rules: &Rules, family: Family) -> Vec<String> {

@@ -8,14 +8,17 @@ mod nft;
 mod rules;
 mod step;
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use clap::{ArgGroup, Args};
 use ipnet::IpNet;
 
 use self::{
     rules::{Backend, Ipv6, Rules, Traffic, Way},
-    step::{Step, StepError},
+    step::{Removed, Step, StepError},
 };
 use super::{Exit, complain, output, say};
 
@@ -44,9 +47,10 @@ pub(super) struct Arguments {
     /// Remove them.
     #[arg(long)]
     remove: bool,
-    /// What writes the rules.
-    #[arg(long, value_enum, default_value_t = Backend::Nft)]
-    backend: Backend,
+    /// What writes the rules: nft, unless something else is named. Without it, --remove removes
+    /// what any of them wrote.
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
     /// The user that the proxy runs as, whose connections are not redirected: number or name.
     #[arg(long, value_name = "USER", value_delimiter = ',')]
     uid: Vec<String>,
@@ -83,10 +87,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
-    let steps = if arguments.remove {
-        rules::remove(arguments.backend)
-    } else {
-        arguments.rules()?.apply(arguments.backend)
+    let steps = match arguments.backend {
+        Some(backend) if arguments.remove => rules::remove(backend),
+        None if arguments.remove => return remove_all(arguments),
+        backend => arguments.rules()?.apply(backend.unwrap_or(Backend::Nft)),
     };
     if arguments.print {
         for step in &steps {
@@ -98,6 +102,50 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         Ok(()) => Ok(Exit::Ok),
         Err(error) => Err(refused(&error, arguments)),
     }
+}
+
+fn remove_all(arguments: &Arguments) -> Result<Exit, Exit> {
+    let removals = rules::removals();
+    if arguments.print {
+        let removals = removals.iter().map(ToString::to_string);
+        let steps = rules::unrouted();
+        let lines = removals.chain(steps.iter().map(ToString::to_string));
+        lines.for_each(say);
+        return Ok(Exit::Ok);
+    }
+    let (mut missing, mut unknown, mut nothing) = (None, BTreeMap::new(), Vec::new());
+    let mut removed = BTreeSet::new();
+    for removal in &removals {
+        let program = removal.program();
+        match removal.run().map_err(|error| refused(&error, arguments))? {
+            Removed::Rules => {
+                removed.insert(program);
+            }
+            Removed::Nothing => nothing.push(program),
+            Removed::Missing(error) => missing = missing.or(Some(error)),
+            Removed::Unknown(error) => {
+                unknown.entry(program).or_insert(error);
+            }
+        }
+    }
+    if removed.is_empty() && nothing.is_empty() {
+        let error = unknown.into_values().next_back().or(missing);
+        return error.map_or(Ok(Exit::Ok), |error| Err(refused(&error, arguments)));
+    }
+    for error in unknown.values() {
+        let why = output::chain(error);
+        complain(format!("warning: there may be further rules: {why}"));
+    }
+    for step in rules::unrouted() {
+        step.run().map_err(|error| refused(&error, arguments))?;
+    }
+    for program in &removed {
+        say(format!("removed what {program} wrote"));
+    }
+    if removed.is_empty() {
+        say("there was nothing to remove");
+    }
+    Ok(Exit::Ok)
 }
 
 impl Arguments {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     rules::{Family, Ipv6, MARK, Rules, Traffic, Way, list},
-    step::{Command, Step},
+    step::{Command, Removal, Step},
 };
 
 const TABLE: &str = "itwin_auth_proxy";
@@ -28,6 +28,13 @@ pub(super) fn apply(rules: &Rules) -> Vec<Step> {
 
 pub(super) fn remove() -> Vec<Step> {
     vec![transaction(cleared())]
+}
+
+pub(super) fn removal() -> Removal {
+    Removal {
+        found: Command::new("nft", &format!("list table inet {TABLE}")),
+        steps: remove(),
+    }
 }
 
 /// Deleting what does not exist would fail.

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::{
     iptables, nft,
-    step::{Command, Step},
+    step::{Command, Removal, Step},
 };
 
 /// The packet mark, and the routing table, that bring TPROXY's packets to a socket here.
@@ -107,8 +107,27 @@ pub(super) fn remove(backend: Backend) -> Vec<Step> {
         Backend::Nft => nft::remove(),
         _ => iptables::remove(backend),
     };
-    steps.extend(FAMILIES.iter().flat_map(|family| family.unrouted()));
+    steps.extend(unrouted());
     steps
+}
+
+/// What takes back what any program has applied.
+pub(super) fn removals() -> Vec<Removal> {
+    let iptables = [
+        Backend::IptablesNft,
+        Backend::IptablesLegacy,
+        // where neither has a name of its own
+        Backend::Iptables,
+    ];
+    let mut removals = vec![nft::removal()];
+    removals.extend(iptables.into_iter().flat_map(iptables::removals));
+    removals
+}
+
+/// What takes back TPROXY's routes.
+pub(super) fn unrouted() -> Vec<Step> {
+    let families = FAMILIES.iter();
+    families.flat_map(|family| family.unrouted()).collect()
 }
 
 impl Family {

@@ -28,6 +28,25 @@ pub(super) enum Step {
     Try(Command),
 }
 
+/// What removes the rules of one program, where it is installed and has any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Removal {
+    /// Succeeds where there are any.
+    pub(super) found: Command,
+    pub(super) steps: Vec<Step>,
+}
+
+/// What became of a removal.
+#[derive(Debug)]
+pub(super) enum Removed {
+    Rules,
+    Nothing,
+    /// The program is not there.
+    Missing(StepError),
+    /// The program may not look.
+    Unknown(StepError),
+}
+
 /// A step that cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StepError {
@@ -54,6 +73,10 @@ impl Command {
     pub(super) fn reading(self, input: String) -> Self {
         let input = Some(input);
         Self { input, ..self }
+    }
+
+    pub(super) fn program(&self) -> &str {
+        &self.program
     }
 
     fn line(&self) -> String {
@@ -113,6 +136,34 @@ impl Step {
             }
             Self::When(..) => Ok(()),
         }
+    }
+}
+
+impl Removal {
+    pub(super) fn program(&self) -> &str {
+        self.found.program()
+    }
+
+    /// # Errors
+    /// When there are rules, and they cannot be removed.
+    pub(super) fn run(&self) -> Result<Removed, StepError> {
+        match self.found.run() {
+            Ok(()) => self.steps.iter().try_for_each(Step::run)?,
+            Err(error @ StepError::Missing { .. }) => return Ok(Removed::Missing(error)),
+            Err(StepError::Failed { .. }) => return Ok(Removed::Nothing),
+            Err(error) => return Ok(Removed::Unknown(error)),
+        }
+        Ok(Removed::Rules)
+    }
+}
+
+impl fmt::Display for Removal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "if {} >/dev/null 2>&1; then", self.found)?;
+        for step in &self.steps {
+            writeln!(f, "{step}")?;
+        }
+        f.write_str("fi")
     }
 }
 
