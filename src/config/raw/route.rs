@@ -13,7 +13,8 @@ pub(in crate::config) struct Route {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) name: Option<String>,
     /// Hosts that the request may name, without port; `*.example.com` stands for one or more
-    /// labels. Default: any.
+    /// labels. Default: any; of callers that name hosts of others (`forward`, `transparent`, opened
+    /// connections), the upstream's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) hosts: Option<Words>,
     /// The path: `*` stands for anything within a segment, `**` as the last segment for all the

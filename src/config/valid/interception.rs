@@ -319,6 +319,39 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_is_opened_and_that_nothing_serves_is_worth_a_warning() {
+        let forward = |rest: &str| {
+            format!(
+                "hosts: [api.bentley.com]}}\nlisteners: [{{bind: '127.0.0.1:1', mode: forward}}]\n{rest}\nlog: {{"
+            )
+        };
+        let elsewhere = "{inject: agent, upstream: 'http://127.0.0.1:9001'}";
+        let warned = said(
+            &params(),
+            0o600,
+            &forward(&format!("routes: [{elsewhere}]")),
+        );
+        for part in [
+            "warning: interception.hosts[0]",
+            "no route serves it: what is asked there is answered 404",
+            "hosts: [api.bentley.com]",
+        ] {
+            assert!(warned.contains(part), "{part}\n{warned}");
+        }
+        for served in [
+            "routes: [{inject: agent}]".to_owned(),
+            format!("routes: [{{hosts: api.bentley.com, {}", &elsewhere[1..]) + "]",
+            format!("routes: [{{hosts: '*.bentley.com', {}", &elsewhere[1..]) + "]",
+            format!(
+                "routes: [{elsewhere}]\nauthorities: [{{credential: agent, hosts: api.bentley.com}}]"
+            ),
+        ] {
+            let said = said(&params(), 0o600, &forward(&served));
+            assert!(!said.contains("no route serves it"), "{served}\n{said}");
+        }
+    }
+
+    #[test]
     fn each_fault_of_the_hosts_is_told_with_its_remedy() {
         let good = params();
         let hosts = "hosts: [api.bentley.com]";

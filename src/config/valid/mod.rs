@@ -101,6 +101,7 @@ pub(super) fn check(
     let interception = check.interception(raw.interception.as_ref());
     if let Some(interception) = &interception {
         check.found_elsewhere(&listeners, interception, &credentials, &routes);
+        check.opened_and_served(&listeners, interception, &own, &routes);
     }
     let limits = check.limits(raw.limits.as_ref(), &listeners);
     let log = check.log(raw.log.as_ref());

@@ -3,10 +3,23 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{ClientTls, Interception, Listener, Mode, Name, ServerTls, path::Path, raw},
+    super::{
+        ClientTls, Interception, Listener, Mode, Name, OwnEndpoints, Route, ServerTls, path::Path,
+        raw,
+    },
     Check,
     route::{Credentials, Numbered},
 };
+
+/// Whether a host pattern has anything of another.
+fn alike(one: &str, other: &str) -> bool {
+    let within = |pattern: &str, name: &str| {
+        pattern
+            .strip_prefix('*')
+            .is_some_and(|end| name.ends_with(end))
+    };
+    one == other || within(one, other) || within(other, one)
+}
 
 impl Check<'_> {
     /// Minted certificates need an authority, and a listener that serves what is sent there.
@@ -24,6 +37,38 @@ impl Check<'_> {
             if listener.mode != Mode::Reverse {
                 let hint = "minted certificates are for listeners that take the place of a service";
                 self.error(&at, "the listener's mode is not reverse", hint);
+            }
+        }
+    }
+
+    /// What callers that name hosts of others send to an opened one needs a route that names it.
+    pub(super) fn opened_and_served(
+        &mut self,
+        listeners: &[Listener],
+        interception: &Interception,
+        own: &OwnEndpoints,
+        routes: &[Numbered],
+    ) {
+        if !listeners.iter().any(|one| one.mode.names_others()) {
+            return;
+        }
+        for (n, host) in interception.hosts.iter().enumerate() {
+            let serves = |route: &Route| {
+                let upstream = route.upstream.as_ref();
+                if route.matches.hosts.is_empty() {
+                    return upstream.is_some_and(|to| to.origin.host == *host);
+                }
+                route.matches.hosts.iter().any(|one| alike(one, host))
+            };
+            let stands_in = |hosts: &[String]| hosts.iter().any(|one| alike(one, host));
+            let ours = own.authorities.iter().any(|one| stands_in(&one.hosts))
+                || own.url_discovery.iter().any(|one| stands_in(&one.hosts));
+            if !ours && !routes.iter().any(|one| serves(&one.route)) {
+                self.warn(
+                    &Path::root().key("interception").key("hosts").index(n),
+                    format!("connections to {host} are opened, and no route serves it: what is asked there is answered 404"),
+                    format!("write hosts: [{host}] at the route that is for it: one without hosts is for its upstream's own host there; or leave the host out"),
+                );
             }
         }
     }
