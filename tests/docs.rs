@@ -32,6 +32,7 @@ fn errors() -> BTreeMap<String, String> {
         "src/proxy/failure.rs",
         "src/proxy/failure/connect.rs",
         "src/proxy/failure/unpassed.rs",
+        "src/proxy/failure/wants.rs",
     ];
     let source: String = files.map(read).concat().split_whitespace().collect();
     source

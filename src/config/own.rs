@@ -66,6 +66,8 @@ pub enum Whereto {
 #[derive(Debug, Clone)]
 pub struct TokenRequests {
     pub path: String,
+    /// Empty: any that no route names.
+    pub hosts: Vec<String>,
     /// One at least.
     pub credentials: Vec<Arc<Credential>>,
     /// In lower case; must be there, with any value.

@@ -32,7 +32,7 @@ pub enum Field {
     Cookie = 1 << 6,
     AcceptEncoding = 1 << 7,
     Expect = 1 << 8,
-    /// `Origin` or `Sec-Fetch-Site`: a browser says where a request comes from.
+    /// `Origin`, `Referer` or `Sec-Fetch-Site`: a browser says where a request comes from.
     Site = 1 << 9,
     /// A field about where the caller is, in any spelling.
     Forwarded = 1 << 10,
@@ -81,7 +81,7 @@ fn field(name: &str) -> Option<Field> {
         (4, "dpop") => Field::Dpop,
         (6, "cookie") => Field::Cookie,
         (6, "expect") => Field::Expect,
-        (6, "origin") | (14, "sec-fetch-site") => Field::Site,
+        (6, "origin") | (7, "referer") | (14, "sec-fetch-site") => Field::Site,
         (7, "upgrade") => Field::Upgrade,
         (4, "link") | (8, "location") | (16, "content-location") => Field::Link,
         (10, "connection") => Field::Connection,
@@ -126,7 +126,7 @@ mod tests {
             (Field::Cookie, &["cookie"]),
             (Field::AcceptEncoding, &["accept-encoding"]),
             (Field::Expect, &["expect"]),
-            (Field::Site, &["origin", "sec-fetch-site"]),
+            (Field::Site, &["origin", "referer", "sec-fetch-site"]),
             (
                 Field::Forwarded,
                 &[

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{ORIGIN, PROXY_AUTHORIZATION},
+    header::{ORIGIN, PROXY_AUTHORIZATION, REFERER},
 };
 
 use super::{
@@ -218,23 +218,36 @@ impl Gate {
             (Self::Anyone, None) => Some(local_or_network(conn)),
             (Self::Anyone, Some(guest)) => Some(guest.caller.clone()),
             (Self::Local { .. }, Some(guest)) => {
-                let inside = guest.vouched == Vouched::Yes && from == Site::Same;
+                let inside = guest.vouched == Vouched::Yes && from != Site::Another;
                 inside.then(|| guest.caller.clone())
             }
             (Self::Local { hosts }, None) => {
                 let inside = !conn.mode.decides()
                     && conn.local == Reach::ThisMachine
                     && (is_this_machine(&target.host) || hosts.iter().any(|h| *h == target.host))
-                    && from == Site::Same;
+                    && from != Site::Another;
                 inside.then_some(Caller::Local)
             }
             (Self::Rules { rules, hosts }, _) => {
-                let rebound = guest.is_none() && is_rebound(conn, target, hosts);
+                let rebound = guest.is_none() && is_rebound(conn, target, hosts, from);
                 let page = from == Site::Another || rebound;
                 let mut open = rules
                     .iter()
                     .filter(|rule| !page || rule.is_its_own_to_show());
-                open.find_map(|rule| rule.admits(headers, conn))
+                let caller = open.find_map(|rule| rule.admits(headers, conn));
+                let but_for_its_name = || {
+                    let mut all = rules.iter();
+                    from != Site::Another
+                        && self.bearers().next().is_none()
+                        && all.any(|rule| rule.admits(headers, conn).is_some())
+                };
+                if rebound && caller.is_none() && but_for_its_name() {
+                    return Err(Denied::For(Failure::NotAdmitted {
+                        route: route.to_owned(),
+                        wants: Wants::KnownName,
+                    }));
+                }
+                caller
             }
         };
         let mut bearers = self.bearers().peekable();
@@ -372,14 +385,31 @@ fn local_or_network(conn: &Conn) -> Caller {
     }
 }
 
-/// A caller on this machine that names another host: a page whose name was pointed here.
-fn is_rebound(conn: &Conn, target: &Target<'_>, hosts: &[String]) -> bool {
-    let inside = match conn.peer {
+/// Who may be a page whose name was pointed here: a caller on this machine that names another host,
+/// or a page anywhere whose host is one that everybody can have in the DNS.
+fn is_rebound(conn: &Conn, target: &Target<'_>, hosts: &[String], from: Site) -> bool {
+    let host = &*target.host;
+    let foreign = match conn.peer {
         _ if conn.mode.decides() => false,
-        Peer::Tcp(peer) => peer.ip().to_canonical().is_loopback(),
+        Peer::Tcp(peer) if peer.ip().to_canonical().is_loopback() => !is_this_machine(host),
+        // a browser wants a certificate for the name
+        Peer::Tcp(_) => from == Site::Claimed && !conn.security.is_tls() && is_public_name(host),
         Peer::Unix { .. } => false,
     };
-    inside && !is_this_machine(&target.host) && !hosts.iter().any(|host| *host == target.host)
+    let named = |pattern: &String| match pattern.strip_prefix('*') {
+        Some(below) => host.len() > below.len() && host.ends_with(below),
+        None => pattern == host,
+    };
+    foreign && !hosts.iter().any(named)
+}
+
+/// Whether anybody could have a name like this and point it where they like. Names of one label are
+/// those of containers and of a network of one's own, and so are these domains.
+fn is_public_name(host: &str) -> bool {
+    const PRIVATE: [&str; 4] = [".localhost", ".local", ".internal", ".svc"];
+    host.contains('.')
+        && host.parse::<IpAddr>().is_err()
+        && !PRIVATE.iter().any(|domain| host.ends_with(domain))
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -397,32 +427,62 @@ fn is_this_machine(host: &str) -> bool {
 pub enum Site {
     /// From here, or from no page at all.
     Same,
+    /// From a page of the name that it names us by, whoever made that name lead here. What hands out
+    /// tokens takes everybody for one: pages need not say that they are.
+    Claimed,
     Another,
 }
 
 impl Site {
     pub fn of(target: &Target<'_>, headers: &HeaderMap, survey: Survey) -> Self {
-        if survey.has(Field::Site) && is_cross_site(headers, target) {
-            Self::Another
+        if survey.has(Field::Site) {
+            Self::said(target, headers)
         } else {
             Self::Same
         }
     }
+
+    fn said(target: &Target<'_>, headers: &HeaderMap) -> Self {
+        let says = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+        let fetched = says("sec-fetch-site");
+        if fetched.is_some_and(|site| site != b"same-origin" && site != b"none") {
+            return Self::Another;
+        }
+        let origin = says(ORIGIN.as_str());
+        if origin.is_some_and(|origin| !is_of(origin, target)) {
+            return Self::Another;
+        }
+        if fetched.is_some() {
+            // said only by pages that came over TLS, or from the browser's own machine
+            return Self::Same;
+        }
+        match (origin, says(REFERER.as_str())) {
+            (None, Some(page)) if page.starts_with(b"http") && !is_of(page, target) => {
+                Self::Another
+            }
+            (Some(_), _) | (None, Some(_)) => Self::Claimed,
+            (None, None) => Self::Same,
+        }
+    }
 }
 
-fn is_cross_site(headers: &HeaderMap, target: &Target<'_>) -> bool {
-    let says = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
-    if says("sec-fetch-site").is_some_and(|site| site != b"same-origin" && site != b"none") {
-        return true;
-    }
-    let Some(origin) = says(ORIGIN.as_str()) else {
+/// Whether an origin, or the URL of a page, is of the authority that a request is for. The port of
+/// its scheme may be left out on either side.
+fn is_of(url: &[u8], target: &Target<'_>) -> bool {
+    let url = std::str::from_utf8(url).ok();
+    let Some((scheme, rest)) = url.and_then(|url| url.split_once("://")) else {
         return false;
     };
-    let same = std::str::from_utf8(origin)
-        .ok()
-        .and_then(|origin| origin.split_once("://"))
-        .is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(target.authority));
-    !same
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let default = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => "",
+    };
+    let from = rest[..end].strip_suffix(default);
+    let to = target.authority.strip_suffix(default);
+    let (from, to) = (from.unwrap_or(&rest[..end]), to.unwrap_or(target.authority));
+    from.eq_ignore_ascii_case(to)
 }
 
 #[cfg(test)]
@@ -525,6 +585,19 @@ mod tests {
         assert!(!admits(&local, &[("origin", "https://evil.test")]));
         assert!(!admits(&local, &[("origin", "null")]));
         assert!(!admits(&local, &[("sec-fetch-site", "cross-site")]));
+        assert!(!admits(&local, &[("referer", "https://evil.test/page")]));
+        for (authority, origin) in [
+            ("api.test:443", "https://api.test"),
+            ("api.test:80", "http://api.test"),
+            ("api.test", "https://api.test:443"),
+        ] {
+            let target = target(authority, "api.test");
+            assert!(admits(&target, &[("origin", origin)]), "{authority}");
+            let page = format!("{origin}/page").leak();
+            assert!(admits(&target, &[("referer", page)]), "{authority}");
+        }
+        let other = target("api.test:80", "api.test");
+        assert!(!admits(&other, &[("origin", "https://api.test")]));
         let elsewhere = conn("10.0.0.9:5", Reach::Others);
         assert!(
             gate.admit(
@@ -589,5 +662,66 @@ mod tests {
         assert_eq!(admit("10.1.2.3:9", &[page]), Err(401));
         let keyed = admit("10.1.2.3:9", &[page, ("x-proxy-key", "new")]);
         assert_eq!(keyed, Ok(Caller::Key("ci".into())));
+    }
+
+    #[test]
+    fn a_page_whose_name_was_pointed_here_has_its_browsers_address_for_nothing() {
+        let gate = Gate::Rules {
+            hosts: vec!["proxy.corp.test".into(), "*.apps.test".into()],
+            rules: vec![Rule::Networks(vec!["10.0.0.0/8".parse().unwrap()])],
+        };
+        let there = conn("10.0.0.9:5", Reach::Others);
+        let admits = |authority: &'static str, from: &dyn Fn(&Target<'_>) -> Site| {
+            let host = Cow::Borrowed(authority.strip_suffix(":9612").unwrap_or(authority));
+            let target = Target {
+                host,
+                ..target(authority, "")
+            };
+            let admitted = gate.admit(
+                "r",
+                &target,
+                &HeaderMap::new(),
+                from(&target),
+                &tokens(&none(), &there),
+            );
+            admitted.map(|_| ()).map_err(|denied| match denied {
+                Denied::For(failure) => failure.to_string(),
+                Denied::Until(_) => String::new(),
+            })
+        };
+        let said = |fields: &[(&'static str, &'static str)]| {
+            let headers = headers(fields);
+            move |target: &Target<'_>| Site::of(target, &headers, Survey::of(&headers))
+        };
+        let program = said(&[]);
+        let origin = said(&[("origin", "http://evil.test:9612")]);
+        let link = said(&[("referer", "http://evil.test:9612/page")]);
+        let over_tls = said(&[
+            ("origin", "http://evil.test:9612"),
+            ("sec-fetch-site", "same-origin"),
+        ]);
+        assert!(admits("evil.test:9612", &program).is_ok());
+        assert!(admits("evil.test:9612", &over_tls).is_ok());
+        for page in [&origin as &dyn Fn(&Target<'_>) -> Site, &link] {
+            let refused = admits("evil.test:9612", page).unwrap_err();
+            assert!(refused.contains("host"), "{refused}");
+        }
+        // what hands out tokens is asked as though by pages
+        let page = |_: &Target<'_>| Site::Claimed;
+        for refused in ["evil.test:9612", "proxy.tools:9612", "apps.test"] {
+            assert!(admits(refused, &page).is_err(), "{refused}");
+        }
+        for known in [
+            "10.0.0.5:9612",
+            "localhost:9612",
+            "proxy:9612",
+            "proxy.tools.svc:9612",
+            "proxy.tools.svc.cluster.local:9612",
+            "host.docker.internal:9612",
+            "proxy.corp.test:9612",
+            "one.apps.test:9612",
+        ] {
+            assert!(admits(known, &page).is_ok(), "{known}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 mod connect;
 mod unpassed;
+mod wants;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +18,7 @@ use http::{
 };
 use serde_json::json;
 
-pub(super) use self::connect::ConnectError;
+pub(super) use self::{connect::ConnectError, wants::Wants};
 pub use self::unpassed::Unpassed;
 use super::{
     bearer::Denial,
@@ -60,7 +61,7 @@ pub enum Failure {
     MethodRefused(http::Method),
     #[error("no route matches")]
     NoRoute,
-    #[error("no rule of route {route} admits the caller")]
+    #[error("no rule of route {route} admits the caller{}", .wants.hint())]
     NotAdmitted { route: String, wants: Wants },
     #[error("route {route} takes access tokens only")]
     Bearer {
@@ -117,15 +118,6 @@ pub enum Failure {
     },
     #[error("a fault of the proxy's own")]
     Panicked,
-}
-
-/// What would have admitted the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
-    /// Something in the request: 401.
-    Key,
-    /// Something about the connection: 403.
-    Another,
 }
 
 /// What a caller is told.
@@ -275,23 +267,7 @@ impl Failure {
                 "destination_not_found",
                 "No route of this proxy matches the request.",
             ),
-            Self::NotAdmitted {
-                wants: Wants::Key, ..
-            } => (
-                401,
-                "Unauthorized",
-                "http_request_denied",
-                "This route needs a key that the request does not carry.",
-            ),
-            Self::NotAdmitted {
-                wants: Wants::Another,
-                ..
-            } => (
-                403,
-                "NotAdmitted",
-                "http_request_denied",
-                "No rule of this route admits the caller.",
-            ),
+            Self::NotAdmitted { wants, .. } => wants.told(),
             Self::Bearer { denial, .. } => {
                 let (status, code, proxy_error) = match denial {
                     Denial::Missing => (401, "TokenMissing", "http_request_denied"),

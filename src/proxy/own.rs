@@ -137,7 +137,7 @@ impl Own {
             let handouts = handouts.collect();
             let service = token_requests::TokenRequests::new(&one.path, header, handouts);
             let service = Arc::new(service);
-            let guarded = Guarded::new("token_requests", &[], &one.admit, keys, service);
+            let guarded = Guarded::new("token_requests", &one.hosts, &one.admit, keys, service);
             self.guarded.push(guarded);
         }
         let hosts = config.routes.iter().map(|route| &route.matches.hosts);

@@ -88,6 +88,31 @@ fn it_is_not_for_pages_nor_for_who_does_not_know_the_header() {
 }
 
 #[test]
+fn who_is_refused_for_the_name_that_it_uses_reads_where_to_write_it() {
+    let (origin, idp) = (origin::answering([origin::ok("hello")]), idp::issuing());
+    let networks = json!([{"networks": ["127.0.0.0/8"]}]);
+    let asked = |more: serde_json::Value, host: &str| {
+        let mut requests = json!({"admit": networks});
+        let keys = requests.as_object_mut().unwrap();
+        keys.extend(more.as_object().unwrap().clone());
+        let proxy = world(&origin, &idp)
+            .with("token_requests", requests)
+            .start();
+        proxy.send(format!(
+            "GET /token HTTP/1.1\r\nHost: {host}:9612\r\nOrigin: http://{host}:9612\r\n{HEADER}\r\n"
+        ))
+    };
+    let refused = asked(json!({}), "evil.test");
+    refused.is_refused(403, "NotAdmitted");
+    assert!(refused.text().contains("`hosts`"), "{}", refused.text());
+    assert_eq!(asked(json!({}), "127.0.0.1").status(), 200);
+    assert_eq!(
+        asked(json!({"hosts": ["corp.test"]}), "corp.test").status(),
+        200
+    );
+}
+
+#[test]
 fn while_there_is_no_token_it_says_when_to_come_back() {
     let idp = idp::answering(|_, _| origin::answer("500 Oops", "", ""));
     let origin = origin::answering([origin::ok("hello")]);

@@ -61,6 +61,7 @@ pub(super) fn token_requests(requests: &TokenRequests) -> raw::TokenRequests {
     let names = requests.credentials.iter();
     raw::TokenRequests {
         path: Some(requests.path.clone()),
+        hosts: list(requests.hosts.iter()),
         credentials: Some(Words(names.map(|one| one.name.to_string()).collect())),
         header: Some(requests.header.clone()),
         admit: Some(admit(&requests.admit)),

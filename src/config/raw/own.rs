@@ -99,6 +99,9 @@ pub(in crate::config) struct TokenRequests {
     #[schemars(extend("default" = "/token"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) path: Option<String>,
+    /// Hosts that it answers for, as in routes. Default: any host that no route names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) hosts: Option<Words>,
     /// Credentials whose tokens are handed out. Default: the only one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) credentials: Option<Words>,

@@ -226,6 +226,7 @@ impl Check<'_> {
         if place.as_deref() == Some("") {
             self.error(&at, "is the root of everything", "write it as in /token");
         }
+        let hosts = self.each(&path.key("hosts"), raw.hosts.as_ref(), Self::host);
         let at = path.key("credentials");
         let named: Option<Vec<Arc<Credential>>> = match &raw.credentials {
             None => self.handed_out(&at, None, credentials).map(|one| vec![one]),
@@ -258,6 +259,7 @@ impl Check<'_> {
         let min_remaining = self.remaining(path, raw.min_remaining.as_deref());
         Some(TokenRequests {
             path: place?,
+            hosts: hosts?,
             credentials: named?,
             header,
             admit: admit?,

@@ -49,6 +49,8 @@ pub(in crate::proxy) enum Pages {
     Refused,
     /// The service decides by what they ask for.
     Judged,
+    /// There is nothing that they may not have.
+    Welcome,
 }
 
 /// A request from somebody who is admitted.
@@ -143,9 +145,10 @@ impl Guarded {
         tokens: &Tokens<'_>,
     ) -> Result<(Caller, Site), Failure> {
         let from = Site::of(target, headers, survey);
-        let page = match self.service.pages() {
-            Pages::Refused => from,
-            Pages::Judged => Site::Same,
+        let page = match (self.service.pages(), from) {
+            (Pages::Refused, Site::Another) => Site::Another,
+            (Pages::Refused | Pages::Judged, _) => Site::Claimed,
+            (Pages::Welcome, _) => Site::Same,
         };
         let admitted = self.gate.admit(&self.name, target, headers, page, tokens);
         match admitted {

@@ -52,7 +52,7 @@ impl Service for Shim {
     }
 
     fn pages(&self) -> Pages {
-        Pages::Judged
+        Pages::Welcome
     }
 
     fn answer(&self, asked: Asked) -> BoxFuture<'static, Response<Bytes>> {
