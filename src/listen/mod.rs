@@ -28,7 +28,7 @@ pub use self::{
 use crate::{
     config::Mode,
     http::serve::{Activity, Protocol, Server},
-    net::{Certificate, Conn, Names, Peer, Place, Reach, Security, dial},
+    net::{Certificate, Conn, End, Names, Peer, Place, Reach, Security, dial},
     proxy::{Proxy, Thumbprints},
     shutdown::{Shutdown, Stage, spawn_on_worker},
     tls::{mint::Mint, reload::Current, server},
@@ -196,16 +196,17 @@ impl Service {
             }
             match stream {
                 Stream::Unix(stream) => {
-                    let conn = self.conn(peer, Security::Plain, place);
+                    let conn = self.conn(peer, Security::Plain, place, None);
                     self.serve(stream, Protocol::Unknown, conn).await;
                 }
                 Stream::Tcp(stream) if matches!(self.mode, Mode::Transparent(_)) => {
-                    let conn = self.conn(peer, Security::Plain, place);
+                    let conn = self.conn(peer, Security::Plain, place, None);
                     Box::pin(self.redirected(stream, conn)).await;
                 }
                 Stream::Tcp(stream) => match &self.tls {
                     None => {
-                        let conn = self.conn(peer, Security::Plain, place);
+                        let end = self.end(&stream, None);
+                        let conn = self.conn(peer, Security::Plain, place, end);
                         self.serve(stream, Protocol::Unknown, conn).await;
                     }
                     Some(shown) => {
@@ -216,7 +217,9 @@ impl Service {
                         };
                         let protocol = Protocol::of_alpn(stream.get_ref().1.alpn_protocol());
                         let certificate = self.certificate(&stream);
-                        let conn = self.conn(peer, Security::Tls { certificate }, place);
+                        let (below, tls) = stream.get_ref();
+                        let end = self.end(below, tls.server_name());
+                        let conn = self.conn(peer, Security::Tls { certificate }, place, end);
                         self.serve(stream, protocol, conn).await;
                     }
                 },
@@ -263,12 +266,29 @@ impl Service {
         }
     }
 
-    fn conn(&self, peer: Peer, security: Security, place: Place) -> Arc<Conn> {
+    /// Asked of the kernel where requests may be about it.
+    fn end(&self, stream: &TcpStream, name: Option<&str>) -> Option<Arc<End>> {
+        if self.mode != Mode::Forward {
+            return None;
+        }
+        let name = name.map(str::to_owned);
+        let address = stream.local_addr().ok()?;
+        Some(Arc::new(End { address, name }))
+    }
+
+    fn conn(
+        &self,
+        peer: Peer,
+        security: Security,
+        place: Place,
+        end: Option<Arc<End>>,
+    ) -> Arc<Conn> {
         Arc::new(Conn {
             peer,
             local: self.reach,
             mode: self.mode,
             listener: self.listener,
+            end,
             inside: None,
             security,
             place,

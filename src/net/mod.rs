@@ -11,7 +11,10 @@ pub mod prefixed;
 pub mod share;
 pub mod tunnel;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -38,10 +41,33 @@ pub struct Conn {
     pub security: Security,
     /// Which of the configuration's listeners accepted it.
     pub listener: usize,
+    /// Of a forward listener's connection, whose requests name hosts that may be ours.
+    pub end: Option<Arc<End>>,
     /// Of a connection that its caller believes to be another's.
     pub inside: Option<Arc<Inside>>,
     /// Held as long as anything of the connection lives, a tunnel included.
     pub place: Place,
+}
+
+/// The end of a connection that is ours: who names it means us.
+#[derive(Debug, PartialEq, Eq)]
+pub struct End {
+    pub address: SocketAddr,
+    /// The name that TLS was asked for by.
+    pub name: Option<String>,
+}
+
+impl End {
+    /// `host` in lower case, without brackets.
+    pub fn is_named(&self, host: &str, port: u16) -> bool {
+        let ours = |address: IpAddr| {
+            let address = address.to_canonical();
+            address.is_loopback() || address == self.address.ip().to_canonical()
+        };
+        let name = self.name.as_deref();
+        let called = host == "localhost" || name.is_some_and(|n| n.eq_ignore_ascii_case(host));
+        port == self.address.port() && (called || host.parse().is_ok_and(ours))
+    }
 }
 
 /// A connection to another host that was opened here.

@@ -509,6 +509,7 @@ mod tests {
             local,
             mode: crate::config::Mode::Reverse,
             listener: 0,
+            end: None,
             inside: None,
             security: crate::net::Security::Plain,
             place: Arc::new((permit, counted)),

@@ -18,8 +18,8 @@ use http::{
 };
 use serde_json::json;
 
-pub(super) use self::{connect::ConnectError, wants::Wants};
 pub use self::unpassed::Unpassed;
+pub(super) use self::{connect::ConnectError, wants::Wants};
 use super::{
     bearer::Denial,
     bound::{self, Challenge, DPOP_NONCE},

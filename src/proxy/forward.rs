@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use http::{
     HeaderValue, Method, Request, Response,
     header::{CONNECTION, CONTENT_TYPE, HOST},
+    uri::Authority,
 };
 use hyper::body::Incoming;
 
@@ -78,20 +79,26 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Step, Failure> {
         let door = self.plan.door(conn.listener).ok_or(Failure::NoRoute)?;
-        if request.uri().authority().is_none() {
+        let (request, form) = Form::of(request, conn)?;
+        if form != Form::Theirs {
             let target = Target::read(&request, PathMatters::No)?;
             if door.pac.is_at(&target.path) {
-                let answer = door.pac.answer(request.method(), target.authority);
+                let answer = door
+                    .pac
+                    .answer(request.method(), target.authority, &conn.security);
                 return Ok(Step::Own(std::future::ready(answer).boxed()));
             }
             if target.path == "/" && request.method() == Method::GET {
                 return Ok(Step::Own(std::future::ready(here()).boxed()));
             }
-            let found = self.plan.own.find(&target, &Meant::Ours);
-            let found = found.ok_or(Unpassed::NotAbsolute)?;
-            let way = (conn, &Meant::Ours);
-            let asking = self.asks(found, &target, &request, survey, way, record)?;
-            return Ok(Step::Own(asking.answer(request)));
+            if let Some(found) = self.plan.own.find(&target, &Meant::Ours) {
+                let way = (conn, &Meant::Ours);
+                let asking = self.asks(found, &target, &request, survey, way, record)?;
+                return Ok(Step::Own(asking.answer(request)));
+            }
+            if form == Form::Origin {
+                return Err(Unpassed::NotAbsolute.into());
+            }
         }
         let guest = door.admit(request.headers(), conn)?;
         record.caller(&guest.caller);
@@ -133,6 +140,41 @@ impl Proxy {
     /// Whether TLS with this host is ended here.
     pub(super) fn opens(&self, host: &str) -> bool {
         self.mint.as_ref().is_some_and(|mint| mint.opens(host))
+    }
+}
+
+/// How a request to a forward listener names its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Not in its URL: it is for us.
+    Origin,
+    /// In its URL, and the host is this end of the connection: programs that know of no `NO_PROXY`
+    /// ask so, and so does all of HTTP/2. For what is our own; nothing else of ours is reached so.
+    Ours,
+    Theirs,
+}
+
+impl Form {
+    /// # Errors
+    /// When it is for us and `Host` has several values.
+    fn of(request: Request<Incoming>, conn: &Conn) -> Result<(Request<Incoming>, Self), Failure> {
+        let uri = request.uri();
+        let Some(authority) = uri.authority() else {
+            return Ok((request, Self::Origin));
+        };
+        let default = match uri.scheme_str() {
+            Some("http") => 80,
+            Some("https") => 443,
+            _ => return Ok((request, Self::Theirs)),
+        };
+        let port = authority.port_u16().unwrap_or(default);
+        let host = target::host(authority.as_str());
+        let ours = conn.end.as_ref().is_some_and(|e| e.is_named(&host, port));
+        if !ours || request.method() == Method::CONNECT {
+            return Ok((request, Self::Theirs));
+        }
+        let host = authority.clone();
+        Ok((with_host(request, &host)?, Self::Ours))
     }
 }
 
@@ -179,7 +221,7 @@ impl Inside {
 /// # Errors
 /// When it is not in absolute form.
 pub(super) fn absolute(
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     guest: Guest,
 ) -> Result<(Request<Incoming>, Theirs), Failure> {
     let uri = request.uri();
@@ -198,13 +240,22 @@ pub(super) fn absolute(
         port: authority.port_u16().unwrap_or(default),
         unrouted: Unrouted::Passes,
     };
+    let authority = authority.clone();
+    Ok((with_host(request, &authority)?, theirs))
+}
+
+/// The request with the `Host` that its URL says.
+fn with_host(
+    mut request: Request<Incoming>,
+    authority: &Authority,
+) -> Result<Request<Incoming>, Failure> {
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Failure::NoHost)?;
     // several would be another's to choose from
     if request.headers().get_all(HOST).iter().nth(1).is_some() {
         return Err(Failure::NoHost);
     }
     request.headers_mut().insert(HOST, host);
-    Ok((request, theirs))
+    Ok(request)
 }
 
 /// Host and port of a CONNECT request (RFC 9110 section 9.3.6).

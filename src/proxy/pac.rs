@@ -9,9 +9,13 @@ use bytes::Bytes;
 use http::{
     HeaderValue, Method, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE},
+    uri::Authority,
 };
 
-use crate::config::{Passage, Route};
+use crate::{
+    config::{Passage, Route},
+    net::Security,
+};
 
 /// What the file is made of, but for the proxy's own address.
 #[derive(Debug)]
@@ -55,7 +59,12 @@ impl File {
     }
 
     /// The answer to who reached us at `authority`.
-    pub(super) fn answer(&self, method: &Method, authority: &str) -> Response<Bytes> {
+    pub(super) fn answer(
+        &self,
+        method: &Method,
+        authority: &str,
+        security: &Security,
+    ) -> Response<Bytes> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
@@ -63,9 +72,18 @@ impl File {
             response.headers_mut().insert(ALLOW, allowed);
             return response;
         }
+        let (way, default) = match security {
+            Security::Plain => ("PROXY", 80),
+            Security::Tls { .. } => ("HTTPS", 443),
+        };
+        // without one, clients take the port of proxies, whichever they think that is
+        let port = match authority.parse::<Authority>() {
+            Ok(read) if read.port().is_none() => format!(":{default}"),
+            _ => String::new(),
+        };
         // an authority has no quote and no backslash
         let text = format!(
-            "function FindProxyForURL(url, host) {{\n  var through = \"PROXY {authority}\";\n{}  return \"DIRECT\";\n}}\n",
+            "function FindProxyForURL(url, host) {{\n  var through = \"{way} {authority}{port}\";\n{}  return \"DIRECT\";\n}}\n",
             self.conditions
         );
         let mut response = Response::new(Bytes::from(text));

@@ -503,3 +503,66 @@ fn tunnels_of_one_http2_connection_are_as_many_as_connections_may_be() {
         client.connected(&authority).is_ok()
     });
 }
+
+#[test]
+fn the_pac_file_of_a_listener_with_tls_is_there_for_http2_and_says_https() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let (idp, authority) = (idp::issuing(), Authority::new());
+    let own = authority.issue("proxy.test");
+    let listener = json!({
+        "tls": {"certificate": own.certificate, "key": own.key},
+        "admit": [{"networks": ["10.9.9.9/32"]}],
+    });
+    let proxy = forwarding(&origin, &idp, &listener).start();
+    let stream = std::net::TcpStream::connect(proxy.address).unwrap();
+    let config = authority.client(None, &["h2"]);
+    let client = http2::Client::over_tls(stream, "proxy.test", config);
+    let port = proxy.address.port();
+    for host in ["proxy.test", "127.0.0.1", "localhost"] {
+        let here = format!("https://{host}:{port}");
+        let pac = client.send(http2::get(&format!("{here}/proxy.pac")));
+        assert_eq!(pac.status, 200, "{host}");
+        let text = String::from_utf8(pac.bytes().to_vec()).unwrap();
+        let expected = format!("through = \"HTTPS {host}:{port}\";");
+        assert!(text.contains(&expected), "{text}");
+        assert_eq!(client.send(http2::get(&format!("{here}/"))).status, 200);
+    }
+    for others in ["https://proxy.test/proxy.pac", "https://other.test:1/"] {
+        assert_eq!(client.send(http2::get(others)).status, 403, "{others}");
+    }
+}
+
+#[test]
+fn an_agent_that_asks_for_our_own_endpoints_through_us_is_answered_as_without() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let idp = idp::issuing();
+    let proxy = forwarding(&origin, &idp, &reaching(&origin))
+        .with("authorities", json!([{}]))
+        .start();
+    let port = proxy.address.port();
+    let form = "grant_type=client_credentials";
+    let asked = |url: &str, fields: &str| {
+        proxy.send(format!(
+            "POST {url} HTTP/1.1\r\nHost: whatever.test\r\n{fields}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        ))
+    };
+    for host in ["127.0.0.1", "localhost"] {
+        let url = format!("http://{host}:{port}/authority/connect/token");
+        let answer = asked(&url, "");
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        let token = answer.json()["access_token"].to_string();
+        assert!(token.starts_with("\"token-"), "{token}");
+        let page = asked(&url, "Origin: http://evil.test\r\n");
+        assert_eq!(page.status(), 403);
+    }
+    // nothing else is reached so, and another port is another's
+    for url in [
+        format!("http://127.0.0.1:{port}/imodels"),
+        "http://127.0.0.1:1/authority/connect/token".to_owned(),
+        format!("http://evil.test:{port}/authority/connect/token"),
+    ] {
+        assert_eq!(asked(&url, "").status(), 403, "{url}");
+    }
+    assert!(origin.requests().is_empty());
+}
