@@ -62,15 +62,16 @@ pub fn explain(config: &Config, method: &Method, url: &Uri) -> Explanation {
             return Explanation { verdict, lines };
         }
     };
-    let (ways, _) = ways::to(config, url);
+    let (ways, verdict) = ways::to(config, url);
     lines.extend(ways);
+    if ways::are_the_only_ones(config, url, route) {
+        lines.extend(ways::without_a_route(verdict));
+        return Explanation { verdict, lines };
+    }
     let matched = &route.matches;
-    let any = |list: String| {
-        if list.is_empty() {
-            "any".to_owned()
-        } else {
-            list
-        }
+    let any = |list: String| match list.as_str() {
+        "" => "any".to_owned(),
+        _ => list,
     };
     lines.push(("route", route.name.to_string()));
     lines.push((

@@ -1,10 +1,12 @@
 //! How a host is reached by callers that name it on the network: what a forward listener makes of
 //! them, and a connection that is redirected or resolved here.
 
+use std::net::IpAddr;
+
 use http::Uri;
 
 use super::Verdict;
-use crate::config::{Config, Listener, Mode};
+use crate::config::{Config, Listener, Mode, Route, ServerTls};
 
 /// For each listener whose callers name hosts of others, what becomes of a connection to that of
 /// `url`; nothing where the URL names none. Served where some listener lets it pass.
@@ -12,6 +14,9 @@ pub(super) fn to(config: &Config, url: &Uri) -> (Vec<(&'static str, String)>, Ve
     let Some(host) = url.host().map(str::to_ascii_lowercase) else {
         return (Vec::new(), Verdict::Refused);
     };
+    if is_here(&host) {
+        return (Vec::new(), Verdict::Refused);
+    }
     let usual = if url.scheme_str() == Some("http") {
         80
     } else {
@@ -30,6 +35,36 @@ pub(super) fn to(config: &Config, url: &Uri) -> (Vec<(&'static str, String)>, Ve
         lines.push(("by way of", format!("{}: {text}", listener.bind)));
     }
     (lines, verdict)
+}
+
+/// Whether nothing but those listeners takes such a URL: what it names is neither us nor what the
+/// route is for.
+pub(super) fn are_the_only_ones(config: &Config, url: &Uri, route: &Route) -> bool {
+    let Some(host) = url.host().map(str::to_ascii_lowercase) else {
+        return false;
+    };
+    let mut listeners = config.listeners.iter();
+    let named = listeners.any(|one| one.mode.names_others());
+    let mut others = config.listeners.iter().filter(|one| one.passage.is_none());
+    let for_us = others.any(|one| !one.bind.is_local() || one.tls == Some(ServerTls::Minted));
+    let own = route.upstream.as_ref().map(|to| to.origin.host.as_str());
+    let meant = !route.matches.hosts.is_empty() || own == Some(&*host);
+    named && !for_us && !meant && !is_here(&host)
+}
+
+/// Why no route takes it, where no listener passes it on either.
+pub(super) fn without_a_route(verdict: Verdict) -> Option<(&'static str, String)> {
+    let reason = "a route without hosts is for its upstream's own host where callers name hosts of others (HostNotAllowed)";
+    (verdict == Verdict::Refused).then(|| ("refused", reason.to_owned()))
+}
+
+fn is_here(host: &str) -> bool {
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn through(
@@ -101,6 +136,17 @@ mod tests {
             assert!(lines[1].1.contains("passed on untouched"), "{lines:?}");
             assert_eq!(found, verdict);
         }
-        assert!(to(&config, &"/imodels".parse().unwrap()).0.is_empty());
+        for ours in ["/imodels", "http://127.0.0.1:8080/imodels"] {
+            assert!(to(&config, &ours.parse().unwrap()).0.is_empty());
+        }
+        for (url, meant) in [
+            ("https://api.bentley.com/x", true),
+            ("http://127.0.0.1:8080/x", true),
+            ("/x", true),
+            ("https://example.com/x", false),
+        ] {
+            let only = are_the_only_ones(&config, &url.parse().unwrap(), &config.routes[0]);
+            assert_eq!(only, !meant, "{url}");
+        }
     }
 }
