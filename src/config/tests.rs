@@ -1012,6 +1012,18 @@ fn the_environment_alone_is_enough() {
 }
 
 #[test]
+fn a_known_provider_keeps_its_issuer_when_something_else_is_said_of_it() {
+    let text = "
+        providers: {bentley: {tls: {name_servers: 10.0.0.2}}}
+        credentials: {agent: {client_id: a, client_secret: b}}
+        routes: [{inject: agent}]";
+    let loaded = load(Sources::yaml(text)).unwrap();
+    let provider = &loaded.config.credentials["agent"].provider;
+    assert_eq!(provider.issuer.as_str(), "https://ims.bentley.com/");
+    assert_eq!(provider.tls.name_servers.len(), 1);
+}
+
+#[test]
 fn another_provider_and_upstream_come_from_the_environment_too() {
     let pairs = [
         ("ITWIN_CLIENT_ID", "x"),

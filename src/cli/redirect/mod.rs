@@ -99,7 +99,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         return Ok(Exit::Ok);
     }
     match steps.iter().try_for_each(Step::run) {
-        Ok(()) => Ok(Exit::Ok),
+        Ok(()) => {
+            if !arguments.remove {
+                say(format!(
+                    "connections now go to port {}; itwin-auth-proxy redirect --remove undoes it",
+                    arguments.port
+                ));
+            }
+            Ok(Exit::Ok)
+        }
         Err(error) => Err(refused(&error, arguments)),
     }
 }

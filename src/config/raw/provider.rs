@@ -10,8 +10,9 @@ use super::{Introspection, Texts, Words};
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Provider {
     /// The issuer's URL; `https`, or `http` on a loopback address. The endpoints are read from
-    /// `<issuer>/.well-known/openid-configuration`, else from the document of RFC 8414.
-    #[schemars(required, example = "https://ims.bentley.com")]
+    /// `<issuer>/.well-known/openid-configuration`, else from the document of RFC 8414. Must be given,
+    /// but for `bentley` and `bentley-qa`, whose it is known.
+    #[schemars(example = "https://ims.bentley.com")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) issuer: Option<String>,
     /// Other issuers that the discovery document may name. Default: for Bentley IMS the second

@@ -158,11 +158,17 @@ impl Check<'_> {
 
     fn provider(&mut self, path: &Path, name: &str, raw: &raw::Provider) -> Option<Provider> {
         let issuer_path = path.key("issuer");
-        let issuer = raw
-            .issuer
-            .as_ref()
-            .and_then(|issuer| self.secure_url(&issuer_path, issuer))
-            .map(without_trailing_slash);
+        let known = PRESETS.iter().find(|preset| preset.name == name);
+        let issuer = match (&raw.issuer, known) {
+            (Some(issuer), _) => self.secure_url(&issuer_path, issuer),
+            (None, Some(preset)) => Url::parse(preset.issuer).ok(),
+            (None, None) => {
+                let hint = "write the authorization server's URL, such as https://ims.bentley.com";
+                self.missing(&issuer_path, "is missing", hint);
+                None
+            }
+        };
+        let issuer = issuer.map(without_trailing_slash);
         let token = raw
             .token_endpoint
             .as_ref()
