@@ -35,6 +35,8 @@ pub struct Shutdown {
     /// The same, for those who ask with every packet.
     glance: Arc<AtomicU8>,
     alive: Arc<watch::Sender<()>>,
+    /// Somebody asked for the end.
+    asked: Arc<watch::Sender<bool>>,
 }
 
 impl Default for Shutdown {
@@ -50,6 +52,7 @@ impl Shutdown {
             stage: Arc::new(watch::Sender::new(Stage::Running)),
             glance: Arc::new(AtomicU8::new(Stage::Running as u8)),
             alive: Arc::new(watch::Sender::new(())),
+            asked: Arc::new(watch::Sender::new(false)),
         }
     }
 
@@ -73,6 +76,18 @@ impl Shutdown {
             }
             later
         });
+    }
+
+    /// Asks whoever runs the program to stop it in order, as a signal does.
+    pub fn ask(&self) {
+        self.asked.send_replace(true);
+    }
+
+    /// Waits until the end was asked for.
+    pub async fn asked(&self) {
+        let mut asked = self.asked.subscribe();
+        // the sender lives in `self`
+        let _ = asked.wait_for(|asked| *asked).await;
     }
 
     /// Waits until `stage` or a later one.

@@ -116,7 +116,7 @@ fn permitted<B>(admin: &Admin, request: &Request<B>) -> Result<Option<Change>, B
 }
 
 /// That the request carries the key.
-fn has(headers: &HeaderMap, key: &SecretSource) -> Result<(), Box<Answer>> {
+pub(super) fn has(headers: &HeaderMap, key: &SecretSource) -> Result<(), Box<Answer>> {
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let shown = match (fields.next(), fields.next()) {
         (Some(field), None) => bearer(field),

@@ -3,12 +3,13 @@
 //! It stands apart from the data plane (own address, the control plane's runtime), so that neither
 //! can be reached through the other. It answers questions, and no answer holds a token, a secret or a
 //! query. What may be changed is what implements [`Editable`] (which tokens are revoked), by who has
-//! the configured key; without one nothing. Components describe themselves through
+//! the configured key; without one nothing. Orders to stop are in `orders`. Components describe themselves through
 //! [`crate::health::Report`]; this floor knows none of them.
 
 mod edit;
 mod exposition;
 mod host;
+mod orders;
 mod pages;
 mod process;
 
@@ -17,7 +18,7 @@ use std::{
     convert::Infallible,
     error::Error,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -71,6 +72,9 @@ pub struct AdminState {
     pub editable: Vec<Arc<dyn Editable>>,
     /// Who has it may change these.
     pub key: Option<SecretSource>,
+    /// Programs on this machine may end this one.
+    pub allow_quit: bool,
+    pub shutdown: Shutdown,
     pub clock: Clock,
 }
 
@@ -100,8 +104,8 @@ async fn accept(listener: TcpListener, admin: Arc<Admin>, shutdown: Shutdown) {
             return;
         };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let connection = connection(stream, admin.clone());
+            Ok((stream, peer)) => {
+                let connection = connection(stream, peer.ip(), admin.clone());
                 shutdown.spawn(async move {
                     connection.await;
                     drop(place);
@@ -115,9 +119,9 @@ async fn accept(listener: TcpListener, admin: Arc<Admin>, shutdown: Shutdown) {
     }
 }
 
-async fn connection(stream: TcpStream, admin: Arc<Admin>) {
+async fn connection(stream: TcpStream, peer: IpAddr, admin: Arc<Admin>) {
     let panics = CountPanics(admin.state.metrics.panics.clone());
-    let service = CatchPanic::custom(Ask(admin), panics);
+    let service = CatchPanic::custom(Ask(admin, peer), panics);
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -153,9 +157,9 @@ impl ResponseForPanic for CountPanics {
     }
 }
 
-/// [`Admin`] as a service.
+/// [`Admin`] as a service, for a connection from this address.
 #[derive(Clone)]
-struct Ask(Arc<Admin>);
+struct Ask(Arc<Admin>, IpAddr);
 
 impl<B> Service<Request<B>> for Ask
 where
@@ -172,8 +176,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let admin = Arc::clone(&self.0);
-        Box::pin(async move { Ok(admin.serve(request).await) })
+        let (admin, peer) = (Arc::clone(&self.0), self.1);
+        Box::pin(async move { Ok(admin.serve(request, peer).await) })
     }
 }
 
@@ -183,13 +187,16 @@ struct Admin {
 }
 
 impl Admin {
-    async fn serve<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    async fn serve<B>(&self, request: Request<B>, peer: IpAddr) -> Response<Full<Bytes>>
     where
         B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let path = request.uri().path();
+        if let Some(order) = orders::Order::of(path) {
+            return orders::serve(self, order, &request, peer);
+        }
         let mut editable = self.state.editable.iter();
         match editable.find(|list| list.path() == path).cloned() {
             Some(list) => edit::serve(self, &*list, request).await,
@@ -216,7 +223,7 @@ impl Admin {
             "/status" => pages::status,
             path if self.document(path).is_some() => pages::document,
             _ => {
-                let hint = "there is /startup, /live, /ready, /metrics, /status and /revocations";
+                let hint = "there is /startup, /live, /ready, /metrics, /status, /revocations, /drain and /quit";
                 return pages::problem(StatusCode::NOT_FOUND, "NotFound", hint);
             }
         };

@@ -22,6 +22,8 @@ const INDEX: &str = "itwin-auth-proxy
 /metrics  OpenMetrics or Prometheus text
 /status   how every part is, as JSON
 /revocations  tokens that are revoked; to be changed by who has the admin.key
+/drain    POST: not ready any more, calls are still served; where admin.allow_quit or the admin.key permits
+/quit     POST: as SIGTERM, likewise
 /jwks.json  keys of identity JWTs, where a route sends any
 ";
 

@@ -39,6 +39,10 @@ struct Running {
 }
 
 fn run(reports: Vec<Arc<dyn Report>>) -> Running {
+    run_with(reports, false)
+}
+
+fn run_with(reports: Vec<Arc<dyn Report>>, allow_quit: bool) -> Running {
     let readiness = Readiness::new();
     let metrics = Arc::new(Metrics::new());
     let shutdown = Shutdown::new();
@@ -47,6 +51,8 @@ fn run(reports: Vec<Arc<dyn Report>>) -> Running {
         documents: Vec::new(),
         editable: Vec::new(),
         key: None,
+        allow_quit,
+        shutdown: shutdown.clone(),
         readiness: readiness.clone(),
         metrics: metrics.clone(),
         reports,
@@ -242,4 +248,49 @@ async fn a_caller_that_sends_half_a_header_is_cut_off() {
     // the paused clock goes on when everybody waits
     stream.read_to_end(&mut rest).await.unwrap();
     assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
+}
+
+#[tokio::test]
+async fn orders_are_taken_from_programs_here_where_that_is_allowed_and_from_no_web_page() {
+    let closed = run(vec![]);
+    let refused = closed.ask("POST", "/quit", "").await;
+    assert_eq!(refused.status, 403);
+    assert!(
+        refused.body.contains("admin.allow_quit"),
+        "{}",
+        refused.body
+    );
+
+    let admin = run_with(vec![], true);
+    for (what, method, more, expected) in [
+        ("to read", "GET", "", 405),
+        ("a page's", "POST", "Origin: https://evil.example\r\n", 403),
+        (
+            "a page's form",
+            "POST",
+            "Sec-Fetch-Site: cross-site\r\n",
+            403,
+        ),
+    ] {
+        for path in ["/quit", "/drain"] {
+            let answer = admin.ask(method, path, more).await;
+            assert_eq!(answer.status, expected, "{what}, {path}");
+        }
+    }
+    admin.readiness.started();
+    assert!(!admin.readiness.waiting().contains(&"shutting down".into()));
+    let drained = admin.ask("POST", "/drain", "").await;
+    assert_eq!(
+        (drained.status, drained.json()),
+        (202, json!({ "draining": true }))
+    );
+    assert!(admin.readiness.waiting().contains(&"shutting down".into()));
+
+    let asked = admin.shutdown.clone();
+    let quit = admin.ask("POST", "/quit", "").await;
+    assert_eq!(
+        (quit.status, quit.json()),
+        (202, json!({ "stopping": true }))
+    );
+    asked.asked().await;
 }

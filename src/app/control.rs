@@ -129,6 +129,8 @@ fn run(
             .collect(),
         editable: vec![revoked],
         key: config.admin_key.clone(),
+        allow_quit: config.admin_allow_quit,
+        shutdown: stop.clone(),
         clock: seams.clock.clone(),
     };
     let admin = listener

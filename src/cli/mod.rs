@@ -3,6 +3,7 @@
 //! What a command was asked for goes to standard output, everything else to standard error. Exit
 //! codes are those of `sysexits.h`. A reader that goes away (`| head`) is no failure.
 
+mod asking;
 mod ca;
 mod check;
 mod completions;
@@ -10,6 +11,7 @@ mod demo;
 mod explain;
 mod init;
 mod live;
+mod order;
 mod output;
 mod probe;
 mod redirect;
@@ -18,6 +20,7 @@ mod sandbox;
 mod schema;
 mod token;
 mod verify;
+mod wait;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -94,6 +97,9 @@ enum Command {
     Init(init::Arguments),
     Ca(ca::Arguments),
     Probe(probe::Arguments),
+    Wait(wait::Arguments),
+    Drain(order::Drain),
+    Quit(order::Quit),
     Redirect(redirect::Arguments),
     Sandbox(sandbox::Arguments),
     Schema(schema::Arguments),
@@ -159,6 +165,9 @@ impl Command {
             Self::Init(arguments) => init::run(arguments),
             Self::Ca(arguments) => ca::run(arguments),
             Self::Probe(arguments) => probe::run(arguments),
+            Self::Wait(arguments) => wait::run(arguments),
+            Self::Drain(arguments) => order::drain(arguments),
+            Self::Quit(arguments) => order::quit(arguments),
             Self::Redirect(arguments) => redirect::run(arguments),
             Self::Sandbox(arguments) => sandbox::run(arguments),
             Self::Schema(arguments) => schema::run(arguments),

@@ -72,6 +72,7 @@ async fn until_told(running: &Running, stop: &mut Stop) {
     let shutdown = running.shutdown();
     tokio::select! {
         signal = stop.next() => tracing::info!(signal, "stopping"),
+        () = shutdown.asked() => tracing::info!("stopping, as ordered at the admin listener"),
         () = shutdown.reached(Stage::Hard) => return,
     }
     tokio::select! {

@@ -86,6 +86,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// Who has it may change what can be changed there; `None`: nobody may.
     pub admin_key: Option<SecretSource>,
+    /// Programs on this machine may end this one without that key.
+    pub admin_allow_quit: bool,
     pub log: Log,
     /// Where tokens survive a restart; `None`: in memory only.
     pub token_store: Option<TokenStore>,

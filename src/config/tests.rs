@@ -1460,7 +1460,7 @@ routes:
   - {path: /local, inject: jwt, upstream: 'https://x.example', admit: local}
 signing: {key_files: ['@key.pem'], path: /.itwin-auth/jwks.json}
 limits: {header_size: 64KiB, header_count: 50, body_size: 1GiB, connections: 5, requests: 6, header_timeout: 1s, idle_timeout: 2s, http2_streams: 7, drain_delay: 3s, drain_timeout: 4s}
-admin: {bind: '0.0.0.0:9999', allow_remote: true, key_file: '@secret'}
+admin: {bind: '0.0.0.0:9999', allow_remote: true, allow_quit: true, key_file: '@secret'}
 log: {level: 'info,hyper=debug', format: human, requests: false}
 token_store: {path: '@store', key_file: '@secret'}
 workers: 3

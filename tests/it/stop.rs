@@ -1,6 +1,6 @@
 //! How the program ends, and what it takes from the system when it starts.
 
-use std::{fs, net::TcpStream, thread};
+use std::{fs, net::TcpStream, process::Command, thread};
 
 use serde_json::{Value, json};
 
@@ -122,4 +122,58 @@ fn as_many_files_are_opened_as_the_system_allows() {
         (&warning["level"], &warning["files"]),
         (&json!("warn"), &json!(256))
     );
+}
+
+#[test]
+fn a_script_waits_for_the_proxy_takes_it_out_of_service_and_ends_it() {
+    let origin = origin::answering([origin::ok("here")]);
+    let mut config = config(&origin);
+    config["admin"] = json!({"bind": "127.0.0.1:0", "allow_quit": true});
+    let program = program::run(&config);
+    let admin = program.address("admin listening").to_string();
+    let told = |command: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_itwin-auth-proxy"))
+            .args(command)
+            .args(["--admin", &admin])
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    assert_eq!(told(&["wait"]), (Some(0), String::new()));
+    assert_eq!(told(&["drain"]), (Some(0), String::new()));
+    let (code, said) = told(&["wait", "--timeout", "1"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("it waits for shutting down"), "{said}");
+    let mut client = Client::connect(program.address("listening"));
+    client.send(get("/"));
+    assert_eq!(client.answer().text(), "here", "still served");
+    drop(client);
+    assert_eq!(told(&["quit"]), (Some(0), String::new()));
+    let (code, log) = program.ended();
+    assert_eq!(code, Some(0), "{log}");
+    let (code, said) = told(&["quit"]);
+    assert_eq!(code, Some(69), "{said}");
+}
+
+#[test]
+fn nobody_ends_a_proxy_that_does_not_allow_it() {
+    let origin = origin::answering([origin::ok("here")]);
+    let mut config = config(&origin);
+    config["admin"] = json!({"bind": "127.0.0.1:0"});
+    let program = program::run(&config);
+    let output = Command::new(env!("CARGO_BIN_EXE_itwin-auth-proxy"))
+        .args([
+            "quit",
+            "--admin",
+            &program.address("admin listening").to_string(),
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(77));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("admin.allow_quit"), "{said}");
+    assert_eq!(program.end().0, Some(0));
 }

@@ -63,6 +63,7 @@ fn raw(config: &Config) -> raw::Raw {
                 .admin
                 .map(|admin| !admin.ip().is_loopback())
                 .filter(|remote| *remote),
+            allow_quit: Some(config.admin_allow_quit),
             key: admin_key.0,
             key_file: admin_key.1,
             key_env: admin_key.2,

@@ -74,8 +74,14 @@ pub(in crate::config) struct Admin {
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) allow_remote: Option<bool>,
-    /// Who has this key may revoke tokens at `/revocations` (`Authorization: Bearer KEY`), written
-    /// here; 16 characters at least. Without a key nothing can be changed there.
+    /// Programs on this machine, or in this pod, may end this one (`POST /quit`) or take it out of
+    /// service (`POST /drain`) without a key: for Jobs whose sidecar does not end by itself.
+    #[schemars(extend("default" = false))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) allow_quit: Option<bool>,
+    /// Who has this key may revoke tokens at `/revocations` (`Authorization: Bearer KEY`) and give
+    /// orders (`/quit`, `/drain`), written here; 16 characters at least. Without a key nothing can be
+    /// changed there.
     #[schemars(extend("x-secret" = "key"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) key: Option<SecretText>,

@@ -131,6 +131,11 @@ pub(super) fn check(
         limits,
         admin,
         admin_key,
+        admin_allow_quit: raw
+            .admin
+            .as_ref()
+            .and_then(|admin| admin.allow_quit)
+            .unwrap_or(false),
         log,
         token_store,
         workers: raw

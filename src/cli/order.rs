@@ -1,0 +1,60 @@
+//! `itwin-auth-proxy drain` and `quit`: what a script or a Job's container says when it is done.
+
+use std::time::Duration;
+
+use clap::Args;
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use super::{Exit, asking::Whom, block_on, complain};
+
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Have a running proxy stop as at SIGTERM.
+///
+/// It needs `admin.allow_quit` in the proxy's configuration, or the admin key in both.
+#[derive(Debug, Args)]
+pub(super) struct Quit {
+    #[command(flatten)]
+    whom: Whom,
+}
+
+/// Have a running proxy report that it is not ready, and go on serving.
+///
+/// It needs `admin.allow_quit` in the proxy's configuration, or the admin key in both.
+#[derive(Debug, Args)]
+pub(super) struct Drain {
+    #[command(flatten)]
+    whom: Whom,
+}
+
+pub(super) fn quit(arguments: &Quit) -> Result<Exit, Exit> {
+    give(&arguments.whom, "/quit")
+}
+
+pub(super) fn drain(arguments: &Drain) -> Result<Exit, Exit> {
+    give(&arguments.whom, "/drain")
+}
+
+fn give(whom: &Whom, path: &str) -> Result<Exit, Exit> {
+    let asked = whom.find()?;
+    match block_on(asked.send(Method::POST, path, ANSWER))? {
+        Ok((StatusCode::ACCEPTED, _)) => Ok(Exit::Ok),
+        Ok((status, text)) => {
+            let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+            let message = answer["error"]["message"].as_str().unwrap_or_default();
+            complain(format!("error: {status}: {message}"));
+            Ok(match status {
+                StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Exit::NotPermitted,
+                _ => Exit::No,
+            })
+        }
+        Err(reason) => {
+            complain(format!(
+                "error: {} cannot be asked: {reason}",
+                asked.address
+            ));
+            Ok(Exit::Unavailable)
+        }
+    }
+}
