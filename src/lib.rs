@@ -5,7 +5,7 @@
 //! the table, `tests/architecture.rs` checks it):
 //!
 //! - ground: [`secret`], [`clock`], [`caller`], [`backoff`], [`trouble`], [`shutdown`], [`health`],
-//!   [`metrics`], [`telemetry`];
+//!   [`notify`], [`pulse`], [`metrics`], [`telemetry`];
 //! - [`config`], then [`net`] and [`tls`], then [`http`];
 //! - [`oauth`] speaks the protocol; [`tokens`] keeps the tokens that we fetch fresh, [`verify`]
 //!   checks those that callers show;
@@ -29,8 +29,10 @@ pub mod http;
 pub mod listen;
 pub mod metrics;
 pub mod net;
+pub mod notify;
 pub mod oauth;
 pub mod proxy;
+pub mod pulse;
 pub mod sandbox;
 pub mod sealed;
 pub mod secret;

@@ -63,6 +63,8 @@ const GROUND: &[&str] = &[
     "shutdown",
     "health",
     "sealed",
+    "notify",
+    "pulse",
     "metrics",
     "telemetry",
 ];

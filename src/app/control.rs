@@ -72,6 +72,7 @@ fn run(
     listener: Option<TcpListener>,
 ) -> Result<Started, StartError> {
     let stop = &seams.shutdown;
+    stop.spawn(seams.pulse.keep("control"));
     let tokens = TokenService::start(
         seams.clock.clone(),
         Arc::clone(&seams.metrics),

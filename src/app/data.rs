@@ -199,6 +199,8 @@ pub(super) fn start(
         ));
         let (server, open, stop) = (server.clone(), Arc::clone(&open), seams.shutdown.clone());
         let handshake_timeout = config.limits.header_timeout;
+        let name = format!("worker-{number}");
+        let pulse = seams.pulse.keep(&name);
         let handed_over = seams.metrics.connections_handed_over.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -207,6 +209,7 @@ pub(super) fn start(
             runtime.block_on(async move {
                 let tended = Arc::clone(&proxy);
                 stop.spawn(async move { tended.tend().await });
+                stop.spawn(pulse);
                 let mut connections = Some(connections);
                 for seat in seats {
                     let service = Service {
@@ -240,11 +243,7 @@ pub(super) fn start(
                 stop.reached(Stage::Hard).await;
             });
         };
-        started.push(
-            thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(thread)?,
-        );
+        started.push(thread::Builder::new().name(name).spawn(thread)?);
     }
     Ok(started)
 }

@@ -26,6 +26,7 @@ use crate::{
     metrics::Metrics,
     net::bind::{self, BindError, SocketFile},
     proxy::{PlanError, SignerError},
+    pulse::Pulse,
     shutdown::{Shutdown, Stage},
     telemetry::RequestLog,
     tls::TlsError,
@@ -38,6 +39,8 @@ pub struct Seams {
     pub requests: RequestLog,
     pub metrics: Arc<Metrics>,
     pub shutdown: Shutdown,
+    /// Every thread of the proxy keeps it moving.
+    pub pulse: Pulse,
 }
 
 impl Seams {
@@ -48,6 +51,7 @@ impl Seams {
             requests,
             metrics: Arc::new(Metrics::new()),
             shutdown: Shutdown::new(),
+            pulse: Pulse::unwatched(),
         }
     }
 }

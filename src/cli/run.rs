@@ -3,15 +3,19 @@
 //! The first SIGTERM or SIGINT finishes what is under way within the configured time, the second
 //! cuts it.
 
+mod manager;
+
 use std::io;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::manager::Manager;
 use super::{Configuration, Exit, complain, output, runtime};
 use crate::{
     app::{self, Running, Seams},
     config::{self, source},
+    notify::Notify,
     shutdown::Stage,
     telemetry::{self, Colour, Format, Requests, Settings},
 };
@@ -36,7 +40,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         complain(format!("error: {}", output::chain(&error)));
         Exit::Software
     })?;
-    let seams = Seams::system(telemetry.requests());
+    let manager = Manager::of_this_process();
+    let mut seams = Seams::system(telemetry.requests());
+    seams.pulse = manager.pulse().clone();
     telemetry.count_drops_in(seams.metrics.log_lines_dropped.clone());
     // in the log's own form, because whoever reads the log may be a program
     for warning in loaded.warnings.iter() {
@@ -61,20 +67,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         tracing::error!(error = %output::chain(&error), "cannot start");
         Exit::Unavailable
     })?;
-    runtime.block_on(until_told(&running, &mut stop));
+    manager.notify().ready();
+    runtime.block_on(async {
+        tokio::select! {
+            () = until_told(&running, &mut stop, manager.notify()) => {}
+            () = manager.attend(running.readiness()) => {}
+        }
+    });
     running.wait();
     tracing::info!("stopped");
     Ok(Exit::Ok)
 }
 
 /// Runs until a signal, then stops in order; a second signal cuts.
-async fn until_told(running: &Running, stop: &mut Stop) {
+async fn until_told(running: &Running, stop: &mut Stop, notify: &Notify) {
     let shutdown = running.shutdown();
     tokio::select! {
         signal = stop.next() => tracing::info!(signal, "stopping"),
         () = shutdown.asked() => tracing::info!("stopping, as ordered at the admin listener"),
         () = shutdown.reached(Stage::Hard) => return,
     }
+    notify.stopping();
     tokio::select! {
         () = running.drain() => {}
         signal = stop.next() => {

@@ -3,7 +3,7 @@
 //! The one place that reads the process's environment. Everything else, tests included, gets a
 //! [`Sources`] and never touches the process.
 
-use std::{collections::BTreeMap, fs, io::Read, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs, io::Read, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     problem::{Place, Problem, Problems, Severity},
@@ -18,6 +18,36 @@ pub const CONFIG_VARIABLE: &str = "ITWIN_CONFIG";
 /// Whether the user declines colours (`NO_COLOR`, see no-color.org).
 pub fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// What the service manager that started this process wants to hear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceManager {
+    /// Where (`NOTIFY_SOCKET`, see `sd_notify(3)`).
+    pub socket: String,
+    /// Within what time it must hear that the program lives (`WATCHDOG_USEC`).
+    pub watchdog: Option<Duration>,
+}
+
+/// The service manager, if one started this process and wants to hear anything.
+pub fn service_manager() -> Option<ServiceManager> {
+    let variable = |name: &str| std::env::var_os(name)?.into_string().ok();
+    ServiceManager::told(variable, std::process::id())
+}
+
+impl ServiceManager {
+    /// By these variables. A watchdog for another process (`WATCHDOG_PID`) is none of ours: the
+    /// variables are inherited.
+    fn told(variable: impl Fn(&str) -> Option<String>, pid: u32) -> Option<Self> {
+        let number = |name| variable(name).map(|text| text.parse::<u64>().ok());
+        let socket = variable("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())?;
+        let ours = number("WATCHDOG_PID").is_none_or(|its| its == Some(u64::from(pid)));
+        let time = number("WATCHDOG_USEC").flatten().filter(|time| *time > 0);
+        Some(Self {
+            socket,
+            watchdog: time.filter(|_| ours).map(Duration::from_micros),
+        })
+    }
 }
 
 /// What a configuration is read from.
@@ -173,4 +203,38 @@ fn read_file(path: &PathBuf) -> Result<String, String> {
         return Err(format!("the file {shown} is larger than {most} bytes"));
     }
     String::from_utf8(bytes).map_err(|_| format!("the file {shown} is not UTF-8 text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_manager_says_what_it_wants_to_hear() {
+        let (socket, time) = (("NOTIFY_SOCKET", "/run/n"), ("WATCHDOG_USEC", "20000000"));
+        let within = |seconds| Some(Some(Duration::from_secs(seconds)));
+        for (what, variables, expected) in [
+            ("no manager", &[][..], None),
+            ("nobody listens", &[("NOTIFY_SOCKET", ""), time], None),
+            ("only a watchdog", &[time], None),
+            ("no watchdog", &[socket], Some(None)),
+            ("a watchdog", &[socket, time], within(20)),
+            ("ours", &[socket, time, ("WATCHDOG_PID", "7")], within(20)),
+            (
+                "another's",
+                &[socket, time, ("WATCHDOG_PID", "8")],
+                Some(None),
+            ),
+            ("whose?", &[socket, time, ("WATCHDOG_PID", "x")], Some(None)),
+            ("off", &[socket, ("WATCHDOG_USEC", "0")], Some(None)),
+            ("nonsense", &[socket, ("WATCHDOG_USEC", "-1")], Some(None)),
+        ] {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(its, _)| *its == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let told = ServiceManager::told(variable, 7);
+            assert_eq!(told.map(|manager| manager.watchdog), expected, "{what}");
+        }
+    }
 }
