@@ -64,6 +64,7 @@ const CASES = {
   'an injector with cert-manager': { mode: 'injector', injector: { certificate: { from: 'certManager' } } },
   'an injector with an issuer of cert-manager': { mode: 'injector', injector: { certificate: { from: 'certManager', issuerRef: { kind: 'ClusterIssuer', name: 'company' } } } },
   'an injector with a certificate of one\'s own': { mode: 'injector', sidecar: { native: 'never' }, injector: { certificate: { from: 'secret', existingSecret: 'injector-tls', caBundle: PEM } } },
+  'an injector for agents that know nothing': { mode: 'injector', environment: 'qa', upstream: 'https://hub.example.com', bindAddress: '[::]', sidecar: { port: 18080, adminPort: 19901, resources: { limits: { cpu: '1' } } }, injector: { mode: 'transparent', urlVariables: ['IMODELS_URL'], noProxy: ['.example.com'] } },
   'an injector that is watched': { mode: 'injector', serviceMonitor: { enabled: true } },
   'a sidecar': beside(),
   'a sidecar of a Job': beside({}, { job: true }),
@@ -206,6 +207,9 @@ fast('another configuration makes other pods', () => {
   const sum = (made) => podOf(one(made, 'Deployment')).metadata.annotations['checksum/config'];
   const gateways = ['a gateway', 'a gateway for QA, other scopes and an upstream', 'a gateway with a file of its own', 'an injector'];
   assert.equal(new Set(gateways.map((name) => sum(rendered[name]))).size, gateways.length);
+  const beside = podOf(one(rendered['a sidecar with a file of its own'], 'Deployment')).metadata.annotations;
+  assert.match(beside['checksum/itwin-auth-proxy'], /^[0-9a-f]{64}$/);
+  assert.equal(podOf(one(rendered['a sidecar'], 'Deployment')).metadata.annotations, undefined);
 });
 
 // Would the API server send this pod, in a namespace with these labels, and by which webhook?
@@ -229,7 +233,8 @@ const WHO_IS_SENT = [
   ['other labels and annotations', { labels: { app: 'a' }, annotations: { b: 'c' } }, named('apps'), [], []],
   ['a label that asks', { labels: { [ASK]: 'true' } }, named('apps'), ['label: Fail'], ['label: Fail']],
   ['a label that is a mistake', { labels: { [ASK]: 'yes' } }, named('apps'), ['label: Fail'], ['label: Fail']],
-  ['a label that declines', { labels: { [ASK]: 'false' }, annotations: { [ASK]: 'true' } }, named('apps'), [], []],
+  ['a label that declines', { labels: { [ASK]: 'false' } }, named('apps'), [], []],
+  ['a label that declines and an annotation that asks', { labels: { [ASK]: 'false' }, annotations: { [ASK]: 'true' } }, named('apps'), ['annotation: Fail'], []],
   ['an annotation that asks', { annotations: { [ASK]: 'true' } }, named('apps'), ['annotation: Fail'], []],
   ['an annotation that declines', { annotations: { [ASK]: 'false' } }, named('apps'), [], []],
   ['both', { labels: { [ASK]: 'true' }, annotations: { [ASK]: 'true' } }, named('apps'), ['label: Fail'], ['label: Fail']],
@@ -259,7 +264,10 @@ fast('the injector may do two things, and nothing where its certificate comes fr
     { apiGroups: ['admissionregistration.k8s.io'], resources: ['mutatingwebhookconfigurations'], resourceNames: ['agents-itwin-auth-proxy'], verbs: ['get', 'patch'] },
     { apiGroups: [''], resources: ['secrets'], resourceNames: ['agents-itwin-auth-proxy-tls'], verbs: ['get', 'update'] },
   ]);
-  for (const [name, made] of Object.entries(rendered)) if (name !== 'an injector' && !name.includes('gives way') && !name.includes('injector that is watched')) assert.deepEqual(may(made), [], name);
+  for (const [name, made] of Object.entries(rendered)) {
+    const managed = CASES[name].mode === 'injector' && !CASES[name].injector?.certificate;
+    assert.deepEqual(may(made), managed ? may(rendered['an injector']) : [], name);
+  }
   const token = (name) => podOf(one(rendered[name], 'Deployment')).spec.automountServiceAccountToken;
   assert.equal(token('an injector with a certificate of one\'s own'), false);
   assert.equal(token('a gateway'), false);
@@ -267,6 +275,7 @@ fast('the injector may do two things, and nothing where its certificate comes fr
 
 fast('alerts ask for metrics that there are', () => {
   const page = readFileSync(path.join(ROOT, 'docs/metrics.md'), 'utf8');
+  const errors = readFileSync(path.join(ROOT, 'docs/errors.md'), 'utf8');
   const counters = [...page.matchAll(/^\| (`.+?`) \| (\w+) \|/gm)].flatMap(([, names, type]) =>
     [...names.matchAll(/`(\w+)`/g)].map(([, name]) => `itwin_auth_proxy_${name}${type === 'counter' ? '_total' : ''}`));
   const { groups } = one(rendered['a gateway that is watched'], 'PrometheusRule').spec;
@@ -275,6 +284,9 @@ fast('alerts ask for metrics that there are', () => {
   for (const { alert, expr } of groups[0].rules) {
     for (const [name] of expr.matchAll(/itwin_auth_proxy_\w+/g)) assert.ok(counters.includes(name), `${alert}: ${name}`);
     assert.ok(expr.includes(`job="${job.metadata.name}-admin"`), alert);
+    for (const [, codes] of expr.matchAll(/code=~"([^"]+)"/g)) {
+      for (const code of codes.split('|')) assert.match(errors, new RegExp(`^\\| \`${code}\``, 'm'), alert);
+    }
   }
 });
 
@@ -300,6 +312,7 @@ const WRONG = [
   [{ injector: { failurePolicy: 'fail' } }, ['injector', 'failurePolicy']],
   [{ injector: { timeoutSeconds: 60 } }, ['injector', 'timeoutSeconds']],
   [{ sidecar: { native: true } }, ['sidecar', 'native']],
+  [{ sidecar: { resources: { limits: { memory: '64MB' } } } }, ['sidecar', 'memory']],
   [{ client: { from: 'csi' } }, ['client.id: is missing', 'client.csi.secretProviderClass: is missing']],
   [{ client: { from: 'workloadIdentity' } }, ['client.id: is missing', 'client.workloadIdentity.audience: is missing']],
   [{ client: { existingSecret: '' } }, ['client.existingSecret: is missing']],

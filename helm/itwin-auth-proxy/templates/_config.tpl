@@ -104,10 +104,23 @@ native_sidecars: {{ .Values.sidecar.native }}
 defaults:
   credential_secret: {{ .Values.injector.credentialSecret }}
   scopes: {{ toJson .Values.scopes }}
-  upstream: {{ default (ternary "https://api.bentley.com" "https://qa-api.bentley.com" (eq .Values.environment "production")) .Values.upstream | quote }}
+  environment: {{ .Values.environment }}
+  {{- with .Values.upstream }}
+  upstream: {{ . | quote }}
+  {{- end }}
+  mode: {{ .Values.injector.mode }}
+  {{- with .Values.injector.urlVariables }}
+  url_variables: {{ toJson . }}
+  {{- end }}
+  {{- with .Values.injector.noProxy }}
+  no_proxy: {{ toJson . }}
+  {{- end }}
+  ipv6: {{ eq .Values.bindAddress "[::]" }}
   port: {{ .Values.sidecar.port }}
+  admin_port: {{ .Values.sidecar.adminPort }}
   resources:
     {{- toYaml .Values.sidecar.resources | nindent 4 }}
+log: { level: {{ .Values.log.level }} }
 {{- end -}}
 
 {{- /* A sidecar's configuration file: what is given. */ -}}

@@ -13,7 +13,10 @@ values as the context:
   volumes:
     {{- include "itwin-auth-proxy.sidecar.volumes" $proxy | nindent 4 }}
 
-Which of the first two has the container depends on `sidecar.native` and the cluster; the other is empty.
+and, where `config` is used, `itwin-auth-proxy.sidecar.annotations` in the pod's annotations: pods are made anew when
+it changes.
+
+Which of the first two holds the container depends on `sidecar.native` and the cluster; the other is empty.
 */ -}}
 
 {{- define "itwin-auth-proxy.sidecar.native" -}}
@@ -32,7 +35,7 @@ yes
     exec: { command: [/usr/local/bin/itwin-auth-proxy, probe] }
     periodSeconds: 1
     timeoutSeconds: 3
-    failureThreshold: 120
+    failureThreshold: 300
 {{- end -}}
 {{- end -}}
 
@@ -43,7 +46,7 @@ yes
   # the first of the containers: the next one is started when this has ended
   lifecycle:
     postStart:
-      exec: { command: [/usr/local/bin/itwin-auth-proxy, wait] }
+      exec: { command: [/usr/local/bin/itwin-auth-proxy, wait, --timeout, "60"] }
 {{- end -}}
 {{- end -}}
 
@@ -120,4 +123,10 @@ yes
 {{- /* for the other containers: what to call instead of https://api.bentley.com */ -}}
 {{- define "itwin-auth-proxy.sidecar.env" -}}
 - { name: ITWIN_AUTH_PROXY_URL, value: "http://127.0.0.1:{{ .Values.sidecar.port }}" }
+{{- end -}}
+
+{{- define "itwin-auth-proxy.sidecar.annotations" -}}
+{{- if .Values.config -}}
+checksum/itwin-auth-proxy: {{ include "itwin-auth-proxy.sidecar.config" . | sha256sum }}
+{{- end -}}
 {{- end -}}

@@ -3,6 +3,10 @@
 metadata:
   labels:
     app.kubernetes.io/name: imodel-agent
+  {{- with include "itwin-auth-proxy.sidecar.annotations" $proxy }}
+  annotations:
+    {{- . | nindent 4 }}
+  {{- end }}
 spec:
   automountServiceAccountToken: false
   {{- if .Values.job }}
