@@ -8,41 +8,59 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . tests/tools.sh
 # shellcheck source=tests/deploy/support/debian.sh
 . tests/deploy/support/debian.sh
+# shellcheck source=tests/deploy/containers.sh
+. tests/deploy/containers.sh
 
 if [[ $(id -u) != 0 ]]; then
   echo "playing pods takes root" >&2
   exit 69
 fi
-cache=${DEPLOY_CACHE:-${XDG_CACHE_HOME:-/var/cache}/itwin-auth-proxy-tests}/play
+cache=$DEPLOY_CACHE/play
 mkdir -p "$cache"
 # Of two runs at once, one builds and the other waits.
 exec 9>"$cache/lock"
 flock 9
 
 debian debootstrap=debootstrap unshare=util-linux
-# The stamp is written last, so that half a tree is not taken for one.
-if [[ -f $cache/trixie/.complete && -x $cache/trixie/usr/bin/podman ]]; then exit; fi
+packages=(podman crun netavark aardvark-dns catatonit nftables curl iproute2)
+make_tree() {
+  say "play: making Debian 13 with podman (a minute, once)"
+  tree=$cache/making
+  rm -rf "$tree" "$cache/trixie"
+  nice debootstrap --variant=minbase --include=ca-certificates trixie "$tree" "$(debian_archive)" >"$cache/build.log" 2>&1 || {
+    tail -n 20 "$cache/build.log" >&2
+    echo "debootstrap failed, see $cache/build.log" >&2
+    exit 70
+  }
+  # No daemon is started in there.
+  printf '#!/bin/sh\nexit 101\n' >"$tree/usr/sbin/policy-rc.d"
+  chmod +x "$tree/usr/sbin/policy-rc.d"
+  nice unshare --mount --pid --fork --kill-child sh -euc '
+    mount --bind /dev "$1/dev"
+    mount -t proc proc "$1/proc"
+    root=$1
+    shift
+    DEBIAN_FRONTEND=noninteractive exec chroot "$root" apt-get install -y -qq --no-install-recommends "$@"
+  ' sh "$tree" "${packages[@]}" >>"$cache/build.log" 2>&1 || {
+    tail -n 20 "$cache/build.log" >&2
+    echo "installing podman in Debian 13 failed, see $cache/build.log" >&2
+    exit 70
+  }
+  rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/usr/share/{doc,man,locale}
+  echo "${packages[*]}" >"$tree/.complete"
+  mv "$tree" "$cache/trixie"
+}
 
-say "play: making Debian 13 with podman (a minute, once)"
-tree=$cache/making
-rm -rf "$tree" "$cache/trixie"
-nice debootstrap --variant=minbase --include=ca-certificates trixie "$tree" "$(debian_archive)" >"$cache/build.log" 2>&1 || {
-  tail -n 20 "$cache/build.log" >&2
-  echo "debootstrap failed, see $cache/build.log" >&2
-  exit 70
-}
-# No daemon is started in there.
-printf '#!/bin/sh\nexit 101\n' >"$tree/usr/sbin/policy-rc.d"
-chmod +x "$tree/usr/sbin/policy-rc.d"
-nice unshare --mount --pid --fork --kill-child sh -euc '
-  mount --bind /dev "$1/dev"
-  mount -t proc proc "$1/proc"
-  DEBIAN_FRONTEND=noninteractive exec chroot "$1" apt-get install -y -qq --no-install-recommends podman crun netavark aardvark-dns nftables curl iproute2
-' sh "$tree" >>"$cache/build.log" 2>&1 || {
-  tail -n 20 "$cache/build.log" >&2
-  echo "installing podman in Debian 13 failed, see $cache/build.log" >&2
-  exit 70
-}
-rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/usr/share/{doc,man,locale}
-touch "$tree/.complete"
-mv "$tree" "$cache/trixie"
+# The stamp is written last, so that half a tree is not taken for one.
+if [[ $(cat "$cache/trixie/.complete" 2>/dev/null) != "${packages[*]}" ]]; then make_tree; fi
+
+# The program's image, out of this machine's podman into that one's hands.
+tests/deploy/image-test.sh
+image=localhost/itwin-auth-proxy:test
+id=$(podman image inspect --format '{{.Id}}' $image)
+if [[ $(cat "$cache/image.id" 2>/dev/null) != "$id" || ! -f $cache/image.tar ]]; then
+  rm -f "$cache/image.new"
+  podman save --quiet --format docker-archive --output "$cache/image.new" $image
+  mv "$cache/image.new" "$cache/image.tar"
+  printf '%s' "$id" >"$cache/image.id"
+fi

@@ -1,0 +1,85 @@
+// The injector in a cluster: the chart installed with Helm, and its replicas run as their Deployment says,
+// each at the address of a pod.
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+
+import { parse, stringify } from 'yaml';
+
+import { PODS } from './cluster.js';
+import { until } from './machine.js';
+
+const ROOT = path.join(import.meta.dirname, '../../..');
+export const PROGRAM = process.env.ITWIN_AUTH_PROXY ?? path.join(ROOT, 'target/debug/itwin-auth-proxy');
+export const NAMESPACE = 'itwin';
+export const NAME = 'itwin-auth-proxy';
+
+/** The chart for an API server older than it is meant for; the templates are what they are. */
+export function chart(kube) {
+  const copy = kube.file('chart');
+  cpSync(path.join(ROOT, 'helm/itwin-auth-proxy'), copy, { recursive: true });
+  const file = path.join(copy, 'Chart.yaml');
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/^kubeVersion:.*$/m, 'kubeVersion: ">=1.20.0-0"'));
+  return copy;
+}
+
+/** Installs the chart and starts its replicas. */
+export async function injector(kube, { values = {}, replicas = PODS.length } = {}) {
+  await kube.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } });
+  const file = kube.file('values.yaml');
+  // A PodDisruptionBudget is of an API that this server has not.
+  writeFileSync(file, stringify({ mode: 'injector', podDisruptionBudget: { enabled: false }, ...values }));
+  await kube.helm(['install', NAME, chart(kube), '--namespace', NAMESPACE, '--values', file]);
+  const found = await kube.get('deployment', NAME, { namespace: NAMESPACE });
+  const pod = found.spec.template.spec;
+  const { args } = pod.containers[0];
+  const map = await kube.get('configmap', NAME, { namespace: NAMESPACE });
+  const config = parse(map.data['injector.yaml']);
+  const env = await kube.account(pod.serviceAccountName, NAMESPACE);
+
+  const started = [];
+  const start = async (address) => {
+    // All replicas share one network here, which those of a cluster do not.
+    const own = kube.file(`injector-${address}.yaml`);
+    const bound = (to) => to.replace(/^.*:/, `${address}:`);
+    writeFileSync(own, stringify({ ...config, bind: bound(config.bind), admin: bound(config.admin) }));
+    const process = kube.host.start(PROGRAM, args.map((arg) => (arg.startsWith('/') ? own : arg)), { env });
+    started.push(process);
+    const probe = pod.containers[0].readinessProbe.httpGet.path;
+    const url = `http://${bound(config.admin)}${probe}`;
+    const ready = async () => (await kube.host.run('curl', ['-sf', '-o', '/dev/null', url])).code === 0;
+    const ended = process.exited.then((how) => {
+      throw new Error(`the injector ended ${JSON.stringify(how)}: ${process.lines.join('\n')}`);
+    });
+    ended.catch(() => {});
+    await Promise.race([ended, until(`injector at ${address} ready`, ready)]).catch((error) => {
+      throw new Error(`${error.message}\n${process.lines.slice(-20).join('\n')}`);
+    });
+    return Object.assign(process, { address, admin: bound(config.admin) });
+  };
+
+  const service = await kube.get('service', NAME, { namespace: NAMESPACE });
+  const it = {
+    config,
+    account: pod.serviceAccountName,
+    replicas: [],
+    start,
+    /** What the endpoints controller would write of the replicas that are ready. */
+    async announce(...addresses) {
+      const [{ name }] = service.spec.ports;
+      const port = Number(config.bind.split(':').pop());
+      await kube.apply({
+        apiVersion: 'v1',
+        kind: 'Endpoints',
+        metadata: { name: NAME, namespace: NAMESPACE },
+        subsets: [{ addresses: addresses.map((ip) => ({ ip })), ports: [{ name, port }] }],
+      });
+    },
+    async stop() {
+      await Promise.all(started.map((process) => process.stop()));
+    },
+  };
+  const addresses = PODS.slice(0, replicas);
+  it.replicas = await Promise.all(addresses.map(start));
+  await it.announce(...addresses);
+  return it;
+}
