@@ -7,13 +7,19 @@ use super::{
 
 const BACKENDS: [&str; 4] = ["nft", "iptables", "iptables-nft", "iptables-legacy"];
 
-const TRAFFIC: [&str; 5] = [
+const TRAFFIC: [&str; 7] = [
     "--uid 1337",
     "--uid 1337,1338 --no-ipv6 --ports 443",
     "--only 1000 --except 192.0.2.0/24,2001:db8::/32",
+    "--only 1000,1001 --except 10.0.0.0/8,10.1.0.0/16,10.4.4.0/22,192.0.2.1/32,fd00::/9,fe80::1/128",
     "--inbound",
     "--inbound --mode tproxy",
+    "--inbound --mode tproxy --no-ipv6 --port 15007 --ports 1,65535",
 ];
+
+/// What an init container has that may make rules, and nothing else.
+const INIT_CONTAINER: &str = "exec setpriv --bounding-set=-all,+net_admin --inh-caps=-all,+net_admin \
+                              --no-new-privs";
 
 #[test]
 fn rules_are_the_same_when_applied_twice_and_none_stays_when_they_are_removed() {
@@ -177,12 +183,52 @@ fn whoever_may_not_make_rules_is_told_what_it_takes() {
         .pod
         .output(std::process::Command::new("sh").args(["-c", &script]));
     assert_eq!(output.status.code(), Some(77), "{output:?}");
-    for words in [&["--apply", "--uid", "1337"][..], &["--remove"]] {
-        let mut command = std::process::Command::new(world.program());
-        command.arg("redirect").args(words).env("PATH", "/nowhere");
-        let output = world.pod.output(&mut command);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(69), "{said}");
-        assert!(said.contains("nftables"), "{said}");
+    let mut command = std::process::Command::new(world.program());
+    command.args(["redirect", "--apply", "--uid=1337", "--backend=iptables"]);
+    let output = world.pod.output(command.env("PATH", "/nowhere"));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.contains("--backend nft"), "{said}");
+}
+
+#[test]
+fn no_program_and_one_capability_are_all_it_takes() {
+    if !permitted() {
+        return;
     }
+    let alone = |world: &World, words: &str| {
+        let script = format!(
+            "{INIT_CONTAINER} env PATH=/nowhere {} redirect {words}",
+            world.program().display()
+        );
+        let output = world
+            .pod
+            .output(std::process::Command::new("sh").args(["-c", &script]));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{words}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for traffic in TRAFFIC {
+        let (world, other) = (World::pod(), World::pod());
+        let before = world.rules();
+        alone(&world, &format!("--apply {traffic}"));
+        other.redirect(&format!("--apply {traffic}"));
+        assert_eq!(world.rules(), other.rules(), "{traffic}");
+        assert_eq!(alone(&world, "--remove"), "removed what nft wrote\n");
+        assert_eq!(world.rules(), before, "{traffic}");
+        assert_eq!(alone(&world, "--remove"), "there was nothing to remove\n");
+    }
+}
+
+#[test]
+fn thousands_of_lines_are_one_transaction() {
+    if !permitted() {
+        return;
+    }
+    let world = World::pod();
+    let ports: Vec<String> = (1..=5000).map(|port: u16| port.to_string()).collect();
+    world.redirect(&format!("--apply --uid 1337 --ports {}", ports.join(",")));
+    assert_eq!(world.rules().matches("redirect to :15001").count(), 5000);
+    world.redirect("--apply --uid 1337 --ports 80");
+    assert_eq!(world.rules().matches("redirect to :15001").count(), 1);
 }

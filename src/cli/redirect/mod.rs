@@ -4,7 +4,9 @@
 //! pod's.
 
 mod iptables;
+mod netlink;
 mod nft;
+mod routes;
 mod rules;
 mod step;
 
@@ -47,8 +49,8 @@ pub(super) struct Arguments {
     /// Remove them.
     #[arg(long)]
     remove: bool,
-    /// What writes the rules: nft, unless something else is named. Without it, --remove removes
-    /// what any of them wrote.
+    /// What writes the rules: this program, as nft would, unless one of iptables' is named. Without
+    /// it, --remove removes what any of them wrote.
     #[arg(long, value_enum)]
     backend: Option<Backend>,
     /// The user that the proxy runs as, whose connections are not redirected: number or name.
@@ -228,36 +230,48 @@ fn in_passwd(known: &str, name: &str) -> Option<u32> {
 fn refused(error: &StepError, arguments: &Arguments) -> Exit {
     complain(format!("error: {}", output::chain(error)));
     match error {
-        StepError::Missing { program } => {
-            let package = match program.as_str() {
-                "nft" => "nftables, or use --backend iptables",
-                "ip" => "iproute2",
-                _ => "iptables, or use --backend nft",
-            };
-            complain(format!(
-                "hint: install {package}; --print shows what to run elsewhere"
-            ));
+        StepError::Missing { .. } => {
+            complain(
+                "hint: install iptables, or use --backend nft, which takes no program; --print shows \
+                 what to run elsewhere",
+            );
             Exit::Unavailable
         }
-        StepError::NotPermitted { .. } => {
+        StepError::NotPermitted { .. } | StepError::Forbidden { .. } => {
             complain(
                 "hint: it takes CAP_NET_ADMIN in this network namespace: be root, or give the container\n      \
                  that capability (cap_add: [NET_ADMIN])",
             );
             Exit::NotPermitted
         }
-        StepError::Failed { .. } | StepError::Run { .. } => {
-            let said = error.to_string();
-            if !arguments.no_ipv6 && said.starts_with("ip6tables") {
-                complain("hint: where there is no IPv6 at all, say --no-ipv6");
-            } else if said.contains("unable to initialize table") {
-                complain(
-                    "hint: iptables-legacy takes CAP_NET_RAW beside CAP_NET_ADMIN, or use --backend nft",
-                );
-            }
+        _ if !arguments.no_ipv6 && of_ipv6(error) => {
+            complain("hint: where there is no IPv6, say --no-ipv6");
             Exit::Software
         }
+        _ if error.is_unsupported() => {
+            complain(
+                "hint: nf_tables with address translation for both families came with Linux 5.2, and is \
+                 a choice of\n      whoever builds the kernel; where there is no such thing, \
+                 --backend iptables may work",
+            );
+            Exit::Unavailable
+        }
+        StepError::Failed { said, .. } if said.contains("unable to initialize table") => {
+            complain(
+                "hint: iptables-legacy takes CAP_NET_RAW beside CAP_NET_ADMIN, or use --backend nft",
+            );
+            Exit::Software
+        }
+        StepError::Failed { .. }
+        | StepError::Run { .. }
+        | StepError::Unsupported { .. }
+        | StepError::Refused(_) => Exit::Software,
     }
+}
+
+fn of_ipv6(error: &StepError) -> bool {
+    let said = error.to_string();
+    said.starts_with("ip6tables") || said.contains("the IPv6 r")
 }
 
 #[cfg(test)]

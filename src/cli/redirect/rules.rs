@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 
 use super::{
-    iptables, nft,
-    step::{Command, Removal, Step},
+    iptables, nft, routes,
+    step::{Removal, Step},
 };
 
 /// The packet mark, and the routing table, that bring TPROXY's packets to a socket here.
@@ -58,6 +58,7 @@ pub(super) enum Ipv6 {
 /// What writes the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Backend {
+    /// This program itself, as nft would.
     Nft,
     /// As the system's alternatives say.
     Iptables,
@@ -77,11 +78,15 @@ impl Rules {
     /// What makes it so, and is none the worse for being done twice.
     pub(super) fn apply(&self, backend: Backend) -> Vec<Step> {
         let mut steps = match backend {
-            Backend::Nft => nft::apply(self),
+            Backend::Nft => vec![nft::apply(self)],
             _ => iptables::apply(self, backend),
         };
         if self.traffic == Traffic::Passing(Way::Tproxy) {
-            steps.extend(self.families().iter().flat_map(|family| family.routed()));
+            steps.extend(
+                self.families()
+                    .iter()
+                    .flat_map(|family| routes::make(*family)),
+            );
         }
         steps
     }
@@ -104,7 +109,7 @@ impl Rules {
 /// What takes back all that could have been applied. It is no failure that nothing was.
 pub(super) fn remove(backend: Backend) -> Vec<Step> {
     let mut steps = match backend {
-        Backend::Nft => nft::remove(),
+        Backend::Nft => vec![nft::remove()],
         _ => iptables::remove(backend),
     };
     steps.extend(unrouted());
@@ -127,7 +132,9 @@ pub(super) fn removals() -> Vec<Removal> {
 /// What takes back TPROXY's routes.
 pub(super) fn unrouted() -> Vec<Step> {
     let families = FAMILIES.iter();
-    families.flat_map(|family| family.unrouted()).collect()
+    families
+        .flat_map(|family| routes::unmake(*family))
+        .collect()
 }
 
 impl Family {
@@ -136,42 +143,6 @@ impl Family {
             IpNet::V4(_) => Self::V4,
             IpNet::V6(_) => Self::V6,
         }
-    }
-
-    fn ip(self) -> &'static str {
-        match self {
-            Self::V4 => "-4",
-            Self::V6 => "-6",
-        }
-    }
-
-    /// TPROXY's packets are for a socket here, whatever their address.
-    fn routed(self) -> [Step; 3] {
-        let rule = self.rule("add");
-        let route = format!(
-            "{} route replace local default dev lo table {MARK}",
-            self.ip()
-        );
-        // adding it twice would leave one behind
-        let removed = Step::Try(self.rule("del"));
-        [
-            removed,
-            Step::Run(rule),
-            Step::Run(Command::new("ip", &route)),
-        ]
-    }
-
-    fn unrouted(self) -> [Step; 2] {
-        let flush = format!("{} route flush table {MARK}", self.ip());
-        [
-            Step::Try(self.rule("del")),
-            Step::Try(Command::new("ip", &flush)),
-        ]
-    }
-
-    fn rule(self, what: &str) -> Command {
-        let words = format!("{} rule {what} fwmark {MARK} lookup {MARK}", self.ip());
-        Command::new("ip", &words)
     }
 }
 
@@ -197,30 +168,5 @@ pub(super) mod tests {
     /// The text of a script, which is what a person sees.
     pub(in crate::cli::redirect) fn script(steps: &[Step]) -> String {
         list(steps, "\n") + "\n"
-    }
-
-    #[test]
-    fn tproxy_needs_a_route_to_this_machine() {
-        let steps = rules(Traffic::Passing(Way::Tproxy)).apply(Backend::Nft);
-        assert_eq!(
-            script(&steps[1..]),
-            "\
-ip -4 rule del fwmark 15001 lookup 15001 2>/dev/null || true
-ip -4 rule add fwmark 15001 lookup 15001
-ip -4 route replace local default dev lo table 15001
-ip -6 rule del fwmark 15001 lookup 15001 2>/dev/null || true
-ip -6 rule add fwmark 15001 lookup 15001
-ip -6 route replace local default dev lo table 15001
-"
-        );
-        assert_eq!(
-            script(&remove(Backend::Nft)[1..]),
-            "\
-ip -4 rule del fwmark 15001 lookup 15001 2>/dev/null || true
-ip -4 route flush table 15001 2>/dev/null || true
-ip -6 rule del fwmark 15001 lookup 15001 2>/dev/null || true
-ip -6 route flush table 15001 2>/dev/null || true
-"
-        );
     }
 }

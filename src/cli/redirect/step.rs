@@ -1,6 +1,7 @@
 //! Commands for the kernel's rules: shown as a script, or run.
 //!
-//! The script is what is run, to the letter; whoever reads it has seen all of it.
+//! The script is what is done; whoever reads it has seen all of it. What can be asked of the kernel
+//! without a program is.
 
 use std::{
     fmt, io,
@@ -8,12 +9,25 @@ use std::{
     process::{self, Stdio},
 };
 
+use rustix::io::Errno;
+
+use super::netlink::{Request, RequestError};
+
 /// A program, what it is told, and what it reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Command {
     program: String,
     words: Vec<String>,
     input: Option<String>,
+    by: By,
+}
+
+/// What does it when it is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum By {
+    Program,
+    /// The kernel, who is asked for what the program would ask for.
+    Kernel(Request),
 }
 
 /// A command, and whether it is needed.
@@ -41,7 +55,7 @@ pub(super) struct Removal {
 pub(super) enum Removed {
     Rules,
     Nothing,
-    /// The program is not there.
+    /// There is no such program, or nothing of the kind in the kernel.
     Missing(StepError),
     /// The program may not look.
     Unknown(StepError),
@@ -58,6 +72,12 @@ pub(super) enum StepError {
     Failed { command: String, said: String },
     #[error("{command} cannot be run")]
     Run { command: String, source: io::Error },
+    #[error("this process may not make rules")]
+    Forbidden { source: RequestError },
+    #[error("this kernel cannot do it")]
+    Unsupported { source: RequestError },
+    #[error(transparent)]
+    Refused(RequestError),
 }
 
 impl Command {
@@ -67,7 +87,14 @@ impl Command {
             program: program.into(),
             words: words.split(' ').map(str::to_owned).collect(),
             input: None,
+            by: By::Program,
         }
+    }
+
+    /// Without the program, which would send this.
+    pub(super) fn asking(self, request: Request) -> Self {
+        let by = By::Kernel(request);
+        Self { by, ..self }
     }
 
     pub(super) fn reading(self, input: String) -> Self {
@@ -84,6 +111,13 @@ impl Command {
     }
 
     fn run(&self) -> Result<(), StepError> {
+        match &self.by {
+            By::Program => self.run_program(),
+            By::Kernel(request) => request.run().map_err(StepError::from),
+        }
+    }
+
+    fn run_program(&self) -> Result<(), StepError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => StepError::Missing {
                 program: self.program.clone(),
@@ -120,6 +154,29 @@ impl Command {
     }
 }
 
+impl StepError {
+    /// Whether the kernel lacks a part of what was asked for.
+    pub(super) fn is_unsupported(&self) -> bool {
+        match self {
+            Self::Unsupported { .. } => true,
+            Self::Refused(error) => error.errno() == Some(Errno::NOENT),
+            _ => false,
+        }
+    }
+}
+
+impl From<RequestError> for StepError {
+    fn from(source: RequestError) -> Self {
+        match source.errno() {
+            Some(Errno::PERM) => Self::Forbidden { source },
+            Some(Errno::OPNOTSUPP | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT) | None => {
+                Self::Unsupported { source }
+            }
+            Some(_) => Self::Refused(source),
+        }
+    }
+}
+
 impl Step {
     /// # Errors
     /// When a command that is needed fails.
@@ -149,8 +206,10 @@ impl Removal {
     pub(super) fn run(&self) -> Result<Removed, StepError> {
         match self.found.run() {
             Ok(()) => self.steps.iter().try_for_each(Step::run)?,
-            Err(error @ StepError::Missing { .. }) => return Ok(Removed::Missing(error)),
-            Err(StepError::Failed { .. }) => return Ok(Removed::Nothing),
+            Err(error @ (StepError::Missing { .. } | StepError::Unsupported { .. })) => {
+                return Ok(Removed::Missing(error));
+            }
+            Err(StepError::Failed { .. } | StepError::Refused(_)) => return Ok(Removed::Nothing),
             Err(error) => return Ok(Removed::Unknown(error)),
         }
         Ok(Removed::Rules)
@@ -204,6 +263,7 @@ mod tests {
             program: "sh".into(),
             words: vec!["-c".into(), script.into()],
             input: None,
+            by: By::Program,
         }
     }
 

@@ -1,0 +1,193 @@
+//! Speaks with the kernel of rules and routes, over a netlink socket of its own for each request.
+//!
+//! A request is made wholly or, where the protocol is [`Protocol::Tables`], not at all. The kernel
+//! works while we send: its answers are there when sending returns, so that nothing is waited for.
+
+mod message;
+
+use std::io;
+
+use rustix::io::Errno;
+
+use self::message::Answer;
+pub(super) use self::message::{Attributes, Flags, Message};
+
+/// Whom to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// `nf_tables`: all messages are one transaction.
+    Tables,
+    /// `nf_tables`, without changing anything.
+    TablesRead,
+    /// rtnetlink
+    Routes,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) protocol: Protocol,
+    pub(super) messages: Vec<Message>,
+}
+
+/// A request that was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    #[error("the kernel does not open a netlink socket")]
+    Socket { source: io::Error },
+    #[error("the kernel refuses {about}")]
+    Refused { about: String, source: io::Error },
+}
+
+impl RequestError {
+    pub(super) fn errno(&self) -> Option<Errno> {
+        let (Self::Socket { source } | Self::Refused { source, .. }) = self;
+        Errno::from_io_error(source)
+    }
+}
+
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const NLMSG_ERROR: u16 = 2;
+/// `NFNL_SUBSYS_NFTABLES`, as `nfgenmsg` of a batch has it.
+const BATCH: [u8; 4] = [0, 0, 0, 10];
+
+impl Request {
+    /// # Errors
+    /// With the first message that the kernel refuses.
+    pub(super) fn run(&self) -> Result<(), RequestError> {
+        let socket =
+            Socket::open(self.protocol).map_err(|source| RequestError::Socket { source })?;
+        let (bytes, last) = self.bytes();
+        let refused = |sequence: u32, source| {
+            let at = usize::try_from(sequence)
+                .ok()
+                .and_then(|at| self.messages.get(at));
+            RequestError::Refused {
+                about: at.map_or_else(|| "the transaction".into(), |at| at.about.clone()),
+                source,
+            }
+        };
+        let failed = |source| refused(u32::MAX, source);
+        socket.send(&bytes).map_err(failed)?;
+        let mut buffer = vec![0; 32 * 1024];
+        loop {
+            let length = socket.receive(&mut buffer).map_err(failed)?;
+            for (sequence, errno) in answers(&buffer[..length]) {
+                if errno != 0 {
+                    return Err(refused(sequence, io::Error::from_raw_os_error(errno)));
+                }
+                if sequence == last {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// All messages, whose sequence numbers are their places, and the last of them, which is
+    /// answered in any case. The answers to those before it come first.
+    fn bytes(&self) -> (Vec<u8>, u32) {
+        let mut bytes = Vec::new();
+        let batch = |kind| Message::new("", kind, Flags::None, &BATCH, &Attributes::default());
+        if self.protocol == Protocol::Tables {
+            batch(BATCH_BEGIN).write(&mut bytes, u32::MAX, Answer::Failure);
+        }
+        let mut last = 0;
+        for (sequence, message) in (0..).zip(&self.messages) {
+            let is_last = usize::try_from(sequence).is_ok_and(|at| at + 1 == self.messages.len());
+            let answer = if is_last {
+                Answer::Always
+            } else {
+                Answer::Failure
+            };
+            message.write(&mut bytes, sequence, answer);
+            last = sequence;
+        }
+        if self.protocol == Protocol::Tables {
+            batch(BATCH_END).write(&mut bytes, u32::MAX, Answer::Failure);
+        }
+        (bytes, last)
+    }
+}
+
+/// What the kernel says of each message; 0 is that it was done. Other than errors, an answer is what
+/// was asked for.
+fn answers(mut bytes: &[u8]) -> Vec<(u32, i32)> {
+    let mut found = Vec::new();
+    while let (Some(length), Some(kind), Some(sequence)) =
+        (number(bytes, 0), number(bytes, 4), number(bytes, 8))
+    {
+        let [low, high, ..] = kind.to_ne_bytes();
+        if u16::from_ne_bytes([low, high]) == NLMSG_ERROR {
+            let errno = number(bytes, 16).unwrap_or_default();
+            found.push((sequence, errno.cast_signed().saturating_neg()));
+        }
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        bytes = bytes
+            .get(length.next_multiple_of(4).max(16)..)
+            .unwrap_or_default();
+    }
+    found
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*bytes))
+}
+
+#[cfg(target_os = "linux")]
+struct Socket(std::os::fd::OwnedFd);
+
+#[cfg(target_os = "linux")]
+impl Socket {
+    fn open(protocol: Protocol) -> io::Result<Self> {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
+
+        let protocol = match protocol {
+            Protocol::Tables | Protocol::TablesRead => Some(netlink::NETFILTER),
+            Protocol::Routes => None,
+        };
+        let (kind, flags) = (
+            SocketType::RAW,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        );
+        Ok(Self(socket_with(
+            AddressFamily::NETLINK,
+            kind,
+            flags,
+            protocol,
+        )?))
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        use rustix::net::{SendFlags, send, sockopt};
+
+        // a transaction is one datagram; who may not have more room gets an error from sending
+        let _ = sockopt::set_socket_send_buffer_size_force(&self.0, bytes.len() + 4096);
+        send(&self.0, bytes, SendFlags::empty())?;
+        Ok(())
+    }
+
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(&self.0, buffer, rustix::net::RecvFlags::empty())?.0)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+struct Socket;
+
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unused_self, reason = "as on Linux")]
+impl Socket {
+    fn open(_: Protocol) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn send(&self, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn receive(&self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
