@@ -9,12 +9,16 @@ use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::clock::Moment;
 
 /// What is still waited for. Clones share.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<Mutex<State>>);
+pub struct Readiness {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -33,7 +37,7 @@ impl Readiness {
     /// Not ready until the guard is dropped.
     #[must_use = "dropping the guard is what reports readiness"]
     pub fn wait_for(&self, what: impl Into<String>) -> Waiting {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let id = state.next;
         state.next += 1;
         state.waiting.insert(id, what.into());
@@ -45,22 +49,35 @@ impl Readiness {
 
     /// All listeners are bound.
     pub fn started(&self) {
-        self.0.lock().started = true;
+        self.state.lock().started = true;
+        self.changed.notify_waiters();
     }
 
     /// The program is going to stop: not ready any more.
     pub fn drain(&self) {
-        self.0.lock().draining = true;
+        self.state.lock().draining = true;
     }
 
     /// Whether everything is bound (`/startup`).
     pub fn is_started(&self) -> bool {
-        self.0.lock().started
+        self.state.lock().started
+    }
+
+    /// Waits until nothing is waited for.
+    pub async fn ready(&self) {
+        loop {
+            // from here on it hears of every change, also of one before it is polled
+            let changed = self.changed.notified();
+            if self.waiting().is_empty() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// What is still waited for; empty when ready (`/ready`).
     pub fn waiting(&self) -> Vec<String> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let mut all: Vec<String> = state.waiting.values().cloned().collect();
         if !state.started {
             all.push("listeners".into());
@@ -81,7 +98,8 @@ pub struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.readiness.0.lock().waiting.remove(&self.id);
+        self.readiness.state.lock().waiting.remove(&self.id);
+        self.readiness.changed.notify_waiters();
     }
 }
 
@@ -143,5 +161,17 @@ mod tests {
         assert!(readiness.waiting().is_empty());
         readiness.drain();
         assert_eq!(readiness.waiting(), ["shutting down"]);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_it_is_woken_by_the_last_guard() {
+        let readiness = Readiness::new();
+        let token = readiness.wait_for("credential agent");
+        let mut ready = std::pin::pin!(readiness.ready());
+        assert!(futures_util::poll!(&mut ready).is_pending());
+        readiness.started();
+        assert!(futures_util::poll!(&mut ready).is_pending());
+        drop(token);
+        ready.await;
     }
 }

@@ -37,6 +37,8 @@ pub struct Shutdown {
     alive: Arc<watch::Sender<()>>,
     /// Somebody asked for the end.
     asked: Arc<watch::Sender<bool>>,
+    /// The process that has taken the listeners.
+    successor: Arc<watch::Sender<Option<i32>>>,
 }
 
 impl Default for Shutdown {
@@ -53,6 +55,7 @@ impl Shutdown {
             glance: Arc::new(AtomicU8::new(Stage::Running as u8)),
             alive: Arc::new(watch::Sender::new(())),
             asked: Arc::new(watch::Sender::new(false)),
+            successor: Arc::new(watch::Sender::new(None)),
         }
     }
 
@@ -88,6 +91,21 @@ impl Shutdown {
         let mut asked = self.asked.subscribe();
         // the sender lives in `self`
         let _ = asked.wait_for(|asked| *asked).await;
+    }
+
+    /// Another process accepts on our sockets now: nothing new is to be taken here.
+    pub fn supersede(&self, process: i32) {
+        self.successor.send_replace(Some(process));
+    }
+
+    /// Waits until another process has taken the listeners; which.
+    pub async fn superseded(&self) -> i32 {
+        let mut successor = self.successor.subscribe();
+        match successor.wait_for(Option::is_some).await.map(|one| *one) {
+            Ok(Some(process)) => process,
+            // the sender lives in `self`
+            _ => std::future::pending().await,
+        }
     }
 
     /// Waits until `stage` or a later one.

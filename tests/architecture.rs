@@ -84,6 +84,7 @@ const RESERVED: &[Reserved] = &[
                 "measures its length, tries whether it can sign",
             ),
             ("src/oauth", "sends it to the provider, or signs with it"),
+            ("src/cli/asking.rs", "sends the admin key"),
             ("src/sealed.rs", "seals files with it"),
             ("src/tokens/store", "stores a token"),
             (

@@ -37,7 +37,7 @@ use hyper_util::{
 use prometheus_client::metrics::counter::Counter;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 use tower_http::catch_panic::{CatchPanic, ResponseForPanic};
@@ -78,11 +78,12 @@ pub struct AdminState {
     pub clock: Clock,
 }
 
-/// Answers on `listener` from the current runtime until the stop is hard: while the data plane
-/// drains, `/ready` still has to say so. Returns the bound address.
+/// Answers on `listener` from the current runtime, from when `open` is true until the stop is hard: while
+/// the data plane drains, `/ready` still has to say so. Returns the bound address.
 pub fn serve(
     listener: std::net::TcpListener,
     state: AdminState,
+    mut open: watch::Receiver<bool>,
     shutdown: &Shutdown,
 ) -> io::Result<SocketAddr> {
     listener.set_nonblocking(true)?;
@@ -92,7 +93,18 @@ pub fn serve(
         started: state.clock.now(),
         state,
     });
-    shutdown.spawn(accept(listener, admin, shutdown.clone()));
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        // the sender lives as long as what may open
+        if open.wait_for(|open| *open).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = accept(listener, admin, stop.clone()) => {}
+            // the probes that come now are for the process that accepts them
+            _ = stop.superseded() => {}
+        }
+    });
     Ok(address)
 }
 

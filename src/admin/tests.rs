@@ -59,7 +59,7 @@ fn run_with(reports: Vec<Arc<dyn Report>>, allow_quit: bool) -> Running {
         clock: Clock::system(),
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = serve(listener, state, &shutdown).unwrap();
+    let address = serve(listener, state, watch::channel(true).1, &shutdown).unwrap();
     Running {
         address,
         readiness,

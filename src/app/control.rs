@@ -10,7 +10,11 @@ use std::{
 
 use rand::{SeedableRng, rngs::StdRng};
 
-use super::{Seams, StartError, data::TlsTask};
+use super::{
+    Seams, StartError,
+    data::TlsTask,
+    succession::{Open, Succession},
+};
 use crate::{
     admin::{self, AdminState},
     config::Config,
@@ -37,6 +41,8 @@ pub(super) fn start(
     readiness: &Readiness,
     tls: Vec<TlsTask>,
     admin: Option<TcpListener>,
+    open: Open,
+    succession: Succession,
 ) -> Result<(Started, JoinHandle<()>), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -47,11 +53,12 @@ pub(super) fn start(
     let thread = move || {
         runtime.block_on(async move {
             let stop = seams.shutdown.clone();
-            let outcome = run(&config, &seams, &readiness, tls, admin);
+            let outcome = run(&config, &seams, &readiness, tls, admin, open);
             let failed = outcome.is_err();
             // the receiver waits for exactly this
             let _ = report.send(outcome);
             if !failed {
+                stop.spawn(succession.run(readiness, stop.clone()));
                 stop.reached(Stage::Hard).await;
             }
         });
@@ -70,6 +77,7 @@ fn run(
     readiness: &Readiness,
     tls: Vec<TlsTask>,
     listener: Option<TcpListener>,
+    open: Open,
 ) -> Result<Started, StartError> {
     let stop = &seams.shutdown;
     stop.spawn(seams.pulse.keep("control"));
@@ -135,7 +143,7 @@ fn run(
         clock: seams.clock.clone(),
     };
     let admin = listener
-        .map(|listener| admin::serve(listener, state, stop))
+        .map(|listener| admin::serve(listener, state, open, stop))
         .transpose()
         .map_err(StartError::Admin)?;
     Ok(Started { plan, admin })

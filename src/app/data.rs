@@ -6,6 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
     os::unix::net::UnixListener,
+    path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
 };
@@ -13,7 +14,7 @@ use std::{
 use rand::Rng;
 use tokio::sync::Semaphore;
 
-use super::{Seams, StartError, shown};
+use super::{Seams, StartError, shown, succession::Open};
 use crate::{
     clock::Clock,
     config::{Bind, ClientCertificates, Config, Mode, RedirectedBy, ServerTls},
@@ -22,8 +23,10 @@ use crate::{
     net::{
         Reach,
         bind::{self, SocketFile},
+        inherited::Inherited,
         ours::Ours,
         share::Spread,
+        succession::Offered,
     },
     proxy::{Limit, Observer, Plan, Proxy},
     shutdown::Stage,
@@ -59,11 +62,16 @@ pub(super) type TlsTask = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 enum Raw {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix(UnixListener, PathBuf),
 }
 
-/// Binds all listeners for `workers` threads.
-pub(super) fn bind(config: &Config, clock: &Clock, workers: usize) -> Result<Sockets, StartError> {
+/// Binds all listeners for `workers` threads, but for those whose sockets there are already.
+pub(super) fn bind(
+    config: &Config,
+    clock: &Clock,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Sockets, StartError> {
     let mut tls_tasks = Vec::new();
     let mint = match &config.interception {
         None => None,
@@ -94,7 +102,11 @@ pub(super) fn bind(config: &Config, clock: &Clock, workers: usize) -> Result<Soc
         };
         let (sockets, bound) = match &listener.bind {
             Bind::Tcp(address) => {
+                let found = inherited.tcp(*address);
                 let sockets = match listener.mode {
+                    _ if !found.is_empty() => {
+                        one_each(found, workers).map_err(StartError::Duplicate)?
+                    }
                     Mode::Transparent(RedirectedBy::Tproxy) => bind::tproxy(*address, workers)?,
                     _ => bind::tcp(*address, workers)?,
                 };
@@ -103,9 +115,15 @@ pub(super) fn bind(config: &Config, clock: &Clock, workers: usize) -> Result<Soc
             }
             // one thread accepts: each connection would wake all of them
             Bind::Unix { path, mode } => {
-                let (socket, file) = bind::unix(path, *mode)?;
-                files.push(file);
-                (vec![Raw::Unix(socket)], None)
+                // the file of one that was there is its maker's
+                let socket = if let Some(socket) = inherited.unix(path) {
+                    socket
+                } else {
+                    let (socket, file) = bind::unix(path, *mode)?;
+                    files.push(file);
+                    socket
+                };
+                (vec![Raw::Unix(socket, path.clone())], None)
             }
         };
         all.push(Bound {
@@ -134,7 +152,32 @@ pub(super) fn bind(config: &Config, clock: &Clock, workers: usize) -> Result<Soc
     })
 }
 
+/// A socket for each thread at least: where there are fewer, threads share.
+fn one_each(mut sockets: Vec<TcpListener>, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let there = sockets.len();
+    for shared in 0..workers.saturating_sub(there) {
+        let again = sockets[shared % there].try_clone()?;
+        sockets.push(again);
+    }
+    Ok(sockets)
+}
+
 impl Sockets {
+    /// All of them once more, for a process that is to take them.
+    pub(super) fn duplicates(&self, admin: Option<&TcpListener>) -> io::Result<Arc<[Offered]>> {
+        let mut all = Vec::new();
+        for socket in self.all.iter().flat_map(|bound| &bound.sockets) {
+            all.push(match socket {
+                Raw::Tcp(socket) => Offered::Tcp(socket.try_clone()?.into()),
+                Raw::Unix(socket, path) => Offered::Unix(socket.try_clone()?.into(), path.clone()),
+            });
+        }
+        if let Some(admin) = admin {
+            all.push(Offered::Tcp(admin.try_clone()?.into()));
+        }
+        Ok(all.into())
+    }
+
     pub(super) fn names(&self) -> Vec<String> {
         self.all.iter().map(|bound| bound.name.clone()).collect()
     }
@@ -157,6 +200,7 @@ pub(super) fn start(
     plan: &Arc<Plan>,
     sockets: Sockets,
     workers: NonZeroUsize,
+    accepting: &Open,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let proofs = Arc::new(proofs(config, seams));
     let limit = Limit::new(config.limits.requests, workers.get());
@@ -198,6 +242,7 @@ pub(super) fn start(
             seams.shutdown.clone(),
         ));
         let (server, open, stop) = (server.clone(), Arc::clone(&open), seams.shutdown.clone());
+        let accepting = accepting.clone();
         let handshake_timeout = config.limits.header_timeout;
         let name = format!("worker-{number}");
         let pulse = seams.pulse.keep(&name);
@@ -236,7 +281,14 @@ pub(super) fn start(
                         continue;
                     };
                     match socket.listen() {
-                        Ok(socket) => drop(stop.spawn(service.accept(socket, others))),
+                        Ok(socket) => {
+                            let mut accepting = accepting.clone();
+                            drop(stop.spawn(async move {
+                                if accepting.wait_for(|open| *open).await.is_ok() {
+                                    service.accept(socket, others).await;
+                                }
+                            }));
+                        }
                         Err(error) => tracing::error!(%error, "a listener is lost"),
                     }
                 }
@@ -252,33 +304,37 @@ pub(super) fn start(
 fn seats(all: Vec<Bound>, workers: NonZeroUsize) -> Vec<Vec<Seat>> {
     let mut threads: Vec<Vec<Seat>> = (0..workers.get()).map(|_| Vec::new()).collect();
     for (number, bound) in all.into_iter().enumerate() {
-        let refusals = Arc::default();
+        let refusals: Arc<Refusals> = Arc::default();
         let tls = bound.tls;
         let spread = match bound.sockets[..] {
-            [Raw::Unix(_), ..] => Spread::ByUs,
+            [Raw::Unix(..), ..] => Spread::ByUs,
             _ => Spread::ByKernel,
         };
-        // a Unix socket has one thread that accepts: each has another
-        let mut sockets = bound.sockets.into_iter().map(Some).collect::<Vec<_>>();
-        sockets.resize_with(workers.get(), || None);
-        if spread == Spread::ByUs {
-            sockets.rotate_right(number % workers);
-        }
-        let others = Threads::new(workers, spread);
-        for (thread, (socket, (others, inbox))) in
-            threads.iter_mut().zip(sockets.into_iter().zip(others))
-        {
-            thread.push(Seat {
-                socket: socket.map(|socket| (socket, others)),
-                inbox,
-                tls: tls.clone(),
-                certificates: bound.certificates,
-                reach: bound.reach,
-                mode: bound.mode,
-                listener: number,
-                port: bound.port,
-                refusals: Arc::clone(&refusals),
-            });
+        let mut sockets = bound.sockets.into_iter();
+        // once, but where the process before this one had more threads: some accept from several sockets
+        while sockets.len() > 0 {
+            let mut round: Vec<_> = sockets.by_ref().take(workers.get()).map(Some).collect();
+            // a Unix socket has one thread that accepts: each has another
+            round.resize_with(workers.get(), || None);
+            if spread == Spread::ByUs {
+                round.rotate_right(number % workers);
+            }
+            let others = Threads::new(workers, spread);
+            for (thread, (socket, (others, inbox))) in
+                threads.iter_mut().zip(round.into_iter().zip(others))
+            {
+                thread.push(Seat {
+                    socket: socket.map(|socket| (socket, others)),
+                    inbox,
+                    tls: tls.clone(),
+                    certificates: bound.certificates,
+                    reach: bound.reach,
+                    mode: bound.mode,
+                    listener: number,
+                    port: bound.port,
+                    refusals: Arc::clone(&refusals),
+                });
+            }
         }
     }
     threads
@@ -325,7 +381,7 @@ impl Raw {
     fn listen(self) -> io::Result<Socket> {
         Ok(match self {
             Self::Tcp(socket) => Socket::Tcp(tokio::net::TcpListener::from_std(socket)?),
-            Self::Unix(socket) => Socket::Unix(tokio::net::UnixListener::from_std(socket)?),
+            Self::Unix(socket, _) => Socket::Unix(tokio::net::UnixListener::from_std(socket)?),
         })
     }
 }

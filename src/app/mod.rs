@@ -8,17 +8,23 @@ mod control;
 mod data;
 mod examine;
 mod explain;
+mod succession;
 mod workers;
 
-use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::watch;
 
+use self::succession::{Offer, Succession};
 pub use self::{
     examine::{Examined, examine_token},
     explain::{Explanation, Verdict, explain},
+    succession::{Inheritance, process_at},
     workers::Workers,
 };
+pub use crate::net::inherited::Inherited;
 use crate::{
     clock::Clock,
     config::{Bind, Config},
@@ -75,6 +81,12 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
     #[error("the control plane ended before it was ready")]
     ControlEnded,
+    #[error(
+        "a socket was handed to this process (LISTEN_FDS) for {0}, and no listener has that address: change ListenStream= of the socket unit, or a bind of the configuration"
+    )]
+    Unclaimed(String),
+    #[error("a listening socket cannot be duplicated")]
+    Duplicate(#[source] io::Error),
 }
 
 /// The program, running.
@@ -82,7 +94,7 @@ pub enum StartError {
 pub struct Running {
     listeners: Vec<String>,
     /// Removed when the program has ended.
-    _files: Vec<SocketFile>,
+    files: Mutex<Vec<SocketFile>>,
     admin: Option<SocketAddr>,
     readiness: Readiness,
     shutdown: Shutdown,
@@ -99,29 +111,71 @@ pub struct Running {
 /// When an address cannot be bound, a certificate cannot be used or a thread cannot be started;
 /// nothing keeps running then.
 pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
+    start_after(config, seams, Inheritance::default())
+}
+
+/// The same with the sockets that there are already. Where another process serves with them, this one
+/// accepts when it is ready.
+///
+/// # Errors
+/// As of [`start`], and when a socket is for no listener.
+pub fn start_after(
+    config: Config,
+    seams: Seams,
+    before: Inheritance,
+) -> Result<Running, StartError> {
+    let Inheritance {
+        sockets: mut inherited,
+        predecessor,
+    } = before;
     let config = Arc::new(config);
     raise_open_files(config.limits.connections);
     let workers = Workers::new(config.workers);
     let count = workers.count;
-    let mut sockets = data::bind(&config, &seams.clock, count.get())?;
-    let admin = config
-        .admin
-        .map(|address| bind::tcp(address, 1))
-        .transpose()?;
-    let admin = admin.and_then(|mut sockets| sockets.pop());
+    let mut sockets = data::bind(&config, &seams.clock, count.get(), &mut inherited)?;
+    let admin = match config.admin {
+        None => None,
+        Some(address) => match inherited.tcp(address).pop() {
+            Some(socket) => Some(socket),
+            None => bind::tcp(address, 1)?.pop(),
+        },
+    };
+    match &inherited.rest()[..] {
+        [] => {}
+        rest if predecessor.is_some() => {
+            tracing::info!(addresses = rest.join(", "), "no longer listened on");
+        }
+        [first, ..] => return Err(StartError::Unclaimed(first.clone())),
+    }
     sockets.admin = admin.as_ref().and_then(|socket| socket.local_addr().ok());
     let readiness = Readiness::new();
 
+    let (opens, open) = watch::channel(predecessor.is_none());
+    let offer = match &config.handover_socket {
+        None => None,
+        Some(path) => {
+            let all = sockets.duplicates(admin.as_ref());
+            let all = all.map_err(StartError::Duplicate)?;
+            Some(Offer::new(path.clone(), all, predecessor.as_ref())?)
+        }
+    };
+    let succession = Succession {
+        predecessor,
+        offer,
+        open: opens,
+    };
     let (started, control) = control::start(
         Arc::clone(&config),
         &seams,
         &readiness,
         sockets.tls_tasks(),
         admin,
+        open.clone(),
+        succession,
     )?;
     let listeners = sockets.names();
     let files = sockets.files();
-    let threads = data::start(&config, &seams, &started.plan, sockets, count);
+    let threads = data::start(&config, &seams, &started.plan, sockets, count, &open);
     let threads = match threads {
         Ok(threads) => threads,
         Err(error) => {
@@ -139,7 +193,7 @@ pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
     }
     Ok(Running {
         listeners,
-        _files: files,
+        files: Mutex::new(files),
         admin: started.admin,
         readiness,
         shutdown: seams.shutdown,
@@ -200,9 +254,21 @@ impl Running {
     /// way, at most for the drain timeout. [`Stage::Hard`] from elsewhere cuts it short.
     pub async fn drain(&self) {
         self.readiness.drain();
+        self.finish(self.drain_delay).await;
+    }
+
+    /// Stops when another process has taken the sockets: no load balancer has to learn of anything.
+    pub async fn give_way(&self) {
+        for file in self.files.lock().drain(..) {
+            file.leave();
+        }
+        self.finish(Duration::ZERO).await;
+    }
+
+    async fn finish(&self, delay: Duration) {
         let cut = self.shutdown.reached(Stage::Hard);
         let order = async {
-            tokio::time::sleep(self.drain_delay).await;
+            tokio::time::sleep(delay).await;
             self.shutdown.advance(Stage::Soft);
             let idle = async {
                 while self.metrics.connections.get() > 0 {

@@ -15,6 +15,7 @@ mod order;
 mod output;
 mod probe;
 mod redirect;
+mod reload;
 mod run;
 mod sandbox;
 mod schema;
@@ -98,6 +99,7 @@ enum Command {
     Ca(ca::Arguments),
     Probe(probe::Arguments),
     Wait(wait::Arguments),
+    Reload(reload::Arguments),
     Drain(order::Drain),
     Quit(order::Quit),
     Redirect(redirect::Arguments),
@@ -166,6 +168,7 @@ impl Command {
             Self::Ca(arguments) => ca::run(arguments),
             Self::Probe(arguments) => probe::run(arguments),
             Self::Wait(arguments) => wait::run(arguments),
+            Self::Reload(arguments) => reload::run(arguments),
             Self::Drain(arguments) => order::drain(arguments),
             Self::Quit(arguments) => order::quit(arguments),
             Self::Redirect(arguments) => redirect::run(arguments),

@@ -13,10 +13,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use self::manager::Manager;
 use super::{Configuration, Exit, complain, output, runtime};
 use crate::{
-    app::{self, Running, Seams},
+    app::{self, Inheritance, Inherited, Running, Seams},
     config::{self, source},
     notify::Notify,
-    shutdown::Stage,
+    shutdown::{Shutdown, Stage},
     telemetry::{self, Colour, Format, Requests, Settings},
 };
 
@@ -31,6 +31,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
+    // while there is one thread: the variables are taken out of the environment
+    let activated = Inherited::from_environment().map_err(|error| {
+        complain(format!("error: {}", output::chain(&error)));
+        Exit::Config
+    })?;
     let loaded = config::load(arguments.configuration.sources()).map_err(|problems| {
         complain(problems.render(output::rendering()).trim_end());
         Exit::Config
@@ -63,7 +68,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
             complain(format!("error: signals cannot be received: {error}"));
             Exit::Software
         })?;
-    let running = app::start(loaded.config, seams).map_err(|error| {
+    let before = Inheritance::find(&loaded.config, activated).map_err(|error| {
+        tracing::error!(error = %output::chain(&error), "cannot start");
+        Exit::Unavailable
+    })?;
+    let running = app::start_after(loaded.config, seams, before).map_err(|error| {
         tracing::error!(error = %output::chain(&error), "cannot start");
         Exit::Unavailable
     })?;
@@ -85,16 +94,27 @@ async fn until_told(running: &Running, stop: &mut Stop, notify: &Notify) {
     tokio::select! {
         signal = stop.next() => tracing::info!(signal, "stopping"),
         () = shutdown.asked() => tracing::info!("stopping, as ordered at the admin listener"),
+        process = shutdown.superseded() => {
+            tracing::info!(process, "another process has taken over: finishing");
+            notify.main_pid(process.unsigned_abs());
+            tokio::select! {
+                () = running.give_way() => {}
+                signal = stop.next() => cut(signal, shutdown),
+            }
+            return;
+        }
         () = shutdown.reached(Stage::Hard) => return,
     }
     notify.stopping();
     tokio::select! {
         () = running.drain() => {}
-        signal = stop.next() => {
-            tracing::warn!(signal, "cutting what is under way");
-            shutdown.advance(Stage::Hard);
-        }
+        signal = stop.next() => cut(signal, shutdown),
     }
+}
+
+fn cut(signal: &str, shutdown: &Shutdown) {
+    tracing::warn!(signal, "cutting what is under way");
+    shutdown.advance(Stage::Hard);
 }
 
 /// The signals that ask the program to stop.

@@ -93,6 +93,8 @@ pub struct Config {
     pub token_store: Option<TokenStore>,
     /// Data-plane threads; `None`: as many as the machine or the container's limit is for.
     pub workers: Option<NonZeroUsize>,
+    /// Where a process that is to replace this one takes its sockets.
+    pub handover_socket: Option<PathBuf>,
     /// Forwarded headers are believed from these peers only.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub revocation: Revocation,

@@ -1464,6 +1464,7 @@ admin: {bind: '0.0.0.0:9999', allow_remote: true, allow_quit: true, key_file: '@
 log: {level: 'info,hyper=debug', format: human, requests: false}
 token_store: {path: '@store', key_file: '@secret'}
 workers: 3
+handover_socket: '@handover'
 trusted_proxies: [10.0.0.0/8]
 revocation:
   file: '@secret'

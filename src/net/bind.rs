@@ -166,6 +166,13 @@ impl SocketFile {
     }
 }
 
+impl SocketFile {
+    /// Leaves it to the process that has taken the socket.
+    pub fn leave(mut self) {
+        self.path = PathBuf::new();
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|now| now == self.identity) {

@@ -3,12 +3,14 @@
 pub mod bind;
 pub mod destination;
 pub mod dial;
+pub mod inherited;
 pub mod names;
 pub mod original_dst;
 pub mod ours;
 pub mod peek;
 pub mod prefixed;
 pub mod share;
+pub mod succession;
 pub mod tunnel;
 
 use std::{

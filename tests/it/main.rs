@@ -38,6 +38,7 @@ mod secrets;
 mod smuggling_http2;
 mod stand_in;
 mod stop;
+mod succession;
 mod takeover;
 mod threads;
 mod timeouts;

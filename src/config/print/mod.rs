@@ -89,6 +89,7 @@ fn raw(config: &Config) -> raw::Raw {
         workers: config
             .workers
             .and_then(|workers| u32::try_from(workers.get()).ok()),
+        handover_socket: config.handover_socket.as_deref().map(text),
         trusted_proxies: list(config.trusted_proxies.iter()),
         revocation: revocation(&config.revocation),
         interception: config.interception.as_ref().map(interception),

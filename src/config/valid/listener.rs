@@ -143,13 +143,23 @@ impl Check<'_> {
             self.not_the_debugging_port(path, address);
             return Some(Bind::Tcp(address));
         };
+        let file = self.socket_path(path, socket, "write unix:/run/itwin-auth-proxy/proxy.sock")?;
+        Some(Bind::Unix {
+            path: file,
+            mode: self.socket_mode(path, mode),
+        })
+    }
+
+    /// The path of a Unix socket, in a directory that is there.
+    pub(super) fn socket_path(
+        &mut self,
+        path: &Path,
+        socket: &str,
+        example: &str,
+    ) -> Option<PathBuf> {
         let file = PathBuf::from(socket);
         if !file.is_absolute() {
-            self.error(
-                path,
-                "the path of a Unix socket must be absolute",
-                "write unix:/run/itwin-auth-proxy/proxy.sock",
-            );
+            self.error(path, "the path of a Unix socket must be absolute", example);
             return None;
         }
         if socket.len() > LONGEST_SOCKET_PATH {
@@ -168,10 +178,7 @@ impl Check<'_> {
             );
             return None;
         }
-        Some(Bind::Unix {
-            path: file,
-            mode: self.socket_mode(path, mode),
-        })
+        Some(file)
     }
 
     fn socket_mode(&mut self, bind: &Path, written: Option<&str>) -> u32 {

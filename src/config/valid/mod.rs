@@ -106,6 +106,7 @@ pub(super) fn check(
     let limits = check.limits(raw.limits.as_ref(), &listeners);
     let log = check.log(raw.log.as_ref());
     let token_store = check.token_store(raw.token_store.as_ref());
+    let handover_socket = check.handover_socket(raw.handover_socket.as_deref(), &listeners);
     let trusted = raw.trusted_proxies.as_ref();
     let trusted_proxies = check.networks(&root.key("trusted_proxies"), trusted);
     if trusted_proxies
@@ -141,6 +142,7 @@ pub(super) fn check(
         workers: raw
             .workers
             .and_then(|n| std::num::NonZeroUsize::new(usize::try_from(n).ok()?)),
+        handover_socket,
         trusted_proxies,
         revocation,
         interception,

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     super::{
-        Limits, Listener, Log, LogFormat, SecretSource, TokenStore, path::Path,
+        Bind, Limits, Listener, Log, LogFormat, SecretSource, TokenStore, path::Path,
         problem::did_you_mean, raw,
     },
     Check,
@@ -117,6 +117,24 @@ impl Check<'_> {
         let key = self.secret(&path, forms);
         self.long_enough(&path, "key", key.as_ref());
         key
+    }
+
+    /// Where a successor takes the sockets.
+    pub(super) fn handover_socket(
+        &mut self,
+        written: Option<&str>,
+        listeners: &[Listener],
+    ) -> Option<PathBuf> {
+        let written = written?;
+        let path = Path::root().key("handover_socket");
+        let socket =
+            self.socket_path(&path, written, "write /run/itwin-auth-proxy/handover.sock")?;
+        let taken = |listener: &Listener| matches!(&listener.bind, Bind::Unix { path, .. } if *path == socket);
+        if listeners.iter().any(taken) {
+            let hint = "give it a name of its own: it is no listener";
+            self.error(&path, format!("{written} is a listener's"), hint);
+        }
+        self.writable_directory(&path, written).then_some(socket)
     }
 
     pub(super) fn token_store(&mut self, raw: Option<&raw::TokenStore>) -> Option<TokenStore> {

@@ -3,6 +3,8 @@
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
+    os::fd::OwnedFd,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -19,7 +21,7 @@ pub(crate) struct Program {
     child: Child,
     log: Arc<Watched<String>>,
     readers: Vec<JoinHandle<()>>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 pub(crate) fn run(config: &Value) -> Program {
@@ -28,6 +30,16 @@ pub(crate) fn run(config: &Value) -> Program {
 
 /// Starts it in a shell that has done `preparation`, such as `ulimit -n 64`.
 pub(crate) fn run_after(preparation: &str, config: &Value) -> Program {
+    start(preparation, Stdio::null(), config)
+}
+
+/// Starts it as systemd does, with a socket that listens already.
+pub(crate) fn activated(socket: impl Into<OwnedFd>, config: &Value) -> Program {
+    let preparation = "exec 3<&0 0</dev/null && export LISTEN_FDS=1 LISTEN_PID=$$";
+    start(preparation, socket.into().into(), config)
+}
+
+fn start(preparation: &str, input: Stdio, config: &Value) -> Program {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.yaml");
     // JSON is YAML
@@ -39,7 +51,7 @@ pub(crate) fn run_after(preparation: &str, config: &Value) -> Program {
         .args(["run", "--config"])
         .arg(&file)
         .env_clear()
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -53,7 +65,7 @@ pub(crate) fn run_after(preparation: &str, config: &Value) -> Program {
         child,
         log,
         readers,
-        _directory: directory,
+        directory,
     }
 }
 
@@ -89,6 +101,11 @@ impl Program {
             .unwrap()
     }
 
+    /// The configuration's file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.directory.path().join("config.yaml")
+    }
+
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
@@ -107,6 +124,15 @@ impl Program {
     pub(crate) fn end(self) -> (Option<i32>, String) {
         self.terminate();
         self.ended()
+    }
+}
+
+impl Program {
+    /// Ends it without waiting for its drain delay: by two signals.
+    pub(crate) fn end_at_once(self) -> (Option<i32>, String) {
+        self.terminate();
+        self.line("stopping");
+        self.end()
     }
 }
 

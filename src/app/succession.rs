@@ -1,0 +1,145 @@
+//! How this process comes after another, and another after it.
+//!
+//! A successor has the sockets of its predecessor from the start, and accepts when it is ready: until
+//! then the predecessor serves, whatever becomes of the successor. From then on the predecessor only finishes
+//! what it has.
+
+use std::{
+    io,
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::process::Pid;
+use tokio::sync::watch;
+
+use crate::{
+    config::Config,
+    health::Readiness,
+    net::{
+        bind::{self, BindError, SocketFile},
+        inherited::Inherited,
+        succession::{self, Offered, Predecessor, SuccessionError, Successor},
+    },
+    shutdown::{Shutdown, Stage},
+};
+
+/// What was there before this process.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    pub(super) sockets: Inherited,
+    pub(super) predecessor: Option<Predecessor>,
+}
+
+impl Inheritance {
+    /// The sockets that are `activated` (`LISTEN_FDS`), and those of the process that serves this
+    /// configuration now, if there is one.
+    ///
+    /// # Errors
+    /// When there is one that does not hand them over.
+    pub fn find(config: &Config, activated: Inherited) -> Result<Self, SuccessionError> {
+        let taken = config.handover_socket.as_deref().map(succession::take);
+        Ok(match taken.transpose()?.flatten() {
+            Some((sockets, predecessor)) => Self {
+                sockets,
+                predecessor: Some(predecessor),
+            },
+            None => Self {
+                sockets: activated,
+                predecessor: None,
+            },
+        })
+    }
+}
+
+/// The process that offers its sockets at `path`.
+pub fn process_at(path: &Path) -> Option<i32> {
+    succession::owner(path).map(Pid::as_raw_pid)
+}
+
+/// Listeners accept when this is true.
+pub(super) type Open = watch::Receiver<bool>;
+
+/// What a process has to do for those before and after it.
+pub(super) struct Succession {
+    pub(super) predecessor: Option<Predecessor>,
+    pub(super) offer: Option<Offer>,
+    pub(super) open: watch::Sender<bool>,
+}
+
+/// The sockets, for who comes to a place.
+pub(super) struct Offer {
+    path: PathBuf,
+    sockets: Arc<[Offered]>,
+    /// `None` as long as a predecessor is there.
+    place: Option<(UnixListener, SocketFile)>,
+}
+
+impl Offer {
+    /// Binds the place, unless a predecessor has it.
+    pub(super) fn new(
+        path: PathBuf,
+        sockets: Arc<[Offered]>,
+        predecessor: Option<&Predecessor>,
+    ) -> Result<Self, BindError> {
+        let place = match predecessor {
+            None => Some(bind::unix(&path, 0o600)?),
+            Some(_) => None,
+        };
+        Ok(Self {
+            path,
+            sockets,
+            place,
+        })
+    }
+
+    /// Waits for who takes them.
+    async fn taken(self) -> io::Result<Successor> {
+        let (listener, _file) = match self.place {
+            Some(place) => place,
+            None => bind::unix(&self.path, 0o600).map_err(io::Error::other)?,
+        };
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        Ok(succession::offer(&listener, &self.sockets).await)
+    }
+}
+
+impl Succession {
+    /// Replaces the predecessor as soon as this process is ready, then offers the sockets, until
+    /// somebody has taken them or the stop begins.
+    pub(super) async fn run(self, readiness: Readiness, stop: Shutdown) {
+        if let Some(predecessor) = self.predecessor {
+            tracing::info!("taking over from the process that runs, as soon as this one is ready");
+            tokio::select! {
+                () = readiness.ready() => {}
+                // it goes on
+                () = stop.reached(Stage::Soft) => return,
+            }
+            let replaced = tokio::task::spawn_blocking(|| predecessor.replace()).await;
+            match replaced.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                Ok(()) => tracing::info!("took over"),
+                Err(error) => tracing::warn!(%error, "the process before this one is gone"),
+            }
+        }
+        self.open.send_replace(true);
+        let Some(offer) = self.offer else {
+            return;
+        };
+        // when it is taken, its place is free for the successor's
+        let taken = tokio::select! {
+            taken = offer.taken() => taken,
+            () = stop.reached(Stage::Soft) => return,
+        };
+        let successor = match taken {
+            Ok(successor) => successor,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "no process can take over from this one");
+                return;
+            }
+        };
+        stop.supersede(successor.process.as_raw_pid());
+        successor.acknowledge();
+    }
+}
