@@ -1,7 +1,7 @@
 // The chart, rendered by Helm 3 and Helm 4: what it makes is valid in every version of Kubernetes that it is
 // for, hangs together, and is a configuration that the program takes. Needs no network.
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { parse as parseYaml } from 'yaml';
@@ -380,6 +380,17 @@ fast('every value is explained and checked, and nothing else is', () => {
 
 fast('the chart\'s README has the values as they are', () => {
   assert.equal(readFileSync(path.join(CHART, 'README.md'), 'utf8'), readme(), 'run: node tests/deploy/support/chart-readme.js');
+});
+
+fast('the example chart finds what it depends on by itself', () => {
+  const home = directory();
+  for (const folder of ['helm', 'deploy/kubernetes/example-chart']) cpSync(path.join(ROOT, folder), path.join(home, folder), { recursive: true });
+  const chart = path.join(home, 'deploy/kubernetes/example-chart');
+  for (const helm of Object.keys(HELMS)) {
+    const built = run(HELMS[helm], ['dependency', 'update', chart], { env: { ...process.env, HELM_CACHE_HOME: home, HELM_CONFIG_HOME: home } });
+    assert.equal(built.status, 0, built.stderr);
+    assert.deepEqual(objects(helm, { ...options(CASES['a sidecar']), chart }), rendered['a sidecar']);
+  }
 });
 
 const PLAIN = path.join(ROOT, 'deploy/kubernetes');

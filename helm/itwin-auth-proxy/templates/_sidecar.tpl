@@ -26,7 +26,6 @@ yes
 {{- end -}}
 
 {{- define "itwin-auth-proxy.sidecar.initContainers" -}}
-{{- include "itwin-auth-proxy.problems" . -}}
 {{- if include "itwin-auth-proxy.sidecar.native" . -}}
 {{ include "itwin-auth-proxy.sidecar.container" . }}
   # an init container that goes on running: the others start when it is ready, and it ends after them
@@ -40,7 +39,6 @@ yes
 {{- end -}}
 
 {{- define "itwin-auth-proxy.sidecar.containers" -}}
-{{- include "itwin-auth-proxy.problems" . -}}
 {{- if not (include "itwin-auth-proxy.sidecar.native" .) -}}
 {{ include "itwin-auth-proxy.sidecar.container" . }}
   # the first of the containers: the next one is started when this has ended
