@@ -203,6 +203,22 @@ for (const [name, made] of Object.entries(rendered)) {
   });
 }
 
+fast('a sidecar starts before the agent and ends after it, where the cluster can do that', () => {
+  for (const kubernetes of ['1.28.0', '1.29.0']) {
+    const { spec } = podOf(one(objects('Helm 4', options(CASES['a sidecar'], kubernetes)), 'Deployment'));
+    const ours = proxy({ spec });
+    if (kubernetes === '1.29.0') {
+      assert.equal(spec.initContainers[0], ours);
+      assert.equal(ours.restartPolicy, 'Always');
+      assert.deepEqual(ours.startupProbe.exec.command, ['/usr/local/bin/itwin-auth-proxy', 'probe']);
+    } else {
+      assert.equal(spec.initContainers, undefined);
+      assert.equal(spec.containers[0], ours);
+      assert.deepEqual(ours.lifecycle.postStart.exec.command.slice(0, 2), ['/usr/local/bin/itwin-auth-proxy', 'wait']);
+    }
+  }
+});
+
 fast('another configuration makes other pods', () => {
   const sum = (made) => podOf(one(made, 'Deployment')).metadata.annotations['checksum/config'];
   const gateways = ['a gateway', 'a gateway for QA, other scopes and an upstream', 'a gateway with a file of its own', 'an injector'];

@@ -57,9 +57,9 @@ export function objects(helm, options) {
   return parse(stdout);
 }
 
-/** The objects of a file of manifests. */
+/** The objects of a file of manifests, read as Kubernetes reads them: YAML 1.1, where 0440 is octal. */
 export function parse(text) {
-  return parseAllDocuments(text)
+  return parseAllDocuments(text, { version: '1.1' })
     .map((document) => {
       assert.deepEqual(document.errors, [], text);
       return document.toJS();

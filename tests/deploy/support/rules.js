@@ -68,6 +68,12 @@ function complete(pod, objects, where) {
   }
   for (const volume of pod.spec.volumes ?? []) {
     assert.ok(mounted.has(volume.name), `${where}: nobody has the volume ${volume.name}`);
+    const mode = (volume.secret ?? volume.projected)?.defaultMode;
+    if (mode !== undefined) {
+      // The files are root's: the pod's group reads them, or, in pods of others, whoever has the volume.
+      const readable = pod.spec.securityContext?.fsGroup === 65532 ? 0o440 : 0o444;
+      assert.equal(mode, readable, `${where}: mode of ${volume.name}`);
+    }
     if (volume.configMap) {
       assert.ok(kind(objects, 'ConfigMap').some(({ metadata }) => metadata.name === volume.configMap.name), `${where}: ConfigMap ${volume.configMap.name}`);
     }
@@ -120,6 +126,16 @@ function selected(objects, where) {
       const found = services.filter(({ metadata }) => matches(metadata.labels, object.spec.selector.matchLabels));
       assert.equal(found.length, 1, `${at}: ${found.length} Services`);
       for (const { port } of object.spec.endpoints) assert.ok(found[0].spec.ports.some(({ name }) => name === port), at);
+    }
+    if (object.kind === 'Certificate' && object.spec.issuerRef.kind === 'Issuer') {
+      assert.ok(objects.some(({ kind, metadata }) => kind === 'Issuer' && metadata.name === object.spec.issuerRef.name), at);
+    }
+    const injected = object.metadata.annotations?.['cert-manager.io/inject-ca-from'];
+    if (injected) {
+      const { spec } = objects.find(({ kind, metadata }) => kind === 'Certificate' && `${metadata.namespace}/${metadata.name}` === injected);
+      const [service] = services;
+      assert.deepEqual(spec.dnsNames, [`${service.metadata.name}.${service.metadata.namespace}.svc`], at);
+      assert.ok(pods.some((pod) => pod.spec.volumes.some(({ secret }) => secret?.secretName === spec.secretName)), at);
     }
     for (const webhook of object.webhooks ?? []) {
       const { name, namespace, port } = webhook.clientConfig.service;
