@@ -9,6 +9,7 @@
 //! - [`config`], then [`net`] and [`tls`], then [`http`];
 //! - [`oauth`] speaks the protocol; [`tokens`] keeps the tokens that we fetch fresh, [`verify`]
 //!   checks those that callers show;
+//! - [`injector`] gives pods a sidecar: a program of its own in the same binary;
 //! - `proxy` is the life of a request, `listen` accepts its connection;
 //! - [`admin`] and [`sandbox`] are wings; `app` builds everything, `cli` is what a person types.
 //!
@@ -26,6 +27,7 @@ pub mod clock;
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod injector;
 pub mod listen;
 pub mod metrics;
 pub mod net;

@@ -37,17 +37,20 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("admin", &["config", "net", "tls", "http"]),
     // neither oauth nor tokens: the mock provider must not share our bugs
     ("sandbox", &["net", "http"]),
+    // none of the proxy: it writes a configuration down, and never acts by it
+    ("injector", &["config", "net", "tls", "http"]),
     (
         "app",
         &[
-            "config", "net", "tls", "http", "oauth", "tokens", "verify", "proxy", "listen", "admin",
+            "config", "net", "tls", "http", "oauth", "tokens", "verify", "proxy", "listen",
+            "admin", "injector",
         ],
     ),
     // neither proxy nor listen: commands start the program, they are no part of a request
     (
         "cli",
         &[
-            "app", "config", "tls", "http", "tokens", "verify", "oauth", "sandbox",
+            "app", "config", "tls", "http", "tokens", "verify", "oauth", "sandbox", "injector",
         ],
     ),
 ];

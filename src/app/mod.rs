@@ -8,6 +8,7 @@ mod control;
 mod data;
 mod examine;
 mod explain;
+mod injector;
 mod succession;
 mod workers;
 
@@ -21,6 +22,7 @@ use self::succession::{Offer, Succession};
 pub use self::{
     examine::{Examined, examine_token},
     explain::{Explanation, Verdict, explain},
+    injector::{RunningInjector, start_injector},
     succession::{Inheritance, process_at},
     workers::Workers,
 };

@@ -10,6 +10,7 @@ mod completions;
 mod demo;
 mod explain;
 mod init;
+mod inject;
 mod live;
 mod order;
 mod output;
@@ -103,6 +104,7 @@ enum Command {
     Drain(order::Drain),
     Quit(order::Quit),
     Redirect(redirect::Arguments),
+    Inject(inject::Arguments),
     Sandbox(sandbox::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -172,6 +174,7 @@ impl Command {
             Self::Drain(arguments) => order::drain(arguments),
             Self::Quit(arguments) => order::quit(arguments),
             Self::Redirect(arguments) => redirect::run(arguments),
+            Self::Inject(arguments) => inject::run(arguments),
             Self::Sandbox(arguments) => sandbox::run(arguments),
             Self::Schema(arguments) => schema::run(arguments),
             Self::Completions(arguments) => completions::run(arguments),

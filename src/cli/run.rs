@@ -118,20 +118,20 @@ fn cut(signal: &str, shutdown: &Shutdown) {
 }
 
 /// The signals that ask the program to stop.
-struct Stop {
+pub(super) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
-    fn listen() -> io::Result<Self> {
+    pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -139,7 +139,7 @@ impl Stop {
     }
 }
 
-fn settings(log: &config::Log) -> Settings<'_> {
+pub(super) fn settings(log: &config::Log) -> Settings<'_> {
     Settings {
         level: &log.level,
         format: match log.format {

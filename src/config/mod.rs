@@ -9,6 +9,7 @@ pub mod bearer;
 mod bound;
 pub mod credential;
 pub mod identity;
+pub mod injector;
 pub mod interception;
 pub mod limits;
 pub mod listener;

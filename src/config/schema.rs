@@ -3,6 +3,7 @@
 //! One form for ourselves, with the extensions that reading needs, and the published one without
 //! them. "Nothing written" is the same as "key absent" here, so that `null` is no type of its own.
 
+use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
 use super::raw::Raw;
@@ -15,7 +16,12 @@ pub(super) type Part = Map<String, Value>;
 
 impl Schema {
     pub(super) fn new() -> Self {
-        let mut schema = Value::from(schemars::schema_for!(Raw));
+        Self::of::<Raw>()
+    }
+
+    /// That of another file.
+    pub(super) fn of<T: JsonSchema>() -> Self {
+        let mut schema = Value::from(schemars::schema_for!(T));
         without_null(&mut schema);
         Self(schema)
     }

@@ -3,7 +3,14 @@
 //! The one place that reads the process's environment. Everything else, tests included, gets a
 //! [`Sources`] and never touches the process.
 
-use std::{collections::BTreeMap, fs, io::Read, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     problem::{Place, Problem, Problems, Severity},
@@ -190,7 +197,7 @@ impl Sources {
     }
 }
 
-fn read_file(path: &PathBuf) -> Result<String, String> {
+pub(super) fn read_file(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let unreadable = |error: std::io::Error| format!("cannot read the file {shown}: {error}");
     let file = fs::File::open(path).map_err(unreadable)?;

@@ -6,6 +6,7 @@
 //! added up when somebody looks.
 
 mod count;
+mod injector;
 mod route;
 
 use std::{collections::HashMap, fmt, sync::Arc, sync::atomic::AtomicU64};
@@ -20,7 +21,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub use self::{count::Level, route::RouteMetrics};
+pub use self::{
+    count::Level,
+    injector::{AdmissionLabels, InjectorMetrics},
+    route::RouteMetrics,
+};
 use self::{count::Shards, route::Routes};
 
 use crate::clock::{Deadline, Moment};

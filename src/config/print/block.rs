@@ -4,6 +4,13 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+/// A value as a document in block style.
+pub fn yaml(value: &Value) -> String {
+    let mut out = String::new();
+    block(value, 0, &mut out);
+    out
+}
+
 /// Writes a value in block style.
 pub(super) fn block(value: &Value, indent: usize, out: &mut String) {
     let space = " ".repeat(indent);

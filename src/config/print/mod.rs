@@ -5,7 +5,7 @@
 //! shown as that; one that was written in the file itself as `(set)`, which is refused when read.
 
 mod bearer;
-mod block;
+pub mod block;
 mod clients;
 mod identity;
 mod own;

@@ -13,6 +13,7 @@
 mod bearer;
 mod credential;
 mod identity;
+mod injector;
 mod interception;
 mod introspection;
 mod listener;
@@ -32,6 +33,10 @@ pub(super) use self::{
     credential::{ClientAuthMethod, Credential, GrantAssertion, GrantType, SamlDialect, Sts},
     identity::{
         CallerIdentity, CallersToken, CallersTokenGoes, IdentityHeaders, IdentityJwt, Signing,
+    },
+    injector::{
+        Amounts, ApiServer, Certificate, Defaults, Injector, Managed, NativeSidecars, PullPolicy,
+        Resources,
     },
     interception::Interception,
     introspection::{IntrospectedTokens, Introspection},

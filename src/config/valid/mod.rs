@@ -15,6 +15,7 @@ mod files;
 mod guarded;
 mod identity;
 mod inject;
+mod injector;
 mod interception;
 mod introspection;
 mod listener;
@@ -30,7 +31,7 @@ mod upstream;
 
 use std::sync::Arc;
 
-pub(super) use self::scalar::format_size;
+pub(super) use self::{injector::injector, scalar::format_size};
 use super::{
     Config, PlannedAuthority,
     path::Path,

@@ -1,0 +1,336 @@
+//! Pod + settings → JSON Patch: pure, and the same again when it is done again.
+//!
+//! A pod that has the sidecar already (`itwin-auth-proxy/status` and the container) gets nothing but
+//! what containers that came since lack: other webhooks may add some, and the API server asks again
+//! then. What a pod sets itself is never replaced.
+
+use serde_json::{Value, json};
+
+use super::{
+    agents,
+    annotations::{self, Agents, Asked, PREFIX, STATUS, Source, Wish},
+    draft::Draft,
+    fault::{Faults, quoted},
+    sidecar::{self, Form, Sidecar},
+};
+use crate::config::injector::{InjectedMode, InjectionSettings};
+
+/// What becomes of a pod.
+#[derive(Debug)]
+pub struct Injection {
+    pub outcome: Outcome,
+    /// The pod, and the patch that leads to it; empty for one that did not ask, and for one that
+    /// has all it asked for.
+    pub draft: Draft,
+    /// For the person who wrote it; the pod is admitted.
+    pub warnings: Vec<String>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The pod did not ask.
+    NotAsked,
+    Injected,
+    /// It had the sidecar.
+    Again,
+}
+
+/// What a pod, as the API server or a manifest has it, is to become.
+///
+/// # Errors
+/// All that is wrong with what it asks for.
+pub fn inject(pod: &Value, settings: &InjectionSettings, form: Form) -> Result<Injection, Faults> {
+    let draft = Draft::new(pod.clone());
+    let metadata = pod.get("metadata").unwrap_or(&Value::Null);
+    let (asked, faults) = annotations::read(metadata, settings);
+    let wish = match asked {
+        Asked::For(wish) => wish,
+        Asked::Not { idle } => {
+            faults.or(())?;
+            let warnings = idle.iter().map(|name| {
+                format!("{PREFIX}{name} has no effect without {PREFIX}inject: \"true\"")
+            });
+            return Ok(Injection {
+                outcome: Outcome::NotAsked,
+                draft,
+                warnings: warnings.collect(),
+            });
+        }
+    };
+    let sidecar = Sidecar {
+        wish: &wish,
+        settings,
+        form: there(pod).unwrap_or(form),
+    };
+    let mut work = Work {
+        sidecar,
+        draft,
+        faults,
+        warnings: Vec::new(),
+    };
+    let outcome = match there(pod) {
+        Some(_) => Outcome::Again,
+        None => Outcome::Injected,
+    };
+    work.check(&wish);
+    if outcome == Outcome::Injected {
+        work.check_collisions();
+    }
+    std::mem::take(&mut work.faults).or(())?;
+    Ok(work.finish(outcome))
+}
+
+/// The form of the sidecar that is there, by our own doing.
+fn there(pod: &Value) -> Option<Form> {
+    pod["metadata"]["annotations"].get(STATUS)?;
+    let has = |list: &str| {
+        let list = pod["spec"][list].as_array();
+        list.is_some_and(|all| all.iter().any(|one| one["name"] == sidecar::NAME))
+    };
+    if has("initContainers") {
+        Some(Form::Native)
+    } else {
+        has("containers").then_some(Form::Container)
+    }
+}
+
+struct Work<'a> {
+    sidecar: Sidecar<'a>,
+    draft: Draft,
+    faults: Faults,
+    warnings: Vec<String>,
+}
+
+impl Work<'_> {
+    /// What a pod must be like.
+    fn check(&mut self, wish: &Wish) {
+        let spec = self.draft.pod()["spec"].clone();
+        self.check_shape(&spec);
+        if spec["hostNetwork"] == true {
+            let why = if wish.mode == InjectedMode::Transparent {
+                "the connections of the whole node would be redirected"
+            } else {
+                "whatever runs on the node could make calls with this pod's credential"
+            };
+            self.faults.say(
+                "spec.hostNetwork",
+                format!("the pod shares the network of its node: {why}"),
+            );
+        }
+        let windows = spec["os"]["name"] == "windows"
+            || spec["nodeSelector"]["kubernetes.io/os"] == "windows";
+        if windows {
+            self.faults.say(
+                "spec.os",
+                "the sidecar is a Linux program, this is a Windows pod",
+            );
+        }
+        if spec["shareProcessNamespace"] == true {
+            self.warnings.push(
+                "spec.shareProcessNamespace: containers that run as root or as user 65532 can read the sidecar's memory and its credential".into(),
+            );
+        }
+        let ends = spec["restartPolicy"].as_str().unwrap_or("Always") != "Always";
+        if ends && self.sidecar.form == Form::Container {
+            self.warnings.push(format!(
+                "this cluster knows no native sidecars (Kubernetes 1.29): the pod does not end by itself, the agent has to end the sidecar (POST http://127.0.0.1:{}/quit)",
+                wish.admin_port
+            ));
+        }
+        if let Source::Simple {
+            upstream: Some(url),
+            ..
+        } = &wish.source
+            && url.scheme() == "http"
+        {
+            self.warnings.push(format!(
+                "{url}: the token passes over this connection unencrypted; use https outside of trials"
+            ));
+        }
+        if wish.port == wish.admin_port {
+            self.faults.say(
+                format!("annotation {PREFIX}admin-port"),
+                format!("{} is the port of the calls, too", wish.port),
+            );
+        }
+        if wish.mode == InjectedMode::Transparent {
+            self.check_users(&spec);
+        }
+        self.check_named(wish);
+    }
+
+    /// An API server sends nothing else, a manifest may hold anything.
+    fn check_shape(&mut self, spec: &Value) {
+        if spec["containers"].is_null() {
+            self.faults.say("spec.containers", "is missing");
+        }
+        for list in ["containers", "initContainers", "volumes"] {
+            let at = format!("spec.{list}");
+            if !spec[list].is_null() && !spec[list].is_array() {
+                self.faults.say(at.as_str(), "is no list");
+            }
+            for (number, item) in spec[list].as_array().into_iter().flatten().enumerate() {
+                if item["name"].as_str().is_none_or(str::is_empty) {
+                    self.faults.say(format!("{at}[{number}]"), "has no name");
+                }
+                for inner in ["env", "volumeMounts", "ports"] {
+                    let inner_list = &item[inner];
+                    if !inner_list.is_null() && !inner_list.is_array() {
+                        let at = format!("{at}[{number}].{inner}");
+                        self.faults.say(at, "is no list");
+                    }
+                }
+            }
+        }
+    }
+
+    /// What runs as the sidecar's user is not redirected.
+    fn check_users(&mut self, spec: &Value) {
+        let pods = &spec["securityContext"]["runAsUser"];
+        for container in self.draft.list(&["spec", "containers"]) {
+            if container["name"] == sidecar::NAME {
+                continue;
+            }
+            let own = &container["securityContext"]["runAsUser"];
+            let user = if own.is_null() { pods } else { own };
+            if *user == sidecar::USER {
+                let name = container["name"].as_str().unwrap_or_default();
+                self.faults.say(
+                    format!("container {name}"),
+                    format!(
+                        "runs as user {}, whose connections are the sidecar's and are not redirected; give it another",
+                        sidecar::USER
+                    ),
+                );
+            }
+        }
+    }
+
+    fn check_named(&mut self, wish: &Wish) {
+        let Agents::Named(named) = &wish.agents else {
+            return;
+        };
+        let there: Vec<&str> = ["containers", "initContainers"]
+            .iter()
+            .flat_map(|list| self.draft.list(&["spec", list]))
+            .filter_map(|container| container["name"].as_str())
+            .filter(|name| !name.starts_with(sidecar::NAME))
+            .collect();
+        let missing: Vec<&String> = named
+            .iter()
+            .filter(|name| !there.contains(&name.as_str()))
+            .collect();
+        for name in missing {
+            self.faults.say(
+                format!("annotation {PREFIX}containers"),
+                format!(
+                    "the pod has no container {}; it has {}",
+                    quoted(name),
+                    there.join(", ")
+                ),
+            );
+        }
+    }
+
+    /// Names and ports that the pod has given to others.
+    fn check_collisions(&mut self) {
+        let mut ours: Vec<Value> = self.sidecar.init_containers();
+        if self.sidecar.form == Form::Container {
+            ours.push(self.sidecar.container());
+        }
+        let volumes = self.sidecar.volumes();
+        let ports = self.sidecar.ports();
+        let mut faults = Faults::default();
+        for list in ["initContainers", "containers"] {
+            for container in self.draft.list(&["spec", list]) {
+                let name = container["name"].as_str().unwrap_or_default();
+                if ours.iter().any(|one| one["name"] == name) {
+                    faults.say(
+                        format!("container {name}"),
+                        "has a name that the injector uses; give it another, or do not ask for injection",
+                    );
+                }
+                for port in container["ports"].as_array().into_iter().flatten() {
+                    let number = port["containerPort"].as_u64();
+                    let tcp = matches!(port["protocol"].as_str(), None | Some("TCP"));
+                    let taken = ports
+                        .iter()
+                        .find(|(ours, _)| number == Some(u64::from(*ours)));
+                    if let (true, Some((number, annotation))) = (tcp, taken) {
+                        let text = match *annotation {
+                            "mode" => format!(
+                                "has port {number}, which the sidecar takes in this mode; give it another"
+                            ),
+                            other => format!(
+                                "has port {number}, which the sidecar takes; set {PREFIX}{other} to another"
+                            ),
+                        };
+                        faults.say(format!("container {name}"), text);
+                    }
+                }
+            }
+        }
+        for volume in self.draft.list(&["spec", "volumes"]) {
+            if volumes.iter().any(|one| one["name"] == volume["name"]) {
+                let name = volume["name"].as_str().unwrap_or_default();
+                faults.say(
+                    format!("volume {name}"),
+                    "has a name that the injector uses; give it another",
+                );
+            }
+        }
+        for fault in faults.iter() {
+            self.faults.push(fault.clone());
+        }
+    }
+
+    fn finish(self, outcome: Outcome) -> Injection {
+        let Self {
+            sidecar, mut draft, ..
+        } = self;
+        let told = agents::tell(&mut draft, &sidecar);
+        if outcome == Outcome::Injected {
+            for volume in sidecar.volumes() {
+                draft.add(&["spec", "volumes", "-"], volume);
+            }
+            place(&mut draft, &sidecar);
+        }
+        let status = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "sidecar": sidecar.form.name(),
+            "mode": sidecar.wish.mode.name(),
+            "port": sidecar.wish.port,
+            "containers": told,
+        });
+        draft.add(
+            &["metadata", "annotations", STATUS],
+            Value::String(status.to_string()),
+        );
+        Injection {
+            outcome,
+            draft,
+            warnings: self.warnings,
+        }
+    }
+}
+
+/// Puts our containers where they belong. A native sidecar and what prepares it stand before all
+/// other init containers, which can call it then; where the sidecar starts after them, so must what
+/// redirects to it.
+fn place(draft: &mut Draft, sidecar: &Sidecar<'_>) {
+    let init = sidecar.init_containers();
+    match sidecar.form {
+        Form::Native => {
+            for (at, container) in init.into_iter().enumerate() {
+                draft.add(&["spec", "initContainers", &at.to_string()], container);
+            }
+        }
+        Form::Container => {
+            for container in init {
+                draft.add(&["spec", "initContainers", "-"], container);
+            }
+            draft.add(&["spec", "containers", "0"], sidecar.container());
+        }
+    }
+}

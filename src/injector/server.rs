@@ -1,0 +1,208 @@
+//! The webhook's listener: HTTPS, `POST /mutate`.
+//!
+//! Bounded in every direction: connections, a body's size and time, the life of a connection. The
+//! answer itself is made without waiting for anything, so that it is always there before the API
+//! server's own patience ends (`timeoutSeconds`, at least a second).
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use serde_json::json;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    review::{self, Admission},
+    sidecar::Form,
+};
+use crate::{
+    config::injector::InjectionSettings,
+    metrics::{AdmissionLabels, InjectorMetrics},
+    shutdown::{Shutdown, Stage},
+    tls::reload::Current,
+};
+
+/// etcd takes objects of 1.5 MB, and a review holds two at most.
+const BODY_MAX_BYTES: usize = 3 << 20;
+/// API servers are few, and share connections among requests.
+const CONNECTIONS: usize = 256;
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// An API server waits 30 seconds at most; what has not come by then is of no use.
+const BODY: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(120);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What answers questions.
+#[derive(Debug)]
+pub struct Webhook {
+    pub settings: InjectionSettings,
+    /// As the cluster is known to run sidecars now.
+    pub form: watch::Receiver<Form>,
+    pub metrics: InjectorMetrics,
+}
+
+/// Serves until a soft stop; connections finish what is under way.
+pub async fn serve(listener: TcpListener, tls: Current, webhook: Arc<Webhook>, stop: Shutdown) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // the semaphore is never closed
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.reached(Stage::Soft) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let config = Arc::clone(&tls.borrow());
+                let acceptor = TlsAcceptor::from(config);
+                let connection = connection(stream, acceptor, Arc::clone(&webhook), stop.clone());
+                stop.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "webhook: accept");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    webhook: Arc<Webhook>,
+    stop: Shutdown,
+) {
+    let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            // an API server that does not trust the certificate is the one event worth a line
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "webhook: no TLS connection"
+            );
+            return;
+        }
+        Err(_) => return,
+    };
+    let service = service_fn(move |request| {
+        let webhook = Arc::clone(&webhook);
+        async move { Ok::<_, Infallible>(webhook.serve(request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .max_headers(64);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .keep_alive_interval(IDLE);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    // how a connection ends is its peer's business
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = stop.reached(Stage::Soft) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+impl Webhook {
+    async fn serve(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.uri().path() != "/mutate" {
+            return refuse(StatusCode::NOT_FOUND, "there is /mutate");
+        }
+        if request.method() != Method::POST {
+            let mut answer = refuse(StatusCode::METHOD_NOT_ALLOWED, "POST an AdmissionReview");
+            let post = HeaderValue::from_static("POST");
+            answer.headers_mut().insert(header::ALLOW, post);
+            return answer;
+        }
+        let body = Limited::new(request.into_body(), BODY_MAX_BYTES).collect();
+        let body = match timeout(BODY, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let text = "an AdmissionReview has 3 MiB at most";
+                return refuse(StatusCode::PAYLOAD_TOO_LARGE, text);
+            }
+            Ok(Err(_)) => return refuse(StatusCode::BAD_REQUEST, "the body broke off"),
+            Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+        };
+        self.answer(&body)
+    }
+
+    fn answer(&self, body: &[u8]) -> Response<Full<Bytes>> {
+        let form = *self.form.borrow();
+        let answer = match review::answer(body, &self.settings, form) {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "webhook: no question"
+                );
+                self.count("invalid");
+                return refuse(StatusCode::BAD_REQUEST, &error.to_string());
+            }
+        };
+        let result = answer.result.name();
+        self.count(result);
+        match answer.result {
+            Admission::Untouched => {
+                tracing::debug!(pod = answer.pod, result, "admission");
+            }
+            Admission::Refused => {
+                let problems = answer.faults.join("; ");
+                tracing::warn!(pod = answer.pod, result, problems, "admission");
+            }
+            Admission::Injected | Admission::Again => {
+                tracing::info!(pod = answer.pod, result, "admission");
+            }
+        }
+        json_answer(StatusCode::OK, answer.body.to_string())
+    }
+}
+
+impl Webhook {
+    fn count(&self, result: &'static str) {
+        let labels = AdmissionLabels { result };
+        self.metrics.admissions.get_or_create(&labels).inc();
+    }
+}
+
+/// In the shape of all our errors.
+fn refuse(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+    let code = status
+        .canonical_reason()
+        .unwrap_or_default()
+        .replace(' ', "");
+    let body = json!({ "error": { "code": code, "message": message } });
+    json_answer(status, body.to_string())
+}
+
+fn json_answer(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(header::CONTENT_TYPE, json);
+    answer
+}
