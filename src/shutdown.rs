@@ -30,15 +30,18 @@ const SOFT: u8 = Stage::Soft as u8;
 
 /// A handle on the program's stop. Clones share.
 #[derive(Debug, Clone)]
-pub struct Shutdown {
-    stage: Arc<watch::Sender<Stage>>,
+pub struct Shutdown(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    stage: watch::Sender<Stage>,
     /// The same, for those who ask with every packet.
-    glance: Arc<AtomicU8>,
-    alive: Arc<watch::Sender<()>>,
+    glance: AtomicU8,
+    alive: watch::Sender<()>,
     /// Somebody asked for the end.
-    asked: Arc<watch::Sender<bool>>,
+    asked: watch::Sender<bool>,
     /// The process that has taken the listeners.
-    successor: Arc<watch::Sender<Option<i32>>>,
+    successor: watch::Sender<Option<i32>>,
 }
 
 impl Default for Shutdown {
@@ -50,18 +53,18 @@ impl Default for Shutdown {
 impl Shutdown {
     /// Running, with no task.
     pub fn new() -> Self {
-        Self {
-            stage: Arc::new(watch::Sender::new(Stage::Running)),
-            glance: Arc::new(AtomicU8::new(Stage::Running as u8)),
-            alive: Arc::new(watch::Sender::new(())),
-            asked: Arc::new(watch::Sender::new(false)),
-            successor: Arc::new(watch::Sender::new(None)),
-        }
+        Self(Arc::new(State {
+            stage: watch::Sender::new(Stage::Running),
+            glance: AtomicU8::new(Stage::Running as u8),
+            alive: watch::Sender::new(()),
+            asked: watch::Sender::new(false),
+            successor: watch::Sender::new(None),
+        }))
     }
 
     /// The stage now; costs a load.
     pub fn stage(&self) -> Stage {
-        match self.glance.load(Ordering::Acquire) {
+        match self.0.glance.load(Ordering::Acquire) {
             RUNNING => Stage::Running,
             SOFT => Stage::Soft,
             _ => Stage::Hard,
@@ -70,12 +73,12 @@ impl Shutdown {
 
     /// Moves on to `stage`; never back.
     pub fn advance(&self, stage: Stage) {
-        self.stage.send_if_modified(|now| {
+        self.0.stage.send_if_modified(|now| {
             let later = stage > *now;
             if later {
                 *now = stage;
                 // before anybody is woken
-                self.glance.store(stage as u8, Ordering::Release);
+                self.0.glance.store(stage as u8, Ordering::Release);
             }
             later
         });
@@ -83,24 +86,24 @@ impl Shutdown {
 
     /// Asks whoever runs the program to stop it in order, as a signal does.
     pub fn ask(&self) {
-        self.asked.send_replace(true);
+        self.0.asked.send_replace(true);
     }
 
     /// Waits until the end was asked for.
     pub async fn asked(&self) {
-        let mut asked = self.asked.subscribe();
+        let mut asked = self.0.asked.subscribe();
         // the sender lives in `self`
         let _ = asked.wait_for(|asked| *asked).await;
     }
 
     /// Another process accepts on our sockets now: nothing new is to be taken here.
     pub fn supersede(&self, process: i32) {
-        self.successor.send_replace(Some(process));
+        self.0.successor.send_replace(Some(process));
     }
 
     /// Waits until another process has taken the listeners; which.
     pub async fn superseded(&self) -> i32 {
-        let mut successor = self.successor.subscribe();
+        let mut successor = self.0.successor.subscribe();
         match successor.wait_for(Option::is_some).await.map(|one| *one) {
             Ok(Some(process)) => process,
             // the sender lives in `self`
@@ -110,7 +113,7 @@ impl Shutdown {
 
     /// Waits until `stage` or a later one.
     pub async fn reached(&self, stage: Stage) {
-        let mut stages = self.stage.subscribe();
+        let mut stages = self.0.stage.subscribe();
         // the sender lives in `self`, so the wait cannot end with an error
         let _ = stages.wait_for(|now| *now >= stage).await;
     }
@@ -122,7 +125,7 @@ impl Shutdown {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let alive = self.alive.subscribe();
+        let alive = self.0.alive.subscribe();
         let stop = self.clone();
         tokio::spawn(async move {
             let _alive = alive;
@@ -135,7 +138,7 @@ impl Shutdown {
 
     /// Waits until every spawned task has ended.
     pub async fn finished(&self) {
-        self.alive.closed().await;
+        self.0.alive.closed().await;
     }
 }
 
