@@ -23,7 +23,7 @@ trap 'rm -rf "$work"' EXIT
 
 api_server() {
   say "cluster: building kube-apiserver (several minutes, once)"
-  suite_unpack "$work/root" golang-1.19-go golang-1.19-src golang-github-modern-go-reflect2-dev
+  suite_unpack "$work/packages" golang-1.19-go golang-1.19-src golang-github-modern-go-reflect2-dev
   mkdir "$work/source"
   (
     cd "$work/source"
@@ -36,14 +36,14 @@ api_server() {
     # The vendored reflect2 crashes with this Go as soon as a webhook is called.
     local reflect=vendor/github.com/modern-go/reflect2
     rm $reflect/*.go $reflect/*.s
-    cp "$work"/root/usr/share/gocode/src/github.com/modern-go/reflect2/*.{go,s} $reflect/
+    cp "$work"/packages/usr/share/gocode/src/github.com/modern-go/reflect2/*.{go,s} $reflect/
     rm -f $reflect/*_test.go
     # The version comes from the archive's name, without which it would say v0.0.0.
     local version
     version=$(basename ./*.orig.tar.gz .orig.tar.gz)
     version=v${version##*+really}
     local minor=${version#v*.}
-    export GOROOT=$work/root/usr/lib/go-1.19 GOPATH=$work/go GOCACHE=$work/objects GOPROXY=off GOFLAGS= CGO_ENABLED=0
+    export GOROOT=$work/packages/usr/lib/go-1.19 GOPATH=$work/go GOCACHE=$work/objects GOPROXY=off GOFLAGS= CGO_ENABLED=0
     export KUBE_GIT_VERSION=$version KUBE_GIT_TREE_STATE=archive KUBE_GIT_COMMIT=debian KUBE_GIT_MAJOR=1 KUBE_GIT_MINOR=${minor%%.*}
     PATH=$GOROOT/bin:$PATH nice -n 15 make WHAT=cmd/kube-apiserver >"$cache/build.log" 2>&1 || {
       tail -n 30 "$cache/build.log" >&2
