@@ -70,7 +70,7 @@ make_cc() {
     apt-get download base-files netbase tzdata libc6 libgcc-s1 libssl3 ca-certificates media-types >/dev/null
     for package in ./*.deb; do dpkg-deb -x "$package" cc; done
   )
-  printf 'root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n' >"$work/cc/etc/passwd"
+  printf 'root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/nonexistent:/sbin/nologin\n' >"$work/cc/etc/passwd"
   printf 'root:x:0:\nnonroot:x:65532:\n' >"$work/cc/etc/group"
   mkdir -p "$work/cc/etc/ssl/certs"
   find "$work/cc/usr/share/ca-certificates" -name '*.crt' -exec cat {} + >"$work/cc/etc/ssl/certs/ca-certificates.crt"
