@@ -118,14 +118,12 @@ fn answers(mut bytes: &[u8]) -> Vec<(u32, i32)> {
         (number(bytes, 0), number(bytes, 4), number(bytes, 8))
     {
         let [low, high, ..] = kind.to_ne_bytes();
-        if u16::from_ne_bytes([low, high]) == NLMSG_ERROR {
-            let errno = number(bytes, 16).unwrap_or_default();
+        if let (NLMSG_ERROR, Some(errno)) = (u16::from_ne_bytes([low, high]), number(bytes, 16)) {
             found.push((sequence, errno.cast_signed().saturating_neg()));
         }
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        bytes = bytes
-            .get(length.next_multiple_of(4).max(16)..)
-            .unwrap_or_default();
+        let padded = length.max(16).saturating_add(3) & !3;
+        bytes = bytes.get(padded..).unwrap_or_default();
     }
     found
 }
@@ -189,5 +187,64 @@ impl Socket {
 
     fn receive(&self, _: &mut [u8]) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(kind: u16) -> Message {
+        Message::new("", kind, Flags::None, &[], &Attributes::default())
+    }
+
+    /// Kind, flags and sequence number of each.
+    fn headers(mut bytes: &[u8]) -> Vec<(u16, u16, u32)> {
+        let mut found = Vec::new();
+        while let Some(header) = bytes.first_chunk::<16>() {
+            let two = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
+            found.push((two(4), two(6), number(header, 8).unwrap()));
+            bytes = &bytes[usize::from(two(if cfg!(target_endian = "big") { 2 } else { 0 }))..];
+        }
+        found
+    }
+
+    #[test]
+    fn only_the_last_message_is_answered_in_any_case() {
+        let request = |protocol| Request {
+            protocol,
+            messages: vec![message(7), message(8)],
+        };
+        let (bytes, last) = request(Protocol::Tables).bytes();
+        let (begin, end) = ((BATCH_BEGIN, 1, u32::MAX), (BATCH_END, 1, u32::MAX));
+        assert_eq!(headers(&bytes), [begin, (7, 1, 0), (8, 5, 1), end]);
+        assert_eq!(last, 1);
+        let (bytes, _) = request(Protocol::Routes).bytes();
+        assert_eq!(headers(&bytes), [(7, 1, 0), (8, 5, 1)]);
+    }
+
+    #[test]
+    fn answers_are_told_from_what_was_asked_for() {
+        let answer = |kind, sequence, errno: i32| {
+            let (fixed, mut bytes) = ([errno.to_ne_bytes(), [0; 4]].concat(), Vec::new());
+            Message::new("", kind, Flags::None, &fixed, &Attributes::default()).write(
+                &mut bytes,
+                sequence,
+                Answer::Failure,
+            );
+            bytes
+        };
+        let all = [answer(2, 3, -17), answer(9, 4, -1), answer(2, 5, 0)].concat();
+        assert_eq!(answers(&all), [(3, 17), (5, 0)]);
+        assert_eq!(answers(&all[..all.len() - 8]), [(3, 17), (5, 0)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_to_its_end(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(answers(&bytes).len() <= bytes.len() / 16);
+        }
     }
 }
