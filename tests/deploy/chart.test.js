@@ -65,7 +65,7 @@ const CASES = {
   'an injector with an issuer of cert-manager': { mode: 'injector', injector: { certificate: { from: 'certManager', issuerRef: { kind: 'ClusterIssuer', name: 'company' } } } },
   'an injector with a certificate of one\'s own': { mode: 'injector', sidecar: { native: 'never' }, injector: { certificate: { from: 'secret', existingSecret: 'injector-tls', caBundle: PEM } } },
   'an injector for agents that know nothing': { mode: 'injector', environment: 'qa', upstream: 'https://hub.example.com', bindAddress: '[::]', sidecar: { port: 18080, adminPort: 19901, resources: { limits: { cpu: '1' } } }, injector: { mode: 'transparent', urlVariables: ['IMODELS_URL'], noProxy: ['.example.com'] } },
-  'an injector that is watched': { mode: 'injector', serviceMonitor: { enabled: true } },
+  'an injector that is watched': { mode: 'injector', serviceMonitor: { enabled: true }, prometheusRule: { enabled: true } },
   'a sidecar': beside(),
   'a sidecar of a Job': beside({}, { job: true }),
   'a sidecar in an old cluster': beside({ sidecar: { native: 'never', allowQuit: true } }, { job: true }),
@@ -192,6 +192,8 @@ for (const [name, made] of Object.entries(rendered)) {
     const seconds = (text) => [...text.matchAll(/(\d+)(s|m)/g)].reduce((sum, [, n, unit]) => sum + n * { s: 1, m: 60 }[unit], 0);
     const grace = pod.spec.terminationGracePeriodSeconds ?? 30;
     assert.ok(seconds(taken.limits.drain_delay) + seconds(taken.limits.drain_timeout) < grace, 'the grace period is too short');
+    // whoever may call a gateway is the service
+    if (proxy(pod).ports) assert.ok(Array.isArray(taken.routes[0].admit) && taken.routes[0].admit.length > 0);
     const ports = proxy(pod).ports;
     const port = (address) => Number(address.match(/:(\d+)$/)[1]);
     if (ports) {
@@ -199,6 +201,30 @@ for (const [name, made] of Object.entries(rendered)) {
     } else {
       const urls = containersOf(pod).flatMap(({ env }) => env ?? []).filter(({ name }) => name === 'ITWIN_AUTH_PROXY_URL');
       if (!CASES[name]['itwin-auth-proxy'].config) assert.deepEqual(urls.map(({ value }) => value), [`http://${taken.listeners[0].bind}`]);
+    }
+  });
+}
+
+for (const [name, made] of Object.entries(rendered)) {
+  if (CASES[name].mode !== 'injector') continue;
+  fast(`${name} is a configuration that the program takes`, () => {
+    const pod = podOf(one(made, 'Deployment'));
+    const home = directory();
+    secretFiles(pod, home, certificate);
+    const file = path.join(home, 'injector.yaml');
+    const text = one(made, 'ConfigMap').data['injector.yaml'];
+    writeFileSync(file, text.replaceAll('/run/secrets/', `${home}/run/secrets/`));
+    const { status, stderr } = run(PROGRAM, ['inject', '--check', '--config', file], { env: { PATH: process.env.PATH } });
+    assert.equal(status, 0, stderr);
+    assert.doesNotMatch(stderr, /warning/);
+    const { bind, admin, certificate: { managed } } = parseYaml(text);
+    const port = (address) => Number(address.match(/:(\d+)$/)[1]);
+    assert.deepEqual(proxy(pod).ports.map(({ containerPort }) => containerPort), [port(bind), port(admin)]);
+    if (managed) {
+      const there = (kind, name) => assert.ok(made.some((object) => object.kind === kind && object.metadata.name === name && object.metadata.namespace === (kind.startsWith('Mutating') ? undefined : managed.namespace)), `${kind} ${name}`);
+      there('Secret', managed.secret);
+      there('Service', managed.service);
+      there('MutatingWebhookConfiguration', managed.webhook);
     }
   });
 }
@@ -292,16 +318,18 @@ fast('the injector may do two things, and nothing where its certificate comes fr
 fast('alerts ask for metrics that there are', () => {
   const page = readFileSync(path.join(ROOT, 'docs/metrics.md'), 'utf8');
   const errors = readFileSync(path.join(ROOT, 'docs/errors.md'), 'utf8');
-  const counters = [...page.matchAll(/^\| (`.+?`) \| (\w+) \|/gm)].flatMap(([, names, type]) =>
+  const known = [...page.matchAll(/^\| (`.+?`) \| (\w+) \|/gm)].flatMap(([, names, type]) =>
     [...names.matchAll(/`(\w+)`/g)].map(([, name]) => `itwin_auth_proxy_${name}${type === 'counter' ? '_total' : ''}`));
-  const { groups } = one(rendered['a gateway that is watched'], 'PrometheusRule').spec;
-  const job = one(rendered['a gateway that is watched'], 'ServiceMonitor');
-  assert.ok(groups[0].rules.length > 3);
-  for (const { alert, expr } of groups[0].rules) {
-    for (const [name] of expr.matchAll(/itwin_auth_proxy_\w+/g)) assert.ok(counters.includes(name), `${alert}: ${name}`);
-    assert.ok(expr.includes(`job="${job.metadata.name}-admin"`), alert);
-    for (const [, codes] of expr.matchAll(/code=~"([^"]+)"/g)) {
-      for (const code of codes.split('|')) assert.match(errors, new RegExp(`^\\| \`${code}\``, 'm'), alert);
+  for (const way of ['a gateway that is watched', 'an injector that is watched']) {
+    const { groups } = one(rendered[way], 'PrometheusRule').spec;
+    const job = `${one(rendered[way], 'ServiceMonitor').metadata.name}-admin`;
+    assert.ok(groups[0].rules.length > 3);
+    for (const { alert, expr } of groups[0].rules) {
+      for (const [name] of expr.matchAll(/itwin_auth_proxy_\w+/g)) assert.ok(known.includes(name), `${alert}: ${name}`);
+      assert.ok(expr.includes(`job="${job}"`), alert);
+      for (const [, codes] of expr.matchAll(/code=~"([^"]+)"/g)) {
+        for (const code of codes.split('|')) assert.match(errors, new RegExp(`^\\| \`${code}\``, 'm'), alert);
+      }
     }
   }
 });
