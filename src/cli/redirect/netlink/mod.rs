@@ -238,7 +238,8 @@ mod tests {
         };
         let all = [answer(2, 3, -17), answer(9, 4, -1), answer(2, 5, 0)].concat();
         assert_eq!(answers(&all), [(3, 17), (5, 0)]);
-        assert_eq!(answers(&all[..all.len() - 8]), [(3, 17), (5, 0)]);
+        // what is cut off says nothing
+        assert_eq!(answers(&all[..all.len() - 8]), [(3, 17)]);
     }
 
     proptest! {
