@@ -437,6 +437,31 @@ fast('the example chart finds what it depends on by itself', () => {
   }
 });
 
+fast('a chart written as the page says it has the sidecar in its pod', () => {
+  const page = readFileSync(path.join(ROOT, 'docs/kubernetes.md'), 'utf8');
+  const [, metadata, values] = page.match(/# Chart\.yaml\n([^]*?)# values\.yaml\n([^]*?)```/);
+  const [, first, pod] = page.match(/# a pod in templates\/, after (.*)\n([^]*?)```/);
+  const chart = directory();
+  const put = (file, text) => {
+    mkdirSync(path.dirname(path.join(chart, file)), { recursive: true });
+    writeFileSync(path.join(chart, file), text);
+  };
+  put('Chart.yaml', `apiVersion: v2\nname: mine\nversion: 0.1.0\n${metadata}`);
+  put('values.yaml', values);
+  put('templates/pod.yaml', `${first}\napiVersion: v1\nkind: Pod\nmetadata: { name: mine }\n${pod}`);
+  cpSync(CHART, path.join(chart, 'charts/itwin-auth-proxy'), { recursive: true });
+  for (const helm of Object.keys(HELMS)) {
+    const names = (kubernetes) => {
+      const made = one(objects(helm, { chart, kubernetes }), 'Pod');
+      assert.deepEqual(made.spec.containers.at(-1).env, [{ name: 'ITWIN_AUTH_PROXY_URL', value: 'http://127.0.0.1:8080' }]);
+      assert.equal(environment(made).ITWIN_SCOPES, 'imodels:read');
+      return [made.spec.initContainers, made.spec.containers].map((list) => (list ?? []).map(({ name }) => name));
+    };
+    assert.deepEqual(names('1.29.0'), [['itwin-auth-proxy'], ['agent']]);
+    assert.deepEqual(names('1.28.0'), [[], ['itwin-auth-proxy', 'agent']]);
+  }
+});
+
 const PLAIN = path.join(ROOT, 'deploy/kubernetes');
 for (const [helm, program] of Object.entries(HELMS)) {
   fast(`the plain manifests are what ${helm} makes of the chart`, () => {
