@@ -89,6 +89,11 @@ const RESERVED: &[Reserved] = &[
             ("src/oauth", "sends it to the provider, or signs with it"),
             ("src/cli/asking.rs", "sends the admin key"),
             ("src/sealed.rs", "seals files with it"),
+            ("src/tls/issued.rs", "signs with it, or serves with it"),
+            (
+                "src/injector",
+                "shows its token to the API server, and keeps the webhook's key there",
+            ),
             ("src/tokens/store", "stores a token"),
             (
                 "src/atomic.rs",

@@ -174,6 +174,85 @@ fn the_command_line_explains_itself() {
     assert!(init.code == 0 && init.out.contains("client_secret_file"));
 }
 
+const INJECTOR: &str = "image: itwin-auth-proxy:0.1.0\n\
+    certificate: { managed: { secret: s, namespace: n, service: v, webhook: w } }\n\
+    defaults: { credential_secret: itwin-client }\n";
+
+#[test]
+fn manifests_are_given_the_sidecar_without_a_cluster() {
+    let file = File::new(INJECTOR);
+    let path = file.path().display().to_string();
+    let print = |manifest: &str| {
+        let mut child = command(&["inject", "--config", &path, "--print"], &[])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(manifest.as_bytes()).unwrap();
+        drop(input);
+        let output = child.wait_with_output().unwrap();
+        Ended {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    };
+    let manifest = |annotations: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{ name: other }}\n---\napiVersion: apps/v1\nkind: Deployment\n\
+             metadata: {{ name: agent }}\nspec:\n  template:\n    metadata:\n      annotations: {{ {annotations} }}\n    \
+             spec:\n      containers: [{{ name: agent, image: agent:1, env: [{{ name: MODE, value: 'yes' }}] }}]\n"
+        )
+    };
+    let ended = print(&manifest("itwin-auth-proxy/inject: 'true'"));
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{}", ended.out);
+    let expected = "        - name: agent\n          image: agent:1\n          env:\n            - name: MODE\n              value: \"yes\"\n            - name: ITWIN_AUTH_PROXY_URL\n              value: http://127.0.0.1:8080\n";
+    assert!(ended.out.contains(expected), "{}", ended.out);
+    assert!(ended.out.contains("restartPolicy: Always"), "{}", ended.out);
+    assert!(
+        ended.out.starts_with("apiVersion: v1\nkind: Secret\n"),
+        "{}",
+        ended.out
+    );
+    let again = print(&ended.out);
+    assert_eq!((again.code, again.out), (0, ended.out), "{}", again.err);
+
+    let none = print(&manifest("other: 'true'"));
+    assert_eq!(none.code, 0);
+    assert!(none.err.contains("no pod in it asks"), "{}", none.err);
+    let wrong = print(&manifest(
+        "itwin-auth-proxy/inject: 'true', itwin-auth-proxy/port: '80'",
+    ));
+    assert_eq!((wrong.code, wrong.out.as_str()), (1, ""));
+    assert!(
+        wrong.err.contains("Deployment/agent cannot be given"),
+        "{}",
+        wrong.err
+    );
+}
+
+#[test]
+fn a_wrong_injector_is_told_whole_and_nothing_starts() {
+    let file = File::new("imagee: a\nbind: 1\n");
+    let path = file.path().display().to_string();
+    let ended = run(&["inject", "--config", &path], &[]);
+    assert_eq!(ended.code, 78);
+    for part in [
+        "imagee",
+        "did you mean 'image'",
+        "bind",
+        "certificate",
+        ":2:",
+    ] {
+        assert!(ended.err.contains(part), "{part}: {}", ended.err);
+    }
+    let file = File::new(INJECTOR);
+    let path = file.path().display().to_string();
+    assert_eq!(run(&["inject", "--config", &path, "--check"], &[]).code, 0);
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let mut child = command(&["schema"], &[])

@@ -153,6 +153,6 @@ fn run(
     clippy::disallowed_methods,
     reason = "the one source of randomness for tokens"
 )]
-fn rng() -> StdRng {
+pub(super) fn rng() -> StdRng {
     StdRng::from_rng(&mut rand::rng())
 }

@@ -1,27 +1,33 @@
 //! The injector, built and running: another program in the same binary, with the same admin listener
 //! and the same way to stop.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
 
-use super::StartError;
+use super::{StartError, control::rng};
 use crate::{
     admin::{self, AdminState},
     clock::Clock,
     config::{
-        ClientCertificates, OwnCertificate,
+        ClientCertificates, Identity, OwnCertificate,
         injector::{Injector, NativeSidecars, WebhookCertificate},
     },
     health::Readiness,
     injector::{
         Form,
+        certificate::{self, Keeper},
+        kube::Api,
         server::{self, Webhook},
+        version,
     },
-    metrics::Metrics,
+    metrics::{InjectorMetrics, Metrics},
     net::bind,
     shutdown::{Shutdown, Stage},
-    tls::reload::{self, Current},
+    tls::{
+        issued,
+        reload::{self, Current},
+    },
 };
 
 /// After the signal: time in which we are not ready but still accept, until the API server's own
@@ -54,12 +60,36 @@ pub fn start_injector(
     let webhook = listener(config.bind)?;
     let readiness = Readiness::new();
     let counted = metrics.injector();
-    let tls = certificate(config.certificate, &shutdown)?;
-    let form = match config.native_sidecars {
-        NativeSidecars::Always | NativeSidecars::Auto => Form::Native,
-        NativeSidecars::Never => Form::Container,
+    let api = Api::new(config.api_server);
+    let tls = match config.certificate {
+        WebhookCertificate::Files(files) => {
+            shutdown.spawn(watch_end(files.certificate.clone(), counted.clone()));
+            followed(files, &shutdown)?
+        }
+        WebhookCertificate::Managed(names) => {
+            let keeper = Keeper {
+                api: api.clone(),
+                names,
+                clock: clock.clone(),
+                metrics: counted.clone(),
+            };
+            let (served, current) = watch::channel(keeper.provisional()?);
+            let waiting = readiness.wait_for("the webhook's certificate");
+            shutdown.spawn(keeper.keep(served, waiting, rng()));
+            current
+        }
     };
-    let (_, form) = watch::channel(form);
+    let form = match config.native_sidecars {
+        NativeSidecars::Always => watch::channel(Form::Native).1,
+        NativeSidecars::Never => watch::channel(Form::Container).1,
+        NativeSidecars::Auto => {
+            // nobody is answered before the cluster is known: we are not ready
+            let (form, current) = watch::channel(Form::Container);
+            let waiting = readiness.wait_for("the cluster's version");
+            shutdown.spawn(version::follow(api, form, waiting, rng()));
+            current
+        }
+    };
     let state = AdminState {
         readiness: readiness.clone(),
         metrics: Arc::new(metrics),
@@ -99,22 +129,26 @@ fn listener(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
     sockets.pop().ok_or(StartError::ControlEnded)
 }
 
-fn certificate(
-    certificate: WebhookCertificate,
-    shutdown: &Shutdown,
-) -> Result<Current, StartError> {
-    match certificate {
-        WebhookCertificate::Files(identity) => {
-            let clients = ClientCertificates::None;
-            let followed = reload::follow(OwnCertificate { identity, clients });
-            let (current, task) = followed.map_err(|source| StartError::Tls {
-                listener: "webhook".into(),
-                source,
-            })?;
-            shutdown.spawn(task);
-            Ok(current)
+/// A certificate that somebody else renews.
+fn followed(identity: Identity, shutdown: &Shutdown) -> Result<Current, StartError> {
+    let clients = ClientCertificates::None;
+    let followed = reload::follow(OwnCertificate { identity, clients });
+    let (current, task) = followed.map_err(|source| StartError::Tls {
+        listener: "webhook".into(),
+        source,
+    })?;
+    shutdown.spawn(task);
+    Ok(current)
+}
+
+/// Shows when a certificate of others ends.
+async fn watch_end(file: PathBuf, metrics: InjectorMetrics) {
+    loop {
+        let text = tokio::fs::read_to_string(&file).await.unwrap_or_default();
+        if let Some(end) = issued::end(&text) {
+            metrics.certificate_expiry.set(end.as_secs_f64());
         }
-        WebhookCertificate::Managed(_) => Err(StartError::ControlEnded),
+        tokio::time::sleep(certificate::EVERY).await;
     }
 }
 

@@ -81,6 +81,8 @@ pub enum StartError {
     Admin(#[source] std::io::Error),
     #[error("a thread or its runtime cannot be started")]
     Thread(#[source] std::io::Error),
+    #[error("the webhook's certificate")]
+    Webhook(#[from] crate::injector::certificate::KeepError),
     #[error("the control plane ended before it was ready")]
     ControlEnded,
     #[error(

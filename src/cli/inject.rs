@@ -1,6 +1,9 @@
 //! `itwin-auth-proxy inject`: the injector of a Kubernetes cluster.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Read},
+    path::PathBuf,
+};
 
 use clap::{Args, ValueHint};
 
@@ -8,7 +11,12 @@ use super::{Exit, complain, output, run, runtime};
 use crate::{
     app,
     clock::Clock,
-    config::injector::{self, LoadedInjector},
+    config::{
+        documents,
+        injector::{self, Injector, LoadedInjector, NativeSidecars},
+        print::block,
+    },
+    injector::{Form, Manifest},
     metrics::Metrics,
     shutdown::Shutdown,
     telemetry,
@@ -17,8 +25,13 @@ use crate::{
 /// Give pods that ask for it the proxy as a sidecar: a mutating admission webhook.
 ///
 /// Pods ask with the annotation (or label) itwin-auth-proxy/inject: "true". Exit code 78: the
-/// configuration is wrong, nothing was started; 69: an address cannot be bound.
+/// configuration is wrong, nothing was started; 69: an address cannot be bound; with --print, 1: a
+/// pod cannot be given the sidecar.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  itwin-auth-proxy inject --config injector.yaml
+  itwin-auth-proxy inject --config injector.yaml --print < deployment.yaml | kubectl apply -f -")]
 pub(super) struct Arguments {
     /// The injector's configuration file.
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -26,10 +39,17 @@ pub(super) struct Arguments {
     /// Check the configuration, and do nothing else.
     #[arg(long)]
     check: bool,
+    /// Print the manifests of standard input (YAML or JSON) with the sidecar in those pods that ask
+    /// for it; no cluster is asked, sidecars are native unless `native_sidecars` is `never`.
+    #[arg(long, conflicts_with = "check")]
+    print: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     let loaded = load(arguments)?;
+    if arguments.print {
+        return print(&loaded.injector);
+    }
     if arguments.check {
         complain("the configuration is good");
         return Ok(Exit::Ok);
@@ -46,6 +66,45 @@ fn load(arguments: &Arguments) -> Result<LoadedInjector, Exit> {
         complain(loaded.warnings.render(output::rendering()).trim_end());
     }
     Ok(loaded)
+}
+
+fn print(injector: &Injector) -> Result<Exit, Exit> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).map_err(|error| {
+        complain(format!("error: standard input cannot be read: {error}"));
+        Exit::Usage
+    })?;
+    let mut documents = documents::read(&text, "standard input").map_err(|problems| {
+        complain(problems.render(output::rendering()).trim_end());
+        Exit::Usage
+    })?;
+    let form = match injector.native_sidecars {
+        NativeSidecars::Auto | NativeSidecars::Always => Form::Native,
+        NativeSidecars::Never => Form::Container,
+    };
+    let mut manifest = Manifest::default();
+    for document in &mut documents {
+        manifest.inject(document, &injector.settings, form);
+    }
+    for warning in &manifest.warnings {
+        complain(format!("warning: {warning}"));
+    }
+    for (name, faults) in &manifest.refused {
+        complain(format!(
+            "error: {name} cannot be given the sidecar:\n{faults}"
+        ));
+    }
+    if !manifest.refused.is_empty() {
+        return Ok(Exit::No);
+    }
+    if manifest.injected.is_empty() {
+        complain(
+            "no pod in it asks for the sidecar: the annotation or label itwin-auth-proxy/inject: \"true\" of a pod or of its template does",
+        );
+    }
+    let written: Vec<String> = documents.iter().map(block::yaml).collect();
+    output::pour(&written.join("---\n"));
+    Ok(Exit::Ok)
 }
 
 fn serve(loaded: LoadedInjector) -> Result<Exit, Exit> {

@@ -8,6 +8,7 @@
 pub mod bearer;
 mod bound;
 pub mod credential;
+pub mod documents;
 pub mod identity;
 pub mod injector;
 pub mod interception;

@@ -57,6 +57,14 @@ impl ServiceManager {
     }
 }
 
+/// The API server of the cluster whose pod this is: host and port.
+pub fn kubernetes_service() -> Option<(String, String)> {
+    let text = |name: &str| std::env::var_os(name)?.into_string().ok();
+    let host = text("KUBERNETES_SERVICE_HOST")?;
+    let port = text("KUBERNETES_SERVICE_PORT").unwrap_or_else(|| "443".into());
+    Some((host, port)).filter(|(host, _)| !host.is_empty())
+}
+
 /// What a configuration is read from.
 #[derive(Clone, Default)]
 pub struct Sources {

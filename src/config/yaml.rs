@@ -21,14 +21,35 @@ const MAX_NODES: usize = 50_000;
 
 /// The tree of `text`, as far as it can be read; what cannot be is in `problems`.
 pub(super) fn read(text: &str, place: &dyn Fn(Marker) -> Place, problems: &mut Problems) -> Node {
+    let start = place(Marker::new(0, 1, 0));
+    let first = documents(text, place, problems, 1).into_iter().next();
+    first.unwrap_or_else(|| Node::null(start))
+}
+
+/// The same for a text that may hold several documents.
+pub(super) fn read_all(
+    text: &str,
+    place: &dyn Fn(Marker) -> Place,
+    problems: &mut Problems,
+) -> Vec<Node> {
+    documents(text, place, problems, usize::MAX)
+}
+
+fn documents(
+    text: &str,
+    place: &dyn Fn(Marker) -> Place,
+    problems: &mut Problems,
+    most: usize,
+) -> Vec<Node> {
     let mut builder = Builder {
         place,
         problems,
         open: Vec::new(),
         anchors: HashMap::new(),
         nodes: 0,
-        root: None,
+        roots: Vec::new(),
         documents: 0,
+        most,
     };
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
@@ -47,8 +68,7 @@ pub(super) fn read(text: &str, place: &dyn Fn(Marker) -> Place, problems: &mut P
             break;
         }
     }
-    let start = (builder.place)(Marker::new(0, 1, 0));
-    builder.finish(start)
+    builder.roots
 }
 
 /// Places in a file.
@@ -67,8 +87,10 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
-    root: Option<Node>,
+    roots: Vec<Node>,
     documents: usize,
+    /// As many documents are allowed.
+    most: usize,
 }
 
 /// A list or map that has begun.
@@ -94,7 +116,7 @@ impl Builder<'_> {
         match event {
             Event::DocumentStart(_) => {
                 self.documents += 1;
-                if self.documents > 1 {
+                if self.documents > self.most {
                     let hint = "keep one document: remove what follows the second '---'";
                     return self.refuse(
                         marker,
@@ -171,7 +193,7 @@ impl Builder<'_> {
             return self.refuse(marker, "the file holds too many values", None);
         }
         let Some(open) = self.open.last_mut() else {
-            self.root.get_or_insert(node);
+            self.roots.push(node);
             return true;
         };
         let (entries, waiting) = match &mut open.what {
@@ -231,10 +253,6 @@ impl Builder<'_> {
             text,
             hint,
         });
-    }
-
-    fn finish(self, start: Place) -> Node {
-        self.root.unwrap_or_else(|| Node::null(start))
     }
 }
 

@@ -8,14 +8,20 @@
 
 mod agents;
 mod annotations;
+pub mod certificate;
 mod draft;
 mod fault;
+pub mod kube;
+mod manifest;
 pub mod patch;
 pub mod review;
 pub mod server;
 mod sidecar;
+pub mod version;
 
-pub use self::{annotations::NAMES, draft::Draft, fault::Faults, sidecar::Form};
+pub use self::{
+    annotations::NAMES, draft::Draft, fault::Faults, manifest::Manifest, sidecar::Form,
+};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use super::{
     annotations::{self, Agents, Asked, PREFIX, STATUS, Source, Wish},
     draft::Draft,
     fault::{Faults, quoted},
-    sidecar::{self, Form, Sidecar},
+    sidecar::{self, Form, Pod, Sidecar},
 };
 use crate::config::injector::{InjectedMode, InjectionSettings};
 
@@ -58,7 +58,12 @@ pub fn inject(pod: &Value, settings: &InjectionSettings, form: Form) -> Result<I
             });
         }
     };
+    let restarts = pod["spec"]["restartPolicy"].as_str();
     let sidecar = Sidecar {
+        pod: match restarts {
+            None | Some("Always") => Pod::Runs,
+            Some(_) => Pod::Ends,
+        },
         wish: &wish,
         settings,
         form: there(pod).unwrap_or(form),
@@ -131,8 +136,7 @@ impl Work<'_> {
                 "spec.shareProcessNamespace: containers that run as root or as user 65532 can read the sidecar's memory and its credential".into(),
             );
         }
-        let ends = spec["restartPolicy"].as_str().unwrap_or("Always") != "Always";
-        if ends && self.sidecar.form == Form::Container {
+        if self.sidecar.pod == Pod::Ends && self.sidecar.form == Form::Container {
             self.warnings.push(format!(
                 "this cluster knows no native sidecars (Kubernetes 1.29): the pod does not end by itself, the agent has to end the sidecar (POST http://127.0.0.1:{}/quit)",
                 wish.admin_port

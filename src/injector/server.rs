@@ -206,3 +206,113 @@ fn json_answer(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     answer.headers_mut().insert(header::CONTENT_TYPE, json);
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        clock::Clock, config::ClientTls, http::client::HttpClient, injector::tests::settings,
+        metrics::Metrics, tls::issued::Issued,
+    };
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Served {
+        base: String,
+        client: HttpClient,
+        metrics: InjectorMetrics,
+        stop: Shutdown,
+        _ca: tempfile::NamedTempFile,
+    }
+
+    async fn start() -> Served {
+        let now = Clock::system().now();
+        let issued = Issued::new(&["localhost".to_owned()], now, 3600 * SECOND).unwrap();
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(ca.path(), &issued.authority).unwrap();
+        let tls = ClientTls {
+            extra_ca: vec![ca.path().to_owned()],
+            ..ClientTls::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let metrics = Metrics::new().injector();
+        let webhook = Arc::new(Webhook {
+            settings: settings(),
+            form: watch::channel(Form::Native).1,
+            metrics: metrics.clone(),
+        });
+        let stop = Shutdown::new();
+        let (_, current) = watch::channel(issued.server_config().unwrap());
+        stop.spawn(serve(listener, current, webhook, stop.clone()));
+        Served {
+            base: format!("https://localhost:{port}"),
+            client: HttpClient::new(&tls, 5 * SECOND, 10 * SECOND).unwrap(),
+            metrics,
+            stop,
+            _ca: ca,
+        }
+    }
+
+    impl Served {
+        async fn send(&self, method: Method, path: &str, body: &[u8]) -> (u16, Value) {
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("{}{path}", self.base))
+                .body(Bytes::copy_from_slice(body))
+                .unwrap();
+            let answer = self.client.send(request).await.unwrap();
+            let json = serde_json::from_slice(answer.body()).unwrap();
+            (answer.status().as_u16(), json)
+        }
+
+        fn counted(&self, result: &'static str) -> u64 {
+            let labels = AdmissionLabels { result };
+            self.metrics.admissions.get_or_create(&labels).get()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_api_server_is_answered_over_tls() {
+        let served = start().await;
+        let review = include_bytes!("golden/deployment-1.25/review.json");
+        // as the API server writes its patience into the URL
+        let (status, answer) = served
+            .send(Method::POST, "/mutate?timeout=10s", review)
+            .await;
+        assert_eq!(
+            (status, &answer["response"]["allowed"]),
+            (200, &json!(true))
+        );
+        assert_eq!(
+            answer["response"]["uid"],
+            "705ab4f5-6393-11e8-b7cc-42010a800002"
+        );
+        assert!(answer["response"]["patch"].is_string());
+        assert_eq!(served.counted("injected"), 1);
+        served.stop.advance(Stage::Hard);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_question_is_refused_with_the_reason() {
+        let served = start().await;
+        let large = vec![b' '; BODY_MAX_BYTES + 1];
+        for (method, path, body, status, why) in [
+            (Method::POST, "/other", &b"{}"[..], 404, "there is /mutate"),
+            (Method::GET, "/mutate", b"", 405, "POST an AdmissionReview"),
+            (Method::POST, "/mutate", b"[", 400, "not JSON"),
+            (Method::POST, "/mutate", b"{}", 400, "no AdmissionReview"),
+            (Method::POST, "/mutate", &large, 413, "3 MiB"),
+        ] {
+            let (got, answer) = served.send(method, path, body).await;
+            assert_eq!(got, status, "{answer}");
+            let message = answer["error"]["message"].as_str().unwrap();
+            assert!(message.contains(why), "{message}");
+        }
+        assert_eq!(served.counted("invalid"), 2);
+        served.stop.advance(Stage::Hard);
+    }
+}

@@ -51,11 +51,19 @@ impl Form {
     }
 }
 
+/// Whether a pod ends by itself, as that of a Job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pod {
+    Runs,
+    Ends,
+}
+
 /// What is put into a pod.
 pub(super) struct Sidecar<'a> {
     pub(super) wish: &'a Wish,
     pub(super) settings: &'a InjectionSettings,
     pub(super) form: Form,
+    pub(super) pod: Pod,
 }
 
 impl Sidecar<'_> {
@@ -248,6 +256,10 @@ impl Sidecar<'_> {
             &format!("127.0.0.1:{}", wish.admin_port),
         );
         if self.form == Form::Container {
+            if self.pod == Pod::Ends {
+                // an agent that is done ends the sidecar, which would keep its Job going
+                set("ITWIN_AUTH_PROXY__ADMIN__ALLOW_QUIT", "true");
+            }
             // all containers are told to stop at once: what agents still do is to succeed
             set("ITWIN_AUTH_PROXY__LIMITS__DRAIN_DELAY", "5s");
             set("ITWIN_AUTH_PROXY__LIMITS__DRAIN_TIMEOUT", "20s");

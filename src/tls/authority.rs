@@ -104,6 +104,16 @@ pub(super) fn instant(since_1970: Duration) -> Result<OffsetDateTime, TlsError> 
     OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| TlsError::NoSuchTime)
 }
 
+/// A certificate and all authorities of the system, for software that takes one file in place of the
+/// system's. PEM.
+pub fn bundle(certificate: &str) -> String {
+    let mut bundle = certificate.to_owned();
+    for der in rustls_native_certs::load_native_certs().certs {
+        bundle.push_str(&pem(&der));
+    }
+    bundle
+}
+
 /// What a certificate says of itself, for people.
 pub struct Described {
     pub subject: String,

@@ -5,6 +5,7 @@
 
 pub mod authority;
 pub mod client;
+pub mod issued;
 pub mod mint;
 pub mod reload;
 pub mod server;

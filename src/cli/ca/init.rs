@@ -3,7 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use crate::{
     atomic::{self, create_secret},
     clock::Clock,
     config::Identity,
-    tls::authority::{Authority, Described},
+    tls::authority::{self, Authority, Described},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -34,6 +34,10 @@ pub(super) struct Arguments {
     /// or this directory].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out: Option<PathBuf>,
+    /// A directory for what others need to trust it, and no key: `ca.crt`, and `bundle.crt` with the
+    /// system's authorities too.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    trust: Option<PathBuf>,
     /// How long it is good for. Software must be told of a new one by hand.
     #[arg(long, value_name = "DURATION", default_value = "825d", value_parser = lifetime)]
     lifetime: Duration,
@@ -57,6 +61,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     } else {
         create(&files, &made)
     };
+    let written = written.and_then(|()| match &arguments.trust {
+        Some(directory) => hand_out(directory, &made),
+        None => Ok(()),
+    });
     if let Err((file, error)) = written {
         complain(format!(
             "error: {} cannot be written: {error}",
@@ -119,6 +127,20 @@ fn replace(files: &Identity, made: &Authority) -> Result<(), Failed> {
     atomic::replace_secret(&files.key, &made.key).map_err(|error| (files.key.clone(), error))?;
     fs::write(&files.certificate, &made.certificate)
         .map_err(|error| (files.certificate.clone(), error))
+}
+
+/// For containers that see this directory alone.
+fn hand_out(directory: &Path, made: &Authority) -> Result<(), Failed> {
+    let bundle = authority::bundle(&made.certificate);
+    let failed = |error| (directory.to_path_buf(), error);
+    fs::create_dir_all(directory).map_err(failed)?;
+    for (name, text) in [("ca.crt", &made.certificate), ("bundle.crt", &bundle)] {
+        let file = directory.join(name);
+        fs::write(&file, text)
+            .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o644)))
+            .map_err(|error| (file, error))?;
+    }
+    Ok(())
 }
 
 fn directory(files: &Identity) -> Result<(), Failed> {

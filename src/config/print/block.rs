@@ -72,9 +72,10 @@ pub fn scalar(text: &str) -> String {
             .all(|c| c.is_ascii_alphanumeric() || "/._-:%+=".contains(c))
         && !text.ends_with(':');
     let other_type = text.parse::<f64>().is_ok()
+        || looks_like_a_number(text)
         || matches!(
             text.to_ascii_lowercase().as_str(),
-            "true" | "false" | "null"
+            "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
         );
     if plain && !other_type {
         text.to_owned()
@@ -82,6 +83,17 @@ pub fn scalar(text: &str) -> String {
         // JSON strings are YAML strings
         Value::from(text).to_string()
     }
+}
+
+/// To readers of YAML 1.1: other bases, times, dates.
+fn looks_like_a_number(text: &str) -> bool {
+    let based = ["0x", "0o", "0b"];
+    let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit() || "_:".contains(c));
+    based.iter().any(|base| text.starts_with(base))
+        || digits(text)
+        || text
+            .split_once('-')
+            .is_some_and(|(year, _)| year.len() == 4 && digits(year))
 }
 
 #[cfg(test)]

@@ -1,0 +1,130 @@
+//! A server's certificate of our own making, of an authority that is made for it alone.
+//!
+//! The authority's key is gone when the certificate is signed: it is in no file, no object and no
+//! memory, so that nobody can sign another with it. Whoever trusts the authority trusts this one
+//! certificate, for these names.
+
+use std::{sync::Arc, time::Duration};
+
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+};
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{
+    TlsError,
+    authority::{Authority, instant, serial},
+    mint::BACKDATED,
+    provider,
+    server::{names, protocols},
+};
+use crate::{clock::Moment, secret::Secret};
+
+/// A certificate, its key, and the authority to trust; all PEM.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    pub certificate: String,
+    pub key: Secret,
+    pub authority: String,
+}
+
+impl Issued {
+    /// Makes one for `hosts`, good for `lifetime` from `now` on.
+    ///
+    /// # Errors
+    /// When a host is no DNS name, or the end is beyond what a certificate can say.
+    pub fn new(hosts: &[String], now: Moment, lifetime: Duration) -> Result<Self, TlsError> {
+        let authority = Authority::new(hosts, now, lifetime)?;
+        let made = TlsError::NewAuthority;
+        let signer = KeyPair::from_pem(authority.key.expose()).map_err(made)?;
+        let issuer = Issuer::from_ca_cert_pem(&authority.certificate, signer).map_err(made)?;
+        let mut params = CertificateParams::default();
+        let mut subject = DistinguishedName::new();
+        subject.push(DnType::OrganizationName, "itwin-auth-proxy");
+        params.distinguished_name = subject;
+        for host in hosts {
+            let name = host.clone().try_into().map_err(made)?;
+            params.subject_alt_names.push(SanType::DnsName(name));
+        }
+        params.serial_number = Some(serial()?);
+        params.not_before = instant(now.wall.saturating_sub(BACKDATED))?;
+        params.not_after = instant(now.wall.saturating_add(lifetime))?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(made)?;
+        let leaf = params.signed_by(&key, &issuer).map_err(made)?;
+        Ok(Self {
+            certificate: leaf.pem(),
+            key: Secret::new(key.serialize_pem()),
+            authority: authority.certificate,
+        })
+    }
+
+    /// What it is served with; `None`: certificate and key cannot be used, or not together.
+    pub fn server_config(&self) -> Option<Arc<ServerConfig>> {
+        let chain = chain(&self.certificate);
+        let key = PrivateKeyDer::from_pem_slice(self.key.expose().as_bytes()).ok()?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .ok()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .ok()?;
+        config.alpn_protocols = protocols();
+        Some(Arc::new(config))
+    }
+
+    /// Whether it is for all of these names.
+    pub fn serves(&self, hosts: &[String]) -> bool {
+        let chain = chain(&self.certificate);
+        let named = chain.first().map(names).unwrap_or_default();
+        hosts.iter().all(|host| named.contains(host))
+    }
+}
+
+/// When a certificate ends, since 1970: the first of a PEM text.
+pub fn end(certificate: &str) -> Option<Duration> {
+    let chain = chain(certificate);
+    let (_, parsed) = X509Certificate::from_der(chain.first()?).ok()?;
+    let end = parsed.validity().not_after.timestamp();
+    u64::try_from(end).ok().map(Duration::from_secs)
+}
+
+fn chain(certificates: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(certificates.as_bytes())
+        .filter_map(Result::ok)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn it_serves_its_names_until_its_end() {
+        let now = Clock::system().now();
+        let hosts = ["injector.itwin.svc".to_owned(), "injector.itwin".to_owned()];
+        let issued = Issued::new(&hosts, now, Duration::from_secs(3600)).unwrap();
+        assert!(issued.server_config().is_some());
+        assert!(issued.serves(&hosts));
+        assert!(!issued.serves(&["other.itwin.svc".to_owned()]));
+        assert_eq!(
+            end(&issued.certificate).unwrap().as_secs(),
+            now.wall.as_secs() + 3600
+        );
+        let other = Issued::new(&hosts, now, Duration::from_secs(3600)).unwrap();
+        let mixed = Issued {
+            key: other.key,
+            ..issued
+        };
+        assert!(
+            mixed.server_config().is_none(),
+            "a key of another certificate"
+        );
+    }
+}
