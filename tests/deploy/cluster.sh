@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=tests/deploy/support/debian.sh
 . tests/deploy/support/debian.sh
 
+tests/deploy/helm.sh
 cache=${DEPLOY_CACHE:-${XDG_CACHE_HOME:-/var/cache}/itwin-auth-proxy-tests}/cluster
 mkdir -p "$cache"
 # Of two runs at once, one builds and the other waits.

@@ -8,14 +8,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . tests/tools.sh
 # shellcheck source=tests/deploy/support/debian.sh
 . tests/deploy/support/debian.sh
-# shellcheck source=tests/deploy/containers.sh
-. tests/deploy/containers.sh
 
 if [[ $(id -u) != 0 ]]; then
   echo "playing pods takes root" >&2
   exit 69
 fi
-cache=$DEPLOY_CACHE/play
+# The pods come out of the API server.
+tests/deploy/cluster.sh
+
+cache=${DEPLOY_CACHE:-${XDG_CACHE_HOME:-/var/cache}/itwin-auth-proxy-tests}/play
 mkdir -p "$cache"
 # Of two runs at once, one builds and the other waits.
 exec 9>"$cache/lock"
@@ -53,14 +54,3 @@ make_tree() {
 
 # The stamp is written last, so that half a tree is not taken for one.
 if [[ $(cat "$cache/trixie/.complete" 2>/dev/null) != "${packages[*]}" ]]; then make_tree; fi
-
-# The program's image, out of this machine's podman into that one's hands.
-tests/deploy/image-test.sh
-image=localhost/itwin-auth-proxy:test
-id=$(podman image inspect --format '{{.Id}}' $image)
-if [[ $(cat "$cache/image.id" 2>/dev/null) != "$id" || ! -f $cache/image.tar ]]; then
-  rm -f "$cache/image.new"
-  podman save --quiet --format docker-archive --output "$cache/image.new" $image
-  mv "$cache/image.new" "$cache/image.tar"
-  printf '%s' "$id" >"$cache/image.id"
-fi

@@ -5,12 +5,13 @@ import path from 'node:path';
 
 import { parse, stringify } from 'yaml';
 
+import { certificate } from './certificates.js';
 import { PODS } from './cluster.js';
 import { until } from './machine.js';
 
 const ROOT = path.join(import.meta.dirname, '../../..');
 export const PROGRAM = process.env.ITWIN_AUTH_PROXY ?? path.join(ROOT, 'target/debug/itwin-auth-proxy');
-export const NAMESPACE = 'itwin';
+export const NAMESPACE = 'proxies';
 export const NAME = 'itwin-auth-proxy';
 
 /** The chart for an API server older than it is meant for; the templates are what they are. */
@@ -20,6 +21,32 @@ export function chart(kube) {
   const file = path.join(copy, 'Chart.yaml');
   writeFileSync(file, readFileSync(file, 'utf8').replace(/^kubeVersion:.*$/m, 'kubeVersion: ">=1.20.0-0"'));
   return copy;
+}
+
+/** What the node would do: the Secrets that a pod mounts, as files on the machine. */
+async function mount(kube, pod) {
+  for (const { name, mountPath } of pod.containers[0].volumeMounts) {
+    const { secret } = pod.volumes.find((volume) => volume.name === name);
+    if (!secret) continue;
+    const { data } = await kube.get('secret', secret.secretName, { namespace: NAMESPACE });
+    await kube.host.run('mkdir', ['-p', mountPath]);
+    for (const [key, value] of Object.entries(data ?? {})) {
+      const input = Buffer.from(value, 'base64');
+      await kube.host.run('sh', ['-c', `cat > ${mountPath}/${key}`], { input });
+    }
+  }
+}
+
+/** Values of the chart for a certificate that is ours, in a Secret of that name. */
+export async function ownCertificate(kube, name) {
+  const { ca, cert, key } = certificate(`${NAME}.${NAMESPACE}.svc`);
+  await kube.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } }, {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name, namespace: NAMESPACE },
+    stringData: { 'tls.crt': cert, 'tls.key': key },
+  });
+  return { from: 'secret', existingSecret: name, caBundle: ca };
 }
 
 /** Installs the chart and starts its replicas. */
@@ -35,6 +62,7 @@ export async function injector(kube, { values = {}, replicas = PODS.length } = {
   const map = await kube.get('configmap', NAME, { namespace: NAMESPACE });
   const config = parse(map.data['injector.yaml']);
   const env = await kube.account(pod.serviceAccountName, NAMESPACE);
+  await mount(kube, pod);
 
   const started = [];
   const start = async (address) => {

@@ -1,12 +1,13 @@
 // Podman 5 on a machine of its own, which is Debian 13: with its network, its processes, its containers and
 // images. Nothing of it is left when it stops, but the tree that tests/deploy/play.sh made.
-import { cpSync, linkSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
 import { machine } from './machine.js';
 
 const CACHE = process.env.DEPLOY_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? '/var/cache', 'itwin-auth-proxy-tests');
+const PROGRAM = 'itwin-auth-proxy';
 const TREE = path.join(CACHE, 'play/trixie');
 
 // Control groups as the host has them; a second, empty hierarchy (cgroup2 beside cgroup1) confuses crun.
@@ -38,23 +39,25 @@ events_logger = "file"
 CONF
 `;
 
-const AGENT = `
+// An image of nothing but these programs, with the libraries they need, taken from this machine.
+const IMAGE = `
   root=/work/root
-  mkdir -p $root/bin $root/etc/ssl/certs $root/tmp
-  for program in sh curl sed grep wc cat sleep; do
-    file=$(command -v $program)
-    cp "$file" $root/bin/
+  rm -rf $root
+  mkdir -p $root/etc/ssl/certs
+  mkdir -m 1777 $root/tmp
+  mkdir -p $root/usr/bin
+  ln -s usr/bin $root/bin
+  for program; do
+    file=$(command -v "$program")
+    install -D "$file" "$root\${file#/work}"
     ldd "$file" | grep -o '/[^ ]*' | while read -r library; do
-      mkdir -p "$root$(dirname "$library")"
-      cp -L "$library" "$root$library"
+      install -D "$library" "$root$library"
     done
   done
-  printf 'agent:x:1000:1000::/tmp:/bin/sh\\n' > $root/etc/passwd
+  printf 'root:x:0:0::/:/\\nagent:x:1000:1000::/tmp:/\\nnonroot:x:65532:65532::/:/\\n' > $root/etc/passwd
+  printf 'root:x:0:\\nagent:x:1000:\\nnonroot:x:65532:\\n' > $root/etc/group
   printf 'hosts: files dns\\n' > $root/etc/nsswitch.conf
   cp -L /etc/ssl/certs/ca-certificates.crt $root/etc/ssl/certs/
-  cp /work/agent $root/bin/list-imodels
-  tar -C $root --numeric-owner --owner=0 --group=0 -cf /work/agent.tar .
-  rm -r $root
 `;
 
 /** Starts one; `podman` runs podman on it, `host` is the machine. */
@@ -82,23 +85,28 @@ export async function podman5() {
       return stdout;
     },
 
-    /** The program's image, as tests/deploy/play.sh left it. Answers its name. */
-    async program() {
-      linkSync(path.join(CACHE, 'play/image.tar'), path.join(home, 'image.tar'));
-      await it.succeed(['load', '--quiet', '--input', '/work/image.tar']);
-      return 'localhost/itwin-auth-proxy:test';
+    async image(name, programs, more, changes) {
+      const tar = 'tar -C $root --numeric-owner --owner=0 --group=0 -cf /work/image.tar .';
+      const { code, stderr } = await host.run('sh', ['-euc', `${IMAGE}\n${more}\n${tar}`, 'sh', ...programs]);
+      if (code !== 0) throw new Error(stderr);
+      await it.succeed(['import', ...changes.flatMap((change) => ['--change', change]), '/work/image.tar', name]);
+      return name;
     },
 
-    /**
-     * An image with a shell, curl and the script, and nothing of the program: the first is taken from this
-     * machine with the libraries it needs. Answers its name.
-     */
+    /** The program as its own image has it: the same file, user and entry point. Answers the image's name. */
+    async program(file) {
+      mkdirSync(path.join(home, 'usr/local/bin'), { recursive: true });
+      cpSync(file, path.join(home, 'usr/local/bin', PROGRAM));
+      const there = `/usr/local/bin/${PROGRAM}`;
+      const changes = ['USER 65532:65532', `ENTRYPOINT ["${there}"]`, 'CMD ["run"]'];
+      return it.image('localhost/itwin-auth-proxy:test', [`/work${there}`], '', changes);
+    },
+
+    /** A shell, curl and this script, and nothing of the program. Answers the image's name. */
     async agent(script) {
       cpSync(script, path.join(home, 'agent'));
-      const { code, stderr } = await host.run('sh', ['-euc', AGENT]);
-      if (code !== 0) throw new Error(stderr);
-      await it.succeed(['import', '--change', 'USER 1000', '/work/agent.tar', 'localhost/agent:test']);
-      return 'localhost/agent:test';
+      const programs = ['sh', 'curl', 'sed', 'grep', 'wc', 'cat', 'sleep'];
+      return it.image('localhost/agent:test', programs, 'install -D /work/agent $root/usr/bin/list-imodels', ['USER 1000:1000']);
     },
 
     async stop() {
