@@ -3,7 +3,7 @@
 # Debian's packages and the Rust of this machine, so that a machine that reaches no registry of images
 # can build, too; they hold the same programs and files at the same places, as far as a build looks.
 #
-#   tests/deploy/bases.sh rust|cc|slim…
+#   tests/deploy/bases.sh slim|rust|cc|curl…
 #
 # DEPLOY_PULL=1 fetches the real ones instead.
 set -euo pipefail
@@ -16,6 +16,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 slim=docker.io/library/debian:bookworm-slim
 rust=docker.io/library/rust:1-bookworm
 cc=gcr.io/distroless/cc-debian12:nonroot
+# not a base, but the agent of the demonstration
+curl=$(sed -n 's/^ *image: \(docker.io.*curl:.*\)/\1/p' deploy/compose/demo.yaml)
 
 work=$(mktemp -d "$DEPLOY_CACHE/bases.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -77,11 +79,23 @@ make_cc() {
   tar -C "$work/cc" --numeric-owner --owner=0 --group=0 -c . | podman import --quiet --change 'USER 65532' - $cc >/dev/null
 }
 
+make_curl() {
+  missing "$curl" || return 0
+  make_slim
+  local container
+  container=$(buildah from $slim)
+  buildah run --network host --isolation chroot "$container" -- sh -c \
+    'apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends curl >/dev/null &&
+      rm -rf /var/lib/apt/lists/* && useradd --system --uid 100 curl_user' >/dev/null 2>&1
+  buildah config --user curl_user --entrypoint '["curl"]' "$container"
+  buildah commit --quiet --rm "$container" "$curl" >/dev/null
+}
+
 for name in "$@"; do
   case $name in
-    slim | rust | cc) "make_$name" ;;
+    slim | rust | cc | curl) "make_$name" ;;
     *)
-      echo "usage: tests/deploy/bases.sh slim|rust|cc…" >&2
+      echo "usage: tests/deploy/bases.sh slim|rust|cc|curl…" >&2
       exit 64
       ;;
   esac

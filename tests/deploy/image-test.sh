@@ -5,7 +5,8 @@
 #
 #   tests/deploy/image-test.sh [PROGRAM]      default: $ITWIN_AUTH_PROXY, target/debug/itwin-auth-proxy
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+self=$(realpath "${BASH_SOURCE[0]}")
+cd "$(dirname "$self")/../.."
 # shellcheck source=tests/tools.sh
 . tests/tools.sh
 # shellcheck source=tests/deploy/containers.sh
@@ -15,16 +16,20 @@ program=${1:-${ITWIN_AUTH_PROXY:-target/debug/itwin-auth-proxy}}
 image=localhost/itwin-auth-proxy:test
 tests/deploy/bases.sh cc
 
-digest=$(sha256sum <"$program" | cut -c1-64)
+exec 7>"$DEPLOY_CACHE/image-test.lock"
+flock 7
+digest=$(cat "$program" "$self" | sha256sum | cut -c1-64)
 if [[ $(podman image inspect --format '{{.Config.Labels.program}}' "$image" 2>/dev/null) == "$digest" ]]; then
   exit 0
 fi
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
+mkdir -p "$context/state/itwin-auth-proxy/authority"
 strip --strip-debug -o "$context/itwin-auth-proxy" "$program"
-build_image --quiet --label "program=$digest" --tag "$image" --file - "$context" >/dev/null <<'CONTAINERFILE'
+podman build --format docker --quiet --label "program=$digest" --tag "$image" --file - "$context" >/dev/null <<'CONTAINERFILE'
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY itwin-auth-proxy /usr/local/bin/itwin-auth-proxy
+COPY --chown=65532:65532 state /var/lib
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/itwin-auth-proxy"]
 CMD ["run"]

@@ -124,6 +124,23 @@ fn nothing_is_overwritten_unless_it_is_asked_for() {
 }
 
 #[test]
+fn what_is_run_at_every_start_makes_an_authority_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = || ["ca.key", "ca.crt"].map(|name| fs::read(directory.path().join(name)).ok());
+    let keep = ["init", "--hosts", "api.bentley.com", "--keep"];
+    assert_eq!(ca(directory.path(), &keep).code, 0);
+    let made = files();
+    assert!(made.iter().all(Option::is_some));
+    assert_eq!(ca(directory.path(), &keep).code, 0);
+    assert_eq!(files(), made);
+
+    // half of one is not an authority, and not to be lost
+    fs::remove_file(directory.path().join("ca.crt")).unwrap();
+    assert_eq!(ca(directory.path(), &keep).code, 73);
+    assert_eq!(files(), [made[0].clone(), None]);
+}
+
+#[test]
 fn a_configuration_says_what_its_authority_is_to_be_and_what_is_wrong_with_it() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("proxy.yaml"), CONFIGURATION).unwrap();

@@ -45,12 +45,19 @@ pub(super) struct Arguments {
     /// has been told.
     #[arg(long)]
     force: bool,
+    /// Leave an authority that is there as it is, and succeed: for what is run at every start.
+    #[arg(long, conflicts_with = "force")]
+    keep: bool,
     #[command(flatten)]
     configuration: Configuration,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     let (hosts, files) = wanted(arguments)?;
+    if arguments.keep && files.certificate.exists() && files.key.exists() {
+        complain(format!("{} is kept", files.certificate.display()));
+        return Ok(Exit::Ok);
+    }
     let now = Clock::system().now();
     let made = Authority::new(&hosts, now, arguments.lifetime).map_err(|error| {
         complain(format!("error: {}", output::chain(&error)));
@@ -71,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
             file.display()
         ));
         if error.kind() == io::ErrorKind::AlreadyExists {
-            complain("hint: --force replaces the authority that is there");
+            complain("hint: --force replaces the authority that is there, --keep leaves it");
         }
         return Ok(Exit::CannotCreate);
     }
