@@ -8,8 +8,8 @@ import { after, before, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 
 import { certificate } from './support/certificates.js';
-import { cluster } from './support/cluster.js';
-import { injector, NAME, NAMESPACE, ownCertificate } from './support/injector.js';
+import { cluster, PODS } from './support/cluster.js';
+import { injector, NAME, NAMESPACE } from './support/injector.js';
 import { refusal, until } from './support/machine.js';
 
 const skip = refusal() ?? false;
@@ -20,8 +20,7 @@ let webhook;
 before(async () => {
   if (skip) return;
   kube = await cluster();
-  const values = { sidecar: { native: 'never' }, injector: { certificate: await ownCertificate(kube, 'tls') } };
-  webhook = await injector(kube, { values });
+  webhook = await injector(kube);
   const labels = { 'itwin-auth-proxy/injection': 'enabled' };
   await kube.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'agents', labels } });
 }, { timeout: 120_000 });
@@ -55,6 +54,40 @@ async function stored(manifest, args = []) {
 }
 
 const named = (list, name) => (list ?? []).find((one) => one.name === name);
+
+/** What stands in the webhook's Secret and in its configuration. */
+async function kept() {
+  const { data } = await kube.get('secret', `${NAME}-tls`, { namespace: NAMESPACE });
+  const { webhooks } = await kube.get('mutatingwebhookconfiguration', NAME);
+  const text = (key) => Buffer.from(data[key], 'base64').toString();
+  return { certificate: text('tls.crt'), authorities: text('ca.crt'), bundles: webhooks.map(({ clientConfig }) => clientConfig.caBundle) };
+}
+
+/** The certificate that a replica serves, PEM. */
+async function served(address) {
+  const { stdout } = await kube.host.run('openssl', ['s_client', '-connect', `${address}:8443`]);
+  return /-----BEGIN CERTIFICATE-----[^]*?-----END CERTIFICATE-----\n/.exec(stdout)[0];
+}
+
+test('the injector made its certificate, told the API server of the authority, and all replicas serve it', cannot, async () => {
+  const { certificate: made, authorities, bundles } = await kept();
+  assert.equal(bundles.length, 2);
+  for (const bundle of bundles) assert.equal(Buffer.from(bundle, 'base64').toString(), authorities);
+  for (const address of PODS) assert.ok(made.startsWith(await served(address)));
+});
+
+test('its service account may do that and nothing else', cannot, async () => {
+  const as = await kube.token(webhook.account, NAMESPACE);
+  const lines = async (namespace) => {
+    const list = await kube.succeed(['auth', 'can-i', '--list', '-n', namespace], { as });
+    // Resources, paths, names, verbs; what everybody may is to ask for their own rights, and paths.
+    return list.split('\n').slice(1).map((line) => line.split(/\s+/)).filter(([resource]) => resource && !resource.startsWith('selfsubject'));
+  };
+  const configurations = ['mutatingwebhookconfigurations.admissionregistration.k8s.io', '[]', `[${NAME}]`, '[get', 'patch]'];
+  const secret = ['secrets', '[]', `[${NAME}-tls]`, '[get', 'update]'];
+  assert.deepEqual(await lines(NAMESPACE), [configurations, secret]);
+  assert.deepEqual(await lines('agents'), [configurations]);
+});
 
 test('a pod that asks is stored with the proxy beside its containers', cannot, async () => {
   const { metadata, spec } = await stored(pod('asks', { inject: 'true', scopes: 'itwin-platform imodels:read' }));
@@ -135,7 +168,7 @@ test('a pod made anew of what is stored is the same', cannot, async () => {
 });
 
 test('a container that another webhook adds later is told of the proxy, too', cannot, async (t) => {
-  const { ca, cert, key } = certificate('localhost');
+  const { ca, cert, key } = certificate(['localhost']);
   for (const [entry, text] of Object.entries({ 'meddler.crt': cert, 'meddler.key': key })) writeFileSync(kube.file(entry), text);
   const script = path.join(import.meta.dirname, 'support/meddler.js');
   const meddler = kube.host.start(process.execPath, [script, '9443', kube.file('meddler.crt'), kube.file('meddler.key')]);
@@ -196,6 +229,32 @@ function older(object) {
   }
   return object;
 }
+
+test('while the certificate is replaced, no pod is held up', { ...cannot, timeout: 240_000 }, async () => {
+  const before = await kept();
+  // One that ends soon takes its place, as after two months; what is served is trusted as it was.
+  const service = `${NAME}.${NAMESPACE}`;
+  const soon = certificate([`${service}.svc`, `${service}.svc.cluster.local`, service], 20);
+  const stringData = { 'tls.crt': soon.cert, 'tls.key': soon.key, 'ca.crt': soon.ca + before.authorities };
+  await kube.succeed(['patch', 'secret', `${NAME}-tls`, '-n', NAMESPACE, '--type=merge', '-p', JSON.stringify({ stringData })]);
+
+  const replaced = async () => {
+    const now = await Promise.all(PODS.map(served));
+    return now.every((one) => one === now[0] && !before.certificate.startsWith(one) && !soon.cert.startsWith(one));
+  };
+  let made = 0;
+  const end = Date.now() + 200_000;
+  while (!(await replaced())) {
+    assert.ok(Date.now() < end, 'the certificate was not replaced');
+    await stored(pod('meanwhile', { inject: 'true' }), ['--dry-run=server']);
+    made += 1;
+  }
+  assert.ok(made > 10, `${made} pods`);
+  const after = await kept();
+  assert.ok(after.authorities.includes(before.authorities), 'the authority before is trusted still');
+  for (const bundle of after.bundles) assert.equal(Buffer.from(bundle, 'base64').toString(), after.authorities);
+  await stored(pod('after', { inject: 'true' }), ['--dry-run=server']);
+});
 
 test('without the injector, pods that do not ask are made all the same', cannot, async (t) => {
   await Promise.all(webhook.replicas.map((replica) => replica.stop()));

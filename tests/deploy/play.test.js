@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { stringify } from 'yaml';
 
 import { cluster } from './support/cluster.js';
-import { injector, NAME, ownCertificate, PROGRAM } from './support/injector.js';
+import { injector, NAME, PROGRAM } from './support/injector.js';
 import { refusal } from './support/machine.js';
 import { podman5 } from './support/podman.js';
 
@@ -27,7 +27,7 @@ before(async () => {
   kube = await cluster();
   const [repository, tag] = program.split(/:(?=[^/]*$)/);
   // Podman knows no native sidecars.
-  const values = { image: { repository, tag, pullPolicy: 'Never' }, sidecar: { native: 'never' }, injector: { certificate: await ownCertificate(kube, 'tls') } };
+  const values = { image: { repository, tag, pullPolicy: 'Never' }, sidecar: { native: 'never' } };
   webhook = await injector(kube, { replicas: 1, values });
 }, { timeout: 180_000 });
 
@@ -84,7 +84,9 @@ async function stored(manifest) {
 
 /** Plays these objects; the pod is gone after the test. */
 async function play(t, ...objects) {
-  const name = objects.find(({ kind }) => kind === 'Pod').metadata.name;
+  const { metadata: { name }, spec } = objects.find(({ kind }) => kind === 'Pod');
+  // Of a volume in memory podman makes one for each container, where a node makes one for the pod.
+  for (const { emptyDir } of spec.volumes) delete emptyDir?.medium;
   t.after(() => node.podman(['pod', 'rm', '--force', '--time', '0', name]));
   await node.succeed(['kube', 'play', '-'], { input: objects.map((object) => JSON.stringify(object)).join('\n---\n') });
   return {
@@ -147,6 +149,24 @@ const config = {
   listeners: [{ bind: '127.0.0.1:8080' }],
   routes: [{ hosts: ['api.bentley.com'], upstream: 'http://127.0.0.1:9001', inject: 'agent' }],
 };
+
+test('an agent that calls https://api.bentley.com does the same, by redirected connections', cannot, async (t) => {
+  const own = {
+    ...config,
+    interception: { hosts: ['api.bentley.com'] },
+    listeners: [...config.listeners, { bind: '127.0.0.1:15001', mode: 'transparent' }],
+  };
+  // Nobody is at the address that the name leads to.
+  const hostAliases = [{ ip: '192.0.2.1', hostnames: ['api.bentley.com'] }];
+  const script = `list-imodels https://api.bentley.com ${ITWIN}`;
+  const wishes = { mode: 'transparent', config: 'own', 'credential-secret': 'itwin-client' };
+  const made = await stored(pod('transparent', script, wishes, { hostAliases }));
+  const privileged = made.spec.initContainers.filter(({ securityContext }) => securityContext?.capabilities?.add);
+  assert.deepEqual(privileged.map(({ securityContext }) => securityContext.capabilities.add), [['NET_ADMIN']]);
+  const played = await play(t, secret, configured(own), made);
+  assert.equal(await played.ended('agent'), 0, await played.logs('agent') + await played.logs(NAME));
+  assert.equal(await played.output('agent'), TWO_PAGES);
+});
 
 test('a pod of a Job ends when its agent has ended the proxy', cannot, async (t) => {
   const script = `list-imodels "$ITWIN_AUTH_PROXY_URL" ${ITWIN}\ncurl -fsS -X POST http://127.0.0.1:9901/quit`;

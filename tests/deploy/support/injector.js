@@ -39,7 +39,7 @@ async function mount(kube, pod) {
 
 /** Values of the chart for a certificate that is ours, in a Secret of that name. */
 export async function ownCertificate(kube, name) {
-  const { ca, cert, key } = certificate(`${NAME}.${NAMESPACE}.svc`);
+  const { ca, cert, key } = certificate([`${NAME}.${NAMESPACE}.svc`]);
   await kube.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } }, {
     apiVersion: 'v1',
     kind: 'Secret',
