@@ -5,7 +5,7 @@
 //! the table, `tests/architecture.rs` checks it):
 //!
 //! - ground: [`secret`], [`clock`], [`caller`], [`backoff`], [`trouble`], [`shutdown`], [`health`],
-//!   [`notify`], [`pulse`], [`metrics`], [`telemetry`];
+//!   [`notify`], [`pulse`], [`confine`], [`metrics`], [`telemetry`];
 //! - [`config`], then [`net`] and [`tls`], then [`http`];
 //! - [`oauth`] speaks the protocol; [`tokens`] keeps the tokens that we fetch fresh, [`verify`]
 //!   checks those that callers show;
@@ -25,6 +25,7 @@ pub mod caller;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod confine;
 pub mod health;
 pub mod http;
 pub mod injector;

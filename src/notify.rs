@@ -12,10 +12,7 @@
 
 use std::{
     io,
-    os::{
-        linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixDatagram},
-    },
+    os::unix::net::{SocketAddr, UnixDatagram},
     sync::Arc,
     time::Duration,
 };
@@ -38,7 +35,10 @@ impl Notify {
     /// When it cannot be connected, or is of another kind (`vsock:`).
     pub fn to(address: &str) -> io::Result<Self> {
         let address = match address.split_at_checked(1) {
-            Some(("@", name)) => SocketAddr::from_abstract_name(name)?,
+            #[cfg(target_os = "linux")]
+            Some(("@", name)) => {
+                <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)?
+            }
             Some(("/", _)) => SocketAddr::from_pathname(address)?,
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
@@ -100,6 +100,8 @@ impl Notify {
 
 #[cfg(test)]
 mod tests {
+    use std::os::linux::net::SocketAddrExt;
+
     use super::*;
 
     fn heard(socket: &UnixDatagram) -> String {

@@ -67,6 +67,7 @@ const GROUND: &[&str] = &[
     "health",
     "sealed",
     "notify",
+    "confine",
     "pulse",
     "metrics",
     "telemetry",

@@ -5,13 +5,18 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    os::unix::net::UnixDatagram,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::{
+        fs::symlink,
+        net::{UnixDatagram, UnixStream},
+    },
     path::PathBuf,
     process::{Child, ChildStderr, Command, Stdio},
     time::Duration,
 };
 
+use itwin_auth_proxy::sandbox::{Sandbox, SandboxConfig};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -22,6 +27,7 @@ impl Place {
     fn new(config: &str) -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         fs::write(place.path("proxy.yaml"), config).unwrap();
+        fs::create_dir(place.path("tmp")).unwrap();
         place
     }
 
@@ -36,6 +42,8 @@ impl Place {
             .arg(self.path("proxy.yaml"))
             .args(arguments)
             .env_clear()
+            // not where the files of the tests are
+            .env("TMPDIR", self.path("tmp"))
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -122,4 +130,143 @@ fn the_service_manager_hears_when_it_accepts_and_that_it_stops() {
     proxy.signal("-TERM");
     assert_eq!(told(&manager), "STOPPING=1");
     proxy.line("stopped");
+}
+
+/// What `/proc` says of every thread.
+fn threads(proxy: &Proxy, key: &str) -> Vec<(String, String)> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", proxy.child.id())).unwrap();
+    let tasks = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+    let value = |status: &str, key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.unwrap().trim_start_matches(':').trim().to_owned()
+    };
+    tasks
+        .map(|status| (value(&status, "Name"), value(&status, key)))
+        .collect()
+}
+
+/// Whether this machine's kernel has Landlock: then nothing below may be left out.
+fn has_landlock() -> bool {
+    let place = Place::new(PLAIN);
+    let line = place.run(&[], &[]).line("")["message"].to_string();
+    assert!(line.contains("confined"), "{line}");
+    !line.contains("not confined")
+}
+
+#[test]
+fn every_thread_gives_up_new_privileges() {
+    let place = Place::new(PLAIN);
+    let mut proxy = place.run(&[], &[]);
+    proxy.line("listening");
+    for (name, privileges) in threads(&proxy, "NoNewPrivs") {
+        assert_eq!(privileges, "1", "thread {name}");
+    }
+    let mut free = place.run(&[], &["--no-confine"]);
+    free.line("not confined: --no-confine");
+    free.line("listening");
+    let all = threads(&free, "NoNewPrivs");
+    assert!(
+        all.iter().all(|(_, privileges)| privileges == "0"),
+        "{all:?}"
+    );
+}
+
+/// The status of the answer to a GET of the admin listener with this key.
+fn with_key(admin: &str, key: &str) -> String {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    write!(
+        stream,
+        "GET /revocations HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer[9..12].to_owned()
+}
+
+#[test]
+fn a_secret_may_be_replaced_but_not_lead_elsewhere() {
+    let (first, second, third) = (
+        "first-key-0123456789",
+        "second-key-0123456789",
+        "third-key-0123456789",
+    );
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("key"), third).unwrap();
+    // as Kubernetes mounts a secret
+    let place = Place::new("");
+    fs::create_dir_all(place.path("mount/..1")).unwrap();
+    fs::write(place.path("mount/..1/key"), first).unwrap();
+    symlink("..1", place.path("mount/..data")).unwrap();
+    symlink("..data/key", place.path("mount/key")).unwrap();
+    let config = format!(
+        "listeners: ['127.0.0.1:0']\n\
+         routes: [{{upstream: 'http://127.0.0.1:9'}}]\n\
+         admin: {{bind: '127.0.0.1:0', key_file: '{}'}}\n\
+         log: {{format: json}}\n",
+        place.path("mount/key").display()
+    );
+    fs::write(place.path("proxy.yaml"), config).unwrap();
+    let confined = has_landlock();
+    let mut proxy = place.run(&[], &[]);
+    let admin = proxy.line("admin listening")["address"].clone();
+    let admin = admin.as_str().unwrap();
+    assert_eq!(with_key(admin, first), "200");
+
+    // as the kubelet replaces it
+    fs::create_dir(place.path("mount/..2")).unwrap();
+    fs::write(place.path("mount/..2/key"), second).unwrap();
+    symlink("..2", place.path("mount/..new")).unwrap();
+    fs::rename(place.path("mount/..new"), place.path("mount/..data")).unwrap();
+    assert_eq!(with_key(admin, second), "200");
+
+    let key = elsewhere.path().join("key");
+    symlink(key, place.path("mount/new")).unwrap();
+    fs::rename(place.path("mount/new"), place.path("mount/key")).unwrap();
+    let refused = with_key(admin, third);
+    assert_eq!(refused != "200", confined, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confined_proxy_resolves_names_and_keeps_tokens_and_sockets() {
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let place = Place::new("");
+    fs::create_dir(place.path("state")).unwrap();
+    fs::create_dir(place.path("run")).unwrap();
+    let (store, socket) = (place.path("state/tokens"), place.path("run/proxy.sock"));
+    // names and the system's authorities are looked up when the process is confined already
+    let config = format!(
+        "providers: {{sandbox: {{issuer: '{}'}}}}\n\
+         credentials: {{agent: {{client_id: '{}', client_secret: '{}', scopes: itwin-platform}}}}\n\
+         listeners: ['unix:{}']\n\
+         routes: [{{path: /other/, upstream: 'https://x.example'}}, {{inject: agent, upstream: '{}'}}]\n\
+         token_store: {{path: '{}', key: a-key-0123456789ab}}\n\
+         admin: none\n\
+         limits: {{drain_delay: 0s}}\n\
+         log: {{format: json}}\n",
+        sandbox.issuer(),
+        sandbox.client_id(),
+        sandbox.client_secret(),
+        socket.display(),
+        sandbox.hub().replace("127.0.0.1", "localhost"),
+        store.display()
+    );
+    fs::write(place.path("proxy.yaml"), config).unwrap();
+    let mut proxy = place.run(&[], &[]);
+    proxy.line("listening");
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    write!(
+        stream,
+        "GET /imodels?iTwinId={} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        sandbox.itwin_id()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    proxy.signal("-TERM");
+    proxy.line("stopped");
+    assert!(proxy.child.wait().unwrap().success());
+    assert!(store.exists(), "tokens survive a restart");
+    assert!(!socket.exists());
 }

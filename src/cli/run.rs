@@ -14,7 +14,8 @@ use self::manager::Manager;
 use super::{Configuration, Exit, complain, output, runtime};
 use crate::{
     app::{self, Inheritance, Inherited, Running, Seams},
-    config::{self, source},
+    config::{self, NamedFile, source},
+    confine::{Held, Rules},
     notify::Notify,
     shutdown::{Shutdown, Stage},
     telemetry::{self, Colour, Format, Requests, Settings},
@@ -28,6 +29,10 @@ use crate::{
 pub(super) struct Arguments {
     #[command(flatten)]
     configuration: Configuration,
+    /// Keep access to all files and programs. Otherwise, where the kernel can, the process gives up
+    /// what its configuration does not name.
+    #[arg(long)]
+    no_confine: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
@@ -40,12 +45,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         complain(problems.render(output::rendering()).trim_end());
         Exit::Config
     })?;
+    let manager = Manager::of_this_process();
+    // before the first thread
+    let held = if arguments.no_confine {
+        None
+    } else {
+        Some(confinement(&loaded.files).enforce())
+    };
     let log = &loaded.config.log;
     let telemetry = telemetry::init(&settings(log)).map_err(|error| {
         complain(format!("error: {}", output::chain(&error)));
         Exit::Software
     })?;
-    let manager = Manager::of_this_process();
+    match held {
+        None => tracing::info!("not confined: --no-confine"),
+        Some(held @ Held::Nothing(_)) => tracing::warn!("{held}"),
+        Some(held) => tracing::info!("{held}"),
+    }
     let mut seams = Seams::system(telemetry.requests());
     seams.pulse = manager.pulse().clone();
     telemetry.count_drops_in(seams.metrics.log_lines_dropped.clone());
@@ -137,6 +153,22 @@ impl Stop {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
+}
+
+/// What the program needs with these files.
+fn confinement(files: &[NamedFile]) -> Rules {
+    let mut rules = Rules::of_the_system();
+    for path in source::authorities() {
+        rules.reads(&path);
+    }
+    for file in files {
+        match file {
+            NamedFile::Read(path) => rules.reads(path),
+            NamedFile::Replaced(path) => rules.replaces(path),
+            NamedFile::Socket(path) => rules.binds(path),
+        }
+    }
+    rules
 }
 
 pub(super) fn settings(log: &config::Log) -> Settings<'_> {

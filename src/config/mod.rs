@@ -9,6 +9,7 @@ pub mod bearer;
 mod bound;
 pub mod credential;
 pub mod documents;
+mod files;
 pub mod identity;
 pub mod injector;
 pub mod interception;
@@ -45,6 +46,7 @@ pub use self::{
         Assertion, ClientAuth, Credential, Grant, JwtSource, SamlDialect, SamlSource, ScopeSet,
         SigningKey, Sts,
     },
+    files::NamedFile,
     identity::{CallerIdentity, CallersToken, IdentityHeader, IdentityJwt, Says, Signing},
     interception::{Interception, PlannedAuthority},
     limits::Limits,
@@ -149,6 +151,8 @@ pub struct TokenStore {
 pub struct Loaded {
     pub config: Config,
     pub warnings: Problems,
+    /// What is used as long as the program runs.
+    pub files: Vec<NamedFile>,
 }
 
 /// Reads and checks the configuration. Reads the files that it names, opens no socket.
@@ -164,6 +168,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Problems> {
         return Err(problems);
     }
     let shaped = shape::check(&tree, &schema, &mut problems);
+    let files = files::named(&shaped, &schema);
     let config = if let Ok(raw) = serde_json::from_value(shaped) {
         valid::check(&raw, &tree, sources.environment(), &mut problems)
     } else {
@@ -182,6 +187,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Problems> {
         Some(config) => Ok(Loaded {
             config,
             warnings: problems,
+            files,
         }),
         None => Err(problems),
     }

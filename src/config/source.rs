@@ -27,6 +27,13 @@ pub fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
+/// Where the certificates of authorities are, if the environment says so.
+pub fn authorities() -> Vec<PathBuf> {
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+    let named = named.iter().flatten().flat_map(std::env::split_paths);
+    named.filter(|path| path.is_absolute()).collect()
+}
+
 /// What the service manager that started this process wants to hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceManager {

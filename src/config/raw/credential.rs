@@ -102,6 +102,7 @@ pub(in crate::config) struct Credential {
     /// The file that holds the refresh token, for the grant `refresh_token`. It is written back
     /// when the provider rotates the token: the file and its directory must be writable, and no
     /// other program may use the same token.
+    #[schemars(extend("x-file" = "replaced"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) refresh_token_file: Option<String>,
     /// Where the assertion comes from, for the grants `jwt_bearer` and, in place of `username` and

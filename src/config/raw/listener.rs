@@ -13,6 +13,7 @@ pub(in crate::config) struct Listener {
     /// Address and port, `127.0.0.1:8080` or `[::1]:8080`, or a Unix socket, `unix:/run/itwin.sock`.
     /// When others than this machine can reach it, injecting routes must say who is admitted.
     #[schemars(required)]
+    #[schemars(extend("x-file" = "bind"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) bind: Option<String>,
     /// How requests arrive: `reverse`, they name this listener itself and go on; `forward`, they
@@ -136,12 +137,15 @@ pub(in crate::config) enum GatewayName {
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ServerTls {
     /// PEM file with the certificate, followed by its chain. Must be given unless `minted`.
+    #[schemars(extend("x-file" = "read"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) certificate: Option<String>,
     /// PEM file with the private key. Must be given unless `minted`.
+    #[schemars(extend("x-file" = "read"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) key: Option<String>,
     /// PEM file with the authorities that sign callers' certificates.
+    #[schemars(extend("x-file" = "read"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) client_ca: Option<String>,
     /// Whether callers show a certificate. Default: `required` with a `client_ca`, `none` without.

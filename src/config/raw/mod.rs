@@ -108,6 +108,7 @@ pub(super) struct Raw {
     /// A Unix socket at which a new process of this program, of the same user or of root, takes the
     /// listeners over from the one that runs, so that an upgrade or a changed configuration refuses
     /// no connection: `itwin-auth-proxy reload`, or a second `run`. Default: none.
+    #[schemars(extend("x-file" = "socket"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) handover_socket: Option<String>,
     /// Networks of proxies in front of this one: `Forwarded` and `X-Forwarded-*` are believed from

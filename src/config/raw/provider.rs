@@ -58,6 +58,7 @@ pub(in crate::config) struct Provider {
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct ClientTls {
     /// PEM files with certificate authorities that are trusted beside the system's.
+    #[schemars(extend("x-file" = "read"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) extra_ca: Option<Texts>,
     /// Our own certificate, for a server that asks for one.
@@ -81,10 +82,12 @@ pub(in crate::config) struct ClientTls {
 pub(in crate::config) struct Identity {
     /// PEM file with the certificate, followed by its chain.
     #[schemars(required)]
+    #[schemars(extend("x-file" = "read"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) certificate: Option<String>,
     /// PEM file with the private key.
     #[schemars(required)]
+    #[schemars(extend("x-file" = "read"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) key: Option<String>,
 }

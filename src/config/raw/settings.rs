@@ -133,6 +133,7 @@ pub(in crate::config) enum LogFormat {
 pub(in crate::config) struct TokenStore {
     /// The file; made if it is not there, in a directory that must be writable.
     #[schemars(required)]
+    #[schemars(extend("x-file" = "replaced"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) path: Option<String>,
     /// The secret from which the file's key is derived, written here; 16 characters at least.
