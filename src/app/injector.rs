@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 
 use super::{StartError, control::rng};
 use crate::{
@@ -43,6 +43,8 @@ pub struct RunningInjector {
     pub admin: SocketAddr,
     readiness: Readiness,
     shutdown: Shutdown,
+    /// Ends when the last question is answered.
+    serving: JoinHandle<Option<()>>,
     _open: watch::Sender<bool>,
 }
 
@@ -111,7 +113,7 @@ pub fn start_injector(
         form,
         metrics: counted,
     });
-    shutdown.spawn(server::serve(listener, tls, webhook, shutdown.clone()));
+    let serving = shutdown.spawn(server::serve(listener, tls, webhook, shutdown.clone()));
     readiness.started();
     tracing::info!(%address, "webhook listening");
     tracing::info!(address = %admin, "admin listening");
@@ -120,6 +122,7 @@ pub fn start_injector(
         admin,
         readiness,
         shutdown,
+        serving,
         _open: open,
     })
 }
@@ -158,12 +161,13 @@ impl RunningInjector {
     }
 
     /// Stops in order: not ready, still accepting for a while; then what is under way ends.
-    pub async fn drain(&self) {
+    pub async fn drain(&mut self) {
         self.readiness.drain();
         let order = async {
             tokio::time::sleep(DRAIN_DELAY).await;
             self.shutdown.advance(Stage::Soft);
-            tokio::time::sleep(DRAIN_TIMEOUT).await;
+            // who takes longer is cut
+            let _ = timeout(DRAIN_TIMEOUT, &mut self.serving).await;
         };
         tokio::select! {
             () = self.shutdown.reached(Stage::Hard) => {}

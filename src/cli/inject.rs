@@ -124,7 +124,7 @@ fn serve(loaded: LoadedInjector) -> Result<Exit, Exit> {
         let shutdown = Shutdown::new();
         let clock = Clock::system();
         let running = app::start_injector(loaded.injector, &clock, metrics, shutdown);
-        let running = running.map_err(|error| {
+        let mut running = running.map_err(|error| {
             tracing::error!(error = %output::chain(&error), "cannot start");
             Exit::Unavailable
         })?;

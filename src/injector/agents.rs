@@ -15,6 +15,15 @@ use crate::config::injector::InjectedMode;
 /// The address to call.
 const URL: &str = "ITWIN_AUTH_PROXY_URL";
 
+/// What names the certificates that programs trust: the first adds to the system's, the others take
+/// their place.
+pub(super) const TRUST: [&str; 4] = [
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+];
+
 /// What is reached without the proxy: this pod, and the cluster by its usual names.
 const NO_PROXY: [&str; 6] = [
     "localhost",
@@ -108,8 +117,9 @@ fn variables(sidecar: &Sidecar<'_>) -> Vec<(String, String)> {
     if sidecar.opens() {
         let authority = format!("{}/ca.crt", sidecar::TRUST_AT);
         let bundle = format!("{}/bundle.crt", sidecar::TRUST_AT);
-        set("NODE_EXTRA_CA_CERTS", &authority);
-        for name in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+        let [added, replaced @ ..] = TRUST;
+        set(added, &authority);
+        for name in replaced {
             set(name, &bundle);
         }
     }

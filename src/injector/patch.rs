@@ -161,7 +161,28 @@ impl Work<'_> {
         if wish.mode == InjectedMode::Transparent {
             self.check_users(&spec);
         }
+        if self.sidecar.opens() {
+            self.warn_of_own_trust();
+        }
         self.check_named(wish);
+    }
+
+    /// What a container sets itself stays, and then the sidecar's certificate is not trusted.
+    fn warn_of_own_trust(&mut self) {
+        let containers = self.draft.list(&["spec", "containers"]).to_vec();
+        for container in &containers {
+            let name = container["name"].as_str().unwrap_or_default();
+            for entry in container["env"].as_array().into_iter().flatten() {
+                let own = entry["value"].as_str().unwrap_or_default();
+                let variable = entry["name"].as_str().unwrap_or_default();
+                if agents::TRUST.contains(&variable) && !own.starts_with(sidecar::TRUST_AT) {
+                    self.warnings.push(format!(
+                        "container {name} sets {variable} itself: it has to trust {}/ca.crt as well",
+                        sidecar::TRUST_AT
+                    ));
+                }
+            }
+        }
     }
 
     /// An API server sends nothing else, a manifest may hold anything.

@@ -4,7 +4,7 @@
 //! answer itself is made without waiting for anything, so that it is always there before the API
 //! server's own patience ends (`timeoutSeconds`, at least a second).
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -36,7 +36,7 @@ use crate::{
 /// etcd takes objects of 1.5 MB, and a review holds two at most.
 const BODY_MAX_BYTES: usize = 3 << 20;
 /// API servers are few, and share connections among requests.
-const CONNECTIONS: usize = 256;
+const ALL: u32 = 256;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// An API server waits 30 seconds at most; what has not come by then is of no use.
 const BODY: Duration = Duration::from_secs(10);
@@ -52,9 +52,9 @@ pub struct Webhook {
     pub metrics: InjectorMetrics,
 }
 
-/// Serves until a soft stop; connections finish what is under way.
+/// Serves until a soft stop, and returns when connections have finished what was under way.
 pub async fn serve(listener: TcpListener, tls: Current, webhook: Arc<Webhook>, stop: Shutdown) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(ALL as usize));
     loop {
         // the semaphore is never closed
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -62,7 +62,7 @@ pub async fn serve(listener: TcpListener, tls: Current, webhook: Arc<Webhook>, s
         };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.reached(Stage::Soft) => return,
+            () = stop.reached(Stage::Soft) => break,
         };
         match accepted {
             Ok((stream, _)) => {
@@ -80,6 +80,8 @@ pub async fn serve(listener: TcpListener, tls: Current, webhook: Arc<Webhook>, s
             }
         }
     }
+    // each connection gives its place back when it has ended
+    let _ = places.acquire_many(ALL).await;
 }
 
 async fn connection(
@@ -91,11 +93,15 @@ async fn connection(
     let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            // an API server that does not trust the certificate is the one event worth a line
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "webhook: no TLS connection"
-            );
+            let invalid = error.kind() == io::ErrorKind::InvalidData;
+            let error = &error as &dyn std::error::Error;
+            if invalid {
+                // such as of an API server that does not trust the certificate
+                tracing::warn!(error, "webhook: no TLS connection");
+            } else {
+                // somebody looks whether the port is open
+                tracing::debug!(error, "webhook: no TLS connection");
+            }
             return;
         }
         Err(_) => return,
@@ -210,7 +216,10 @@ fn json_answer(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
-    use tokio::net::TcpListener;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
 
     use super::*;
     use crate::{
@@ -225,7 +234,8 @@ mod tests {
         client: HttpClient,
         metrics: InjectorMetrics,
         stop: Shutdown,
-        _ca: tempfile::NamedTempFile,
+        serving: tokio::task::JoinHandle<Option<()>>,
+        ca: tempfile::NamedTempFile,
     }
 
     async fn start() -> Served {
@@ -247,13 +257,14 @@ mod tests {
         });
         let stop = Shutdown::new();
         let (_, current) = watch::channel(issued.server_config().unwrap());
-        stop.spawn(serve(listener, current, webhook, stop.clone()));
+        let serving = stop.spawn(serve(listener, current, webhook, stop.clone()));
         Served {
+            serving,
             base: format!("https://localhost:{port}"),
             client: HttpClient::new(&tls, 5 * SECOND, 10 * SECOND).unwrap(),
             metrics,
             stop,
-            _ca: ca,
+            ca,
         }
     }
 
@@ -293,6 +304,53 @@ mod tests {
         );
         assert!(answer["response"]["patch"].is_string());
         assert_eq!(served.counted("injected"), 1);
+        served.stop.advance(Stage::Hard);
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_the_answer_under_way_and_takes_no_new_one() {
+        let served = start().await;
+        let port = served.base.rsplit(':').next().unwrap().to_owned();
+        let tls = ClientTls {
+            extra_ca: vec![served.ca.path().to_owned()],
+            ..ClientTls::default()
+        };
+        let config = crate::tls::client::client_config(&tls, &[b"http/1.1"]).unwrap();
+        let tcp = TcpStream::connect(format!("127.0.0.1:{port}"))
+            .await
+            .unwrap();
+        let connector = tokio_rustls::TlsConnector::from(config);
+        let name = "localhost".try_into().unwrap();
+        let mut stream = connector.connect(name, tcp).await.unwrap();
+        let review = include_bytes!("golden/deployment-1.25/review.json");
+        let (first, rest) = review.split_at(100);
+        let length = review.len();
+        let head = format!(
+            "POST /mutate HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        // it is read when the server asks for the body
+        let mut interim = [0; 25];
+        stream.read_exact(&mut interim).await.unwrap();
+        assert!(interim.starts_with(b"HTTP/1.1 100 "));
+        stream.write_all(first).await.unwrap();
+        served.stop.advance(Stage::Soft);
+        stream.write_all(rest).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut answer = Vec::new();
+        // the end of the connection is the server's
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(
+            answer.starts_with(b"HTTP/1.1 200 OK"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+        drop(stream);
+        let ended = timeout(5 * SECOND, served.serving).await.unwrap();
+        assert_eq!(ended.unwrap(), Some(()));
+        let refused = TcpStream::connect(format!("127.0.0.1:{port}")).await;
+        assert!(refused.is_err());
         served.stop.advance(Stage::Hard);
     }
 

@@ -395,6 +395,34 @@ fn every_problem_of_a_pod_is_told_at_once() {
 }
 
 #[test]
+fn what_will_not_work_as_it_is_is_a_warning() {
+    let warnings = |annotations: &[(&str, &str)], form, change: &dyn Fn(&mut Value)| {
+        let mut all = vec![("inject", "true")];
+        all.extend(annotations);
+        let mut pod = pod(&all);
+        change(&mut pod["spec"]);
+        let injection = inject(&pod, &settings(), form).unwrap();
+        injection.warnings.join("\n")
+    };
+    let ends = |spec: &mut Value| spec["restartPolicy"] = json!("Never");
+    let told = warnings(&[], Form::Container, &ends);
+    assert!(told.contains("POST http://127.0.0.1:9901/quit"), "{told}");
+    assert_eq!(warnings(&[], Form::Native, &ends), "");
+    let shared = |spec: &mut Value| spec["shareProcessNamespace"] = json!(true);
+    assert!(warnings(&[], Form::Native, &shared).contains("shareProcessNamespace"));
+    let trusts = |spec: &mut Value| {
+        spec["containers"][0]["env"] = json!([{ "name": "NODE_EXTRA_CA_CERTS", "value": "/a" }]);
+    };
+    let told = warnings(&[("mode", "transparent")], Form::Native, &trusts);
+    let expected = "container agent sets NODE_EXTRA_CA_CERTS itself: it has to trust \
+                    /run/itwin-auth-proxy/trust/ca.crt as well";
+    assert_eq!(told, expected);
+    assert_eq!(warnings(&[], Form::Native, &trusts), "");
+    let plain = [("upstream", "http://sandbox:8080")];
+    assert!(warnings(&plain, Form::Native, &|_| {}).contains("unencrypted"));
+}
+
+#[test]
 fn what_a_pod_is_like_can_stand_in_the_way() {
     let refused = |annotations: &[(&str, &str)], change: &dyn Fn(&mut Value)| {
         let mut all = vec![("inject", "true")];

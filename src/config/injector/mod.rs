@@ -192,6 +192,16 @@ mod tests {
     }
 
     #[test]
+    fn the_file_on_its_page_is_good() {
+        let page = include_str!("../../../docs/injector.md");
+        let block = page.split("```yaml\n").nth(1).unwrap();
+        let block = block.split("```").next().unwrap();
+        let loaded =
+            read(block, "docs/injector.md").unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    }
+
+    #[test]
     fn every_problem_of_the_file_is_told_with_its_line() {
         let text = "bind: 8443\nimagee: x y\nimage: x y\ncertificate: { managed: { secret: S, namespace: n, service: v, webhook: w }, files: {} }\n\
                     native_sidecars: maybe\ndefaults:\n  port: 0\n  upstream: api.bentley.com\n  mode: reversed\n  resources: { limits: { memory: 64MB } }\n";
