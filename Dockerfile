@@ -6,7 +6,7 @@
 # Build arguments, all optional:
 #   TARGETARCH          amd64 or arm64; set by --platform, what the building machine is not is cross-compiled
 #   PROFILE             of cargo: release, or dev for a build that is quick and large
-#   RUST_IMAGE          the compiler; with a digest in it, the build is the same for everybody
+#   RUST_IMAGE          the compiler; give its digest, too, to build with the very same one
 #   SOURCE_DATE_EPOCH   the time of all files, in seconds: $(git log -1 --format=%ct)
 #   VERSION, REVISION, CREATED, SOURCE          for the labels: $(git rev-parse HEAD), a date as in RFC 3339, an URL
 #

@@ -1,4 +1,4 @@
-# For whom the image's program is compiled, and how it comes out the same every time. Sourced by the
+# For whom the image's program is compiled, and what keeps two builds of it from differing. Sourced by the
 # steps of the Dockerfile, after `cargo fetch`.
 #
 # Static, the C library included, so that the image needs none; position-independent nevertheless.
