@@ -71,6 +71,11 @@ yes
     {{- if .Values.sidecar.allowQuit }}
     - { name: ITWIN_AUTH_PROXY__ADMIN__ALLOW_QUIT, value: "true" }
     {{- end }}
+    {{- if not (include "itwin-auth-proxy.sidecar.native" .) }}
+    # all containers are told to stop at once: what the agent still does is to succeed
+    - { name: ITWIN_AUTH_PROXY__LIMITS__DRAIN_DELAY, value: 5s }
+    - { name: ITWIN_AUTH_PROXY__LIMITS__DRAIN_TIMEOUT, value: 20s }
+    {{- end }}
     - { name: ITWIN_AUTH_PROXY__WORKERS, value: {{ .Values.sidecar.workers | quote }} }
     - { name: ITWIN_LOG, value: {{ .Values.log.level }} }
     {{- with .Values.extraEnv }}
