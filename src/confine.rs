@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn no_file_opens_the_root_directory() {
-        for file in ["/config.yaml", "/../config.yaml", "/proc/self/root/x"] {
+        for file in ["/config.yaml", "/../config.yaml", "/proc/../config.yaml"] {
             assert_eq!(lookups(Path::new(file)), [Path::new(file)], "{file}");
         }
         assert_eq!(lookups(Path::new("proxy.yaml")), [Path::new(".")]);

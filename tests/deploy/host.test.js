@@ -184,7 +184,7 @@ full('the package: installed, configured, used, reloaded, upgraded, removed', as
   await t.test('the secret may be for the eyes of root alone', () => {
     inside(`cd /etc/systemd/system; mkdir -p itwin-auth-proxy.service.d
       cp /usr/share/doc/itwin-auth-proxy/examples/credential.conf itwin-auth-proxy.service.d/
-      install -m 600 /etc/itwin-auth-proxy/client-secret /root/secret; mv /root/secret /etc/itwin-auth-proxy/client-secret
+      install -m 600 /etc/itwin-auth-proxy/client-secret /tmp/secret; mv /tmp/secret /etc/itwin-auth-proxy/client-secret
       systemctl daemon-reload; systemctl restart itwin-auth-proxy`);
     until(list);
   });
