@@ -275,3 +275,21 @@ test('and afterwards it is asked again', cannot, async () => {
   const { spec } = await stored(pod('afterwards', { inject: 'true' }));
   assert.ok(named(spec.containers, NAME));
 });
+
+test('an upgrade with Helm leaves the API server its trust, and its end leaves nothing', cannot, async () => {
+  const before = await kept();
+  const release = [NAME, webhook.chart, '--namespace', NAMESPACE, '--reuse-values', '--set'];
+  // The release was made by Helm 4.
+  for (const [version, seconds] of [[4, 7], [3, 9]]) {
+    await kube.helm(['upgrade', ...release, `injector.timeoutSeconds=${seconds}`], { version });
+    const { webhooks } = await kube.get('mutatingwebhookconfiguration', NAME);
+    assert.deepEqual(webhooks.map(({ timeoutSeconds }) => timeoutSeconds), [seconds, seconds]);
+    assert.deepEqual(await kept(), before);
+  }
+  await kube.helm(['uninstall', NAME, '--namespace', NAMESPACE]);
+  const kinds = 'mutatingwebhookconfigurations,clusterroles,clusterrolebindings,roles,rolebindings,secrets,configmaps,deployments,services,serviceaccounts,networkpolicies';
+  const left = await kube.succeed(['get', kinds, '-A', '-l', `app.kubernetes.io/instance=${NAME}`, '-o', 'name']);
+  assert.equal(left, '');
+  const { spec } = await stored(pod('without', { inject: 'true' }));
+  assert.equal(named(spec.containers, NAME), undefined);
+});

@@ -6,9 +6,9 @@ import { after, before, test } from 'node:test';
 
 import { stringify } from 'yaml';
 
-import { cluster } from './support/cluster.js';
-import { injector, NAME, PROGRAM } from './support/injector.js';
-import { refusal } from './support/machine.js';
+import { cluster, PODS } from './support/cluster.js';
+import { injector, NAME, ownCertificate, PROGRAM } from './support/injector.js';
+import { refusal, until } from './support/machine.js';
 import { podman5 } from './support/podman.js';
 
 const cannot = { skip: refusal() ?? false };
@@ -27,7 +27,7 @@ before(async () => {
   kube = await cluster();
   const [repository, tag] = program.split(/:(?=[^/]*$)/);
   // Podman knows no native sidecars.
-  const values = { image: { repository, tag, pullPolicy: 'Never' }, sidecar: { native: 'never' } };
+  const values = { image: { repository, tag, pullPolicy: 'Never' }, sidecar: { native: 'never' }, injector: { certificate: await ownCertificate(kube, 'tls') } };
   webhook = await injector(kube, { replicas: 1, values });
 }, { timeout: 180_000 });
 
@@ -175,4 +175,27 @@ test('a pod of a Job ends when its agent has ended the proxy', cannot, async (t)
   const played = await play(t, secret, configured(own), made);
   assert.equal(await played.ended('agent'), 0, await played.logs('agent'));
   assert.equal(await played.ended(NAME), 0);
+});
+
+test('what a newer cluster makes of the pod holds the agent back until there is a token', cannot, async (t) => {
+  const [, address] = PODS;
+  const newer = await webhook.start(address, { native_sidecars: 'always' });
+  t.after(() => newer.stop());
+  const script = `list-imodels "$ITWIN_AUTH_PROXY_URL" ${ITWIN}`;
+  const made = await webhook.review(address, pod('native', script, { upstream: 'http://127.0.0.1:9001' }));
+  const proxy = made.spec.initContainers.pop();
+  assert.equal(proxy.name, NAME);
+  assert.equal(proxy.restartPolicy, 'Always');
+  towardsSandbox({ spec: { containers: [proxy] } });
+  // Podman knows neither such containers nor when a probe lets the next one start: all start at once, and
+  // the agent here waits for a file, which it is given when the probe has succeeded.
+  const { startupProbe, restartPolicy, ...container } = proxy;
+  const [first, ...others] = made.spec.containers;
+  first.command = ['sh', '-euc', `until [ -e /tmp/go ]; do sleep 0.1; done\n${script}`];
+  made.spec.containers = [container, first, ...others];
+  const played = await play(t, secret, made);
+  await until('the probe succeeds', async () => (await played.exec(NAME, startupProbe.exec.command)).code === 0);
+  assert.equal((await played.exec('agent', ['sh', '-c', ': > /tmp/go'])).code, 0);
+  assert.equal(await played.ended('agent'), 0, await played.logs('agent') + await played.logs(NAME));
+  assert.equal(await played.output('agent'), TWO_PAGES);
 });

@@ -55,7 +55,8 @@ export async function injector(kube, { values = {}, replicas = PODS.length } = {
   const file = kube.file('values.yaml');
   // A PodDisruptionBudget is of an API that this server has not.
   writeFileSync(file, stringify({ mode: 'injector', podDisruptionBudget: { enabled: false }, ...values }));
-  await kube.helm(['install', NAME, chart(kube), '--namespace', NAMESPACE, '--values', file]);
+  const source = chart(kube);
+  await kube.helm(['install', NAME, source, '--namespace', NAMESPACE, '--values', file]);
   const found = await kube.get('deployment', NAME, { namespace: NAMESPACE });
   const pod = found.spec.template.spec;
   const { args } = pod.containers[0];
@@ -65,11 +66,12 @@ export async function injector(kube, { values = {}, replicas = PODS.length } = {
   await mount(kube, pod);
 
   const started = [];
-  const start = async (address) => {
+  /** Another replica, with a configuration that differs in this. */
+  const start = async (address, other = {}) => {
     // All replicas share one network here, which those of a cluster do not.
     const own = kube.file(`injector-${address}.yaml`);
     const bound = (to) => to.replace(/^.*:/, `${address}:`);
-    writeFileSync(own, stringify({ ...config, bind: bound(config.bind), admin: bound(config.admin) }));
+    writeFileSync(own, stringify({ ...config, ...other, bind: bound(config.bind), admin: bound(config.admin) }));
     const process = kube.host.start(PROGRAM, args.map((arg) => (arg.startsWith('/') ? own : arg)), { env });
     started.push(process);
     const probe = pod.containers[0].readinessProbe.httpGet.path;
@@ -88,6 +90,7 @@ export async function injector(kube, { values = {}, replicas = PODS.length } = {
   const service = await kube.get('service', NAME, { namespace: NAMESPACE });
   const it = {
     config,
+    chart: source,
     account: pod.serviceAccountName,
     replicas: [],
     start,
@@ -102,6 +105,19 @@ export async function injector(kube, { values = {}, replicas = PODS.length } = {
         subsets: [{ addresses: addresses.map((ip) => ({ ip })), ports: [{ name, port }] }],
       });
     },
+    /** Asks a replica as a newer API server would. Answers the pod with its patch applied. */
+    async review(address, object) {
+      const request = { uid: 'b7b1c5a2-4d0c-4f2e-9a6e-0d5f6a1c2e3f', kind: { group: '', version: 'v1', kind: 'Pod' },
+        resource: { group: '', version: 'v1', resource: 'pods' }, operation: 'CREATE', namespace: 'default', object };
+      const input = JSON.stringify({ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', request });
+      const url = `https://${address}:${config.bind.split(':').pop()}/mutate`;
+      const { stdout, stderr } = await kube.host.run('curl', ['-sSk', '-H', 'content-type: application/json', '--data-binary', '@-', url], { input });
+      if (!stdout) throw new Error(stderr);
+      const { response } = JSON.parse(stdout);
+      if (!response.allowed) throw new Error(response.status.message);
+      return patched(object, JSON.parse(Buffer.from(response.patch, 'base64')));
+    },
+
     async stop() {
       await Promise.all(started.map((process) => process.stop()));
     },
@@ -110,4 +126,19 @@ export async function injector(kube, { values = {}, replicas = PODS.length } = {
   it.replicas = await Promise.all(addresses.map(start));
   await it.announce(...addresses);
   return it;
+}
+
+/** RFC 6902, as far as patches only add and replace. */
+function patched(object, operations) {
+  const document = structuredClone(object);
+  for (const { op, path: pointer, value } of operations) {
+    const keys = pointer.split('/').slice(1).map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'));
+    const last = keys.pop();
+    const parent = keys.reduce((at, key) => at[key], document);
+    if (op === 'test') continue;
+    if (!['add', 'replace'].includes(op)) throw new Error(`${op} is not known here`);
+    if (!Array.isArray(parent) || op === 'replace') parent[last] = value;
+    else parent.splice(last === '-' ? parent.length : Number(last), 0, value);
+  }
+  return document;
 }
