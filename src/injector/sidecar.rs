@@ -255,6 +255,10 @@ impl Sidecar<'_> {
             "ITWIN_ADMIN_BIND",
             &format!("127.0.0.1:{}", wish.admin_port),
         );
+        if wish.resources.cpu_limit.is_none() && matches!(wish.source, Source::Simple { .. }) {
+            // one serves thousands of calls a second; without a limit there would be one for each CPU of the node
+            set("ITWIN_AUTH_PROXY__WORKERS", "1");
+        }
         if self.form == Form::Container {
             if self.pod == Pod::Ends {
                 // an agent that is done ends the sidecar, which would keep its Job going

@@ -19,10 +19,10 @@ const SETUP = `
   mount --rbind /sys "$tree/sys"
   mount -t tmpfs tmpfs "$tree/run"
   mount -t tmpfs tmpfs "$tree/tmp"
-  mkdir -p "$tree/var/lib/containers" "$tree/work"
+  mkdir -p "$tree/var/lib/containers" "$tree/shared"
   mkdir "$home/containers"
   mount --bind "$home/containers" "$tree/var/lib/containers"
-  mount --bind "$home" "$tree/work"
+  mount --bind "$home" "$tree/shared"
   if mountpoint -q "$tree/sys/fs/cgroup/unified"; then umount "$tree/sys/fs/cgroup/unified"; fi
   cd "$tree"
   pivot_root . mnt
@@ -41,7 +41,7 @@ CONF
 
 // An image of nothing but these programs, with the libraries they need, taken from this machine.
 const IMAGE = `
-  root=/work/root
+  root=/shared/root
   rm -rf $root
   mkdir -p $root/etc/ssl/certs
   mkdir -m 1777 $root/tmp
@@ -49,7 +49,7 @@ const IMAGE = `
   ln -s usr/bin $root/bin
   for program; do
     file=$(command -v "$program")
-    install -D "$file" "$root\${file#/work}"
+    install -D "$file" "$root\${file#/shared}"
     ldd "$file" | grep -o '/[^ ]*' | while read -r library; do
       install -D "$library" "$root$library"
     done
@@ -86,10 +86,10 @@ export async function podman5() {
     },
 
     async image(name, programs, more, changes) {
-      const tar = 'tar -C $root --numeric-owner --owner=0 --group=0 -cf /work/image.tar .';
+      const tar = 'tar -C $root --numeric-owner --owner=0 --group=0 -cf /shared/image.tar .';
       const { code, stderr } = await host.run('sh', ['-euc', `${IMAGE}\n${more}\n${tar}`, 'sh', ...programs]);
       if (code !== 0) throw new Error(stderr);
-      await it.succeed(['import', ...changes.flatMap((change) => ['--change', change]), '/work/image.tar', name]);
+      await it.succeed(['import', ...changes.flatMap((change) => ['--change', change]), '/shared/image.tar', name]);
       return name;
     },
 
@@ -99,14 +99,14 @@ export async function podman5() {
       cpSync(file, path.join(home, 'usr/local/bin', PROGRAM));
       const there = `/usr/local/bin/${PROGRAM}`;
       const changes = ['USER 65532:65532', `ENTRYPOINT ["${there}"]`, 'CMD ["run"]'];
-      return it.image('localhost/itwin-auth-proxy:test', [`/work${there}`], '', changes);
+      return it.image('localhost/itwin-auth-proxy:test', [`/shared${there}`], '', changes);
     },
 
     /** A shell, curl and this script, and nothing of the program. Answers the image's name. */
     async agent(script) {
       cpSync(script, path.join(home, 'agent'));
       const programs = ['sh', 'curl', 'sed', 'grep', 'wc', 'cat', 'sleep'];
-      return it.image('localhost/agent:test', programs, 'install -D /work/agent $root/usr/bin/list-imodels', ['USER 1000:1000']);
+      return it.image('localhost/agent:test', programs, 'install -D /shared/agent $root/usr/bin/list-imodels', ['USER 1000:1000']);
     },
 
     async stop() {
