@@ -133,7 +133,7 @@ impl Work<'_> {
         }
         if spec["shareProcessNamespace"] == true {
             self.warnings.push(
-                "spec.shareProcessNamespace: containers that run as root or as user 65532 can read the sidecar's memory and its credential".into(),
+                "spec.shareProcessNamespace: containers that run as root or as user 61501 can read the sidecar's memory and its credential".into(),
             );
         }
         if self.sidecar.pod == Pod::Ends && self.sidecar.form == Form::Container {
@@ -213,8 +213,12 @@ impl Work<'_> {
     /// What runs as the sidecar's user is not redirected.
     fn check_users(&mut self, spec: &Value) {
         let pods = &spec["securityContext"]["runAsUser"];
-        for container in self.draft.list(&["spec", "containers"]) {
-            if container["name"] == sidecar::NAME {
+        let containers = ["containers", "initContainers"]
+            .iter()
+            .flat_map(|list| self.draft.list(&["spec", list]));
+        for container in containers {
+            let ours = container["name"].as_str();
+            if ours.is_some_and(|name| name.starts_with(sidecar::NAME)) {
                 continue;
             }
             let own = &container["securityContext"]["runAsUser"];

@@ -22,7 +22,10 @@ const CONFIG: &str = "itwin-auth-proxy-config";
 const TMP: &str = "itwin-auth-proxy-tmp";
 
 /// The user that the sidecar runs as, and whose connections are not redirected.
-pub(super) const USER: u32 = 65_532;
+///
+/// Not the image's: what runs as the sidecar's user is not redirected and could read its memory, and 65532 is
+/// the user of many images (distroless), which a pod does not show.
+pub(super) const USER: u32 = 61_501;
 pub(super) const FORWARD_PORT: u16 = 3128;
 pub(super) const TRANSPARENT_PORT: u16 = 15_001;
 

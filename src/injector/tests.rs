@@ -454,9 +454,9 @@ fn what_a_pod_is_like_can_stand_in_the_way() {
             }),
         ),
         (
-            "runs as user 65532",
+            "runs as user 61501",
             refused(&transparent, &|spec| {
-                spec["securityContext"] = json!({ "runAsUser": 65532 });
+                spec["securityContext"] = json!({ "runAsUser": 61501 });
             }),
         ),
         (
@@ -496,7 +496,7 @@ fn what_a_pod_is_like_can_stand_in_the_way() {
     );
     assert_eq!(
         refused(&[], &|spec| spec["securityContext"] =
-            json!({ "runAsUser": 65532 })),
+            json!({ "runAsUser": 61501 })),
         ""
     );
 }

@@ -95,7 +95,7 @@ test('a pod that asks is stored with the proxy beside its containers', cannot, a
   assert.ok(proxy, JSON.stringify(spec.containers));
   assert.equal(proxy.image, webhook.config.image);
   assert.equal(named(proxy.env, 'ITWIN_SCOPES').value, 'itwin-platform imodels:read');
-  assert.equal(proxy.securityContext.runAsUser, 65532);
+  assert.equal(proxy.securityContext.runAsUser, 61501);
   // The agent learns where the proxy is and nothing else: the secret is mounted in the proxy alone.
   const agent = named(spec.containers, 'agent');
   assert.deepEqual(agent.command, AGENT.command);

@@ -128,7 +128,7 @@ test('an agent beside the proxy lists two pages of iModels', cannot, async (t) =
   assert.equal(code, 0, stderr);
   // The proxy is as confined as the manifest says, and the agent has nothing of the secret.
   const { Config, HostConfig, EffectiveCaps } = await played.inspect(NAME);
-  assert.match(Config.User, /^65532/);
+  assert.match(Config.User, /^61501/);
   assert.equal(HostConfig.ReadonlyRootfs, true);
   assert.deepEqual(EffectiveCaps ?? [], []);
   const { Config: told, Mounts } = await played.inspect('agent');
