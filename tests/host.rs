@@ -36,8 +36,12 @@ impl Place {
     }
 
     fn run(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Proxy {
+        self.start("run", environment, arguments)
+    }
+
+    fn start(&self, command: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Proxy {
         let mut child = Command::new(env!("CARGO_BIN_EXE_itwin-auth-proxy"))
-            .arg("run")
+            .arg(command)
             .arg("--config")
             .arg(self.path("proxy.yaml"))
             .args(arguments)
@@ -169,6 +173,32 @@ fn every_thread_gives_up_new_privileges() {
         all.iter().all(|(_, privileges)| privileges == "0"),
         "{all:?}"
     );
+}
+
+#[test]
+fn the_injector_gives_them_up_as_well() {
+    let made = rcgen::generate_simple_self_signed(["injector.example".into()]).unwrap();
+    let place = Place::new("");
+    fs::write(place.path("tls.crt"), made.cert.pem()).unwrap();
+    fs::write(place.path("tls.key"), made.signing_key.serialize_pem()).unwrap();
+    let config = format!(
+        "bind: '127.0.0.1:0'\n\
+         admin: '127.0.0.2:0'\n\
+         image: itwin-auth-proxy\n\
+         certificate: {{files: {{certificate: '{}', key: '{}'}}}}\n\
+         native_sidecars: always\n\
+         log: {{format: json}}\n",
+        place.path("tls.crt").display(),
+        place.path("tls.key").display()
+    );
+    fs::write(place.path("proxy.yaml"), config).unwrap();
+    let mut injector = place.start("inject", &[], &[]);
+    injector.line("webhook listening");
+    for (name, privileges) in threads(&injector, "NoNewPrivs") {
+        assert_eq!(privileges, "1", "thread {name}");
+    }
+    let mut free = place.start("inject", &[], &["--no-confine"]);
+    free.line("not confined: --no-confine");
 }
 
 /// The status of the answer to a GET of the admin listener with this key.

@@ -12,11 +12,12 @@ use crate::{
     app,
     clock::Clock,
     config::{
-        documents,
-        injector::{self, Injector, LoadedInjector, NativeSidecars},
+        Identity, documents,
+        injector::{self, Injector, LoadedInjector, NativeSidecars, WebhookCertificate},
         print::block,
     },
-    injector::{Form, Manifest},
+    confine::Rules,
+    injector::{Form, Manifest, kube},
     metrics::Metrics,
     shutdown::Shutdown,
     telemetry,
@@ -43,6 +44,9 @@ pub(super) struct Arguments {
     /// for it; no cluster is asked, sidecars are native unless `native_sidecars` is `never`.
     #[arg(long, conflicts_with = "check")]
     print: bool,
+    /// Do not restrict the process to the files that it needs.
+    #[arg(long)]
+    no_confine: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
@@ -54,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         complain("the configuration is good");
         return Ok(Exit::Ok);
     }
-    serve(loaded)
+    serve(loaded, arguments)
 }
 
 fn load(arguments: &Arguments) -> Result<LoadedInjector, Exit> {
@@ -107,12 +111,15 @@ fn print(injector: &Injector) -> Result<Exit, Exit> {
     Ok(Exit::Ok)
 }
 
-fn serve(loaded: LoadedInjector) -> Result<Exit, Exit> {
+fn serve(loaded: LoadedInjector, arguments: &Arguments) -> Result<Exit, Exit> {
+    // before the first thread
+    let held = (!arguments.no_confine).then(|| confinement(&loaded.injector).enforce());
     let log = &loaded.injector.log;
     let telemetry = telemetry::init(&run::settings(log)).map_err(|error| {
         complain(format!("error: {}", output::chain(&error)));
         Exit::Software
     })?;
+    run::tell(held.as_ref());
     let metrics = Metrics::new();
     telemetry.count_drops_in(metrics.log_lines_dropped.clone());
     runtime()?.block_on(async {
@@ -137,4 +144,17 @@ fn serve(loaded: LoadedInjector) -> Result<Exit, Exit> {
         tracing::info!("stopped");
         Ok(Exit::Ok)
     })
+}
+
+/// What the injector needs.
+fn confinement(injector: &Injector) -> Rules {
+    let mut rules = Rules::of_the_system();
+    for file in kube::files(&injector.api_server) {
+        rules.reads(&file);
+    }
+    if let WebhookCertificate::Files(Identity { certificate, key }) = &injector.certificate {
+        rules.reads(certificate);
+        rules.reads(key);
+    }
+    rules
 }

@@ -57,11 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         complain(format!("error: {}", output::chain(&error)));
         Exit::Software
     })?;
-    match held {
-        None => tracing::info!("not confined: --no-confine"),
-        Some(held @ Held::Nothing(_)) => tracing::warn!("{held}"),
-        Some(held) => tracing::info!("{held}"),
-    }
+    tell(held.as_ref());
     let mut seams = Seams::system(telemetry.requests());
     seams.pulse = manager.pulse().clone();
     telemetry.count_drops_in(seams.metrics.log_lines_dropped.clone());
@@ -169,6 +165,15 @@ fn confinement(files: &[NamedFile]) -> Rules {
         }
     }
     rules
+}
+
+/// Says what holds.
+pub(super) fn tell(held: Option<&Held>) {
+    match held {
+        None => tracing::info!("not confined: --no-confine"),
+        Some(held @ Held::Nothing(_)) => tracing::warn!("{held}"),
+        Some(held) => tracing::info!("{held}"),
+    }
 }
 
 pub(super) fn settings(log: &config::Log) -> Settings<'_> {

@@ -63,36 +63,37 @@ struct Place {
     ca: PathBuf,
 }
 
+/// The files that the server is asked with.
+pub fn files(server: &ApiServer) -> [PathBuf; 2] {
+    match server {
+        ApiServer::InCluster => ["token", "ca.crt"].map(|name| PathBuf::from(ACCOUNT).join(name)),
+        ApiServer::At {
+            token_file,
+            ca_file,
+            ..
+        } => [token_file.clone(), ca_file.clone()],
+    }
+}
+
 impl Api {
     pub fn new(server: ApiServer) -> Self {
         Self(server)
     }
 
     fn place(&self) -> Result<Place, ApiError> {
-        match &self.0 {
+        let base = match &self.0 {
             ApiServer::InCluster => {
                 let (host, port) = source::kubernetes_service().ok_or(ApiError::NotInCluster)?;
-                let host = if host.contains(':') {
-                    format!("[{host}]")
+                if host.contains(':') {
+                    format!("https://[{host}]:{port}")
                 } else {
-                    host
-                };
-                Ok(Place {
-                    base: format!("https://{host}:{port}"),
-                    token: format!("{ACCOUNT}/token").into(),
-                    ca: format!("{ACCOUNT}/ca.crt").into(),
-                })
+                    format!("https://{host}:{port}")
+                }
             }
-            ApiServer::At {
-                url,
-                token_file,
-                ca_file,
-            } => Ok(Place {
-                base: url.as_str().trim_end_matches('/').to_owned(),
-                token: token_file.clone(),
-                ca: ca_file.clone(),
-            }),
-        }
+            ApiServer::At { url, .. } => url.as_str().trim_end_matches('/').to_owned(),
+        };
+        let [token, ca] = files(&self.0);
+        Ok(Place { base, token, ca })
     }
 
     /// An object, if there is one.
