@@ -72,8 +72,9 @@ fn permitted(
     }
     let from_a_page = headers.contains_key(header::ORIGIN)
         || headers
-            .get("sec-fetch-site")
-            .is_some_and(|site| site != "none");
+            .get_all("sec-fetch-site")
+            .iter()
+            .any(|site| site != "none");
     if from_a_page {
         let message = "a web page's request, and not for web pages";
         return refuse(StatusCode::FORBIDDEN, "CrossSite", message);

@@ -12,7 +12,16 @@ mod injector;
 mod succession;
 mod workers;
 
-use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -99,6 +108,8 @@ pub struct Running {
     listeners: Vec<String>,
     /// Removed when the program has ended.
     files: Mutex<Vec<SocketFile>>,
+    /// How many processes have the sockets and do not serve yet.
+    held: Arc<AtomicUsize>,
     admin: Option<SocketAddr>,
     readiness: Readiness,
     shutdown: Shutdown,
@@ -163,9 +174,11 @@ pub fn start_after(
             Some(Offer::new(path.clone(), all, predecessor.as_ref())?)
         }
     };
+    let held = Arc::<AtomicUsize>::default();
     let succession = Succession {
         predecessor,
         offer,
+        held: Arc::clone(&held),
         open: opens,
     };
     let (started, control) = control::start(
@@ -198,6 +211,7 @@ pub fn start_after(
     Ok(Running {
         listeners,
         files: Mutex::new(files),
+        held,
         admin: started.admin,
         readiness,
         shutdown: seams.shutdown,
@@ -263,10 +277,15 @@ impl Running {
 
     /// Stops when another process has taken the sockets: no load balancer has to learn of anything.
     pub async fn give_way(&self) {
+        self.leave_files();
+        self.finish(Duration::ZERO).await;
+    }
+
+    /// Unix sockets stay where they are found: others serve them.
+    fn leave_files(&self) {
         for file in self.files.lock().drain(..) {
             file.leave();
         }
-        self.finish(Duration::ZERO).await;
     }
 
     async fn finish(&self, delay: Duration) {
@@ -291,6 +310,10 @@ impl Running {
 
     /// Blocks until every thread has ended, which a hard stop makes them do.
     pub fn wait(self) {
+        if self.held.load(Ordering::Relaxed) > 0 {
+            // one that waits to replace this process finds that it has ended, and serves
+            self.leave_files();
+        }
         for thread in self.workers.into_iter().chain([self.control]) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the proxy panicked");

@@ -8,7 +8,7 @@ use std::{
     io,
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
 };
 
 use rustix::process::Pid;
@@ -20,7 +20,7 @@ use crate::{
     net::{
         bind::{self, BindError, SocketFile},
         inherited::Inherited,
-        succession::{self, Offered, Predecessor, SuccessionError, Successor},
+        succession::{self, Offered, Predecessor, Replaced, SuccessionError},
     },
     shutdown::{Shutdown, Stage},
 };
@@ -65,6 +65,8 @@ pub(super) type Open = watch::Receiver<bool>;
 pub(super) struct Succession {
     pub(super) predecessor: Option<Predecessor>,
     pub(super) offer: Option<Offer>,
+    /// How many processes have the sockets and do not serve yet.
+    pub(super) held: Arc<AtomicUsize>,
     pub(super) open: watch::Sender<bool>,
 }
 
@@ -94,21 +96,38 @@ impl Offer {
         })
     }
 
-    /// Waits for who takes them.
-    async fn taken(self) -> io::Result<Successor> {
-        let (listener, _file) = match self.place {
-            Some(place) => place,
-            None => bind::unix(&self.path, 0o600).map_err(io::Error::other)?,
-        };
-        let listener = tokio::net::UnixListener::from_std(listener)?;
-        Ok(succession::offer(&listener, &self.sockets).await)
+    /// Makes the place, and waits until a process that took them there serves with them.
+    async fn taken(mut self, opened: impl FnOnce(), held: &AtomicUsize) -> io::Result<i32> {
+        let mut opened = Some(opened);
+        loop {
+            let (listener, file) = match self.place.take() {
+                Some(place) => place,
+                None => bind::unix(&self.path, 0o600).map_err(io::Error::other)?,
+            };
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            if let Some(opened) = opened.take() {
+                opened();
+            }
+            let successor = succession::offer(&listener, &self.sockets, held).await;
+            let process = successor.process.as_raw_pid();
+            // its own place is to be there
+            drop((listener, file));
+            if successor.serves().await {
+                return Ok(process);
+            }
+            tracing::warn!(
+                process,
+                "the process that was to replace this one is gone: this one goes on"
+            );
+        }
     }
 }
 
 impl Succession {
     /// Replaces the predecessor as soon as this process is ready, then offers the sockets, until
-    /// somebody has taken them or the stop begins.
+    /// somebody serves with them or the stop begins.
     pub(super) async fn run(self, readiness: Readiness, stop: Shutdown) {
+        let mut before = None;
         if let Some(predecessor) = self.predecessor {
             tracing::info!("taking over from the process that runs, as soon as this one is ready");
             tokio::select! {
@@ -117,29 +136,39 @@ impl Succession {
                 () = stop.reached(Stage::Soft) => return,
             }
             let replaced = tokio::task::spawn_blocking(|| predecessor.replace()).await;
-            match replaced.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                Ok(()) => tracing::info!("took over"),
-                Err(error) => tracing::warn!(%error, "the process before this one is gone"),
+            match replaced.unwrap_or_else(|error| Replaced::Gone(io::Error::other(error))) {
+                Replaced::Serving(predecessor) => before = Some(predecessor),
+                Replaced::Gone(error) => {
+                    tracing::warn!(%error, "the process before this one is gone");
+                }
+                Replaced::ByAnother => {
+                    tracing::error!("another process has taken over: this one is not needed");
+                    stop.advance(Stage::Hard);
+                    return;
+                }
             }
         }
         self.open.send_replace(true);
-        let Some(offer) = self.offer else {
-            return;
+        // not before it could be replaced in its turn
+        let finish = move || {
+            if let Some(predecessor) = before {
+                predecessor.finish();
+                tracing::info!("took over");
+            }
         };
-        // when it is taken, its place is free for the successor's
+        let Some(offer) = self.offer else {
+            return finish();
+        };
         let taken = tokio::select! {
-            taken = offer.taken() => taken,
+            taken = offer.taken(finish, &self.held) => taken,
             () = stop.reached(Stage::Soft) => return,
         };
-        let successor = match taken {
-            Ok(successor) => successor,
+        match taken {
+            Ok(process) => stop.supersede(process),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "no process can take over from this one");
-                return;
             }
-        };
-        stop.supersede(successor.process.as_raw_pid());
-        successor.acknowledge();
+        }
     }
 }

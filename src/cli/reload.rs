@@ -79,6 +79,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         }
         Ok(Err(error)) => Err(failed(error)),
         Err(_) => {
+            let now = app::process_at(&socket);
+            if now != Some(before) {
+                complain(format!(
+                    "error: after {} s process {before} offers its sockets no longer, and the new one ({}) does not yet: see its log",
+                    arguments.timeout,
+                    new.id()
+                ));
+                return Ok(Exit::No);
+            }
             // it serves nothing yet; its failure to end would be the system's
             let _ = new.kill();
             let _ = new.wait();

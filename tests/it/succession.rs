@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::Client,
-    idp,
+    idp::{self, Idp},
     origin::{self, Origin},
     program::{self, Program},
     proxy::{get, workers},
@@ -32,6 +32,18 @@ fn config(origin: &Origin, directory: &Path) -> Value {
         "log": {"format": "json"},
         "workers": workers(),
     })
+}
+
+/// The same with tokens of this provider.
+fn injecting(mut config: Value, idp: &Idp) -> Value {
+    let url = idp.url();
+    config["providers"] =
+        json!({"test": {"issuer": url, "token_endpoint": format!("{url}/token")}});
+    config["credentials"] = json!({"agent": {
+        "provider": "test", "client_id": "agent", "client_secret": "a secret", "scopes": "a",
+    }});
+    config["routes"][0]["inject"] = json!({"credential": "agent"});
+    config
 }
 
 fn ask(address: SocketAddr) {
@@ -153,14 +165,7 @@ fn a_process_that_gets_no_token_replaces_nobody() {
         }
     });
     let directory = tempfile::tempdir().unwrap();
-    let mut config = config(&origin, directory.path());
-    let url = idp.url();
-    config["providers"] =
-        json!({"test": {"issuer": url, "token_endpoint": format!("{url}/token")}});
-    config["credentials"] = json!({"agent": {
-        "provider": "test", "client_id": "agent", "client_secret": "a secret", "scopes": "a",
-    }});
-    config["routes"][0]["inject"] = json!({"credential": "agent"});
+    let config = injecting(config(&origin, directory.path()), &idp);
     let first = program::run(&config);
     let address = first.address("listening");
     ask(address);
@@ -269,6 +274,79 @@ fn a_unix_socket_stays_where_it_is() {
     assert_eq!(first.ended().0, Some(0));
     ask();
     second.end_at_once();
+}
+
+#[test]
+fn a_unix_socket_stays_when_the_process_is_ended_while_another_waits_to_replace_it() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let gate = Gate::default();
+    let idp = idp::answering({
+        let gate = gate.clone();
+        move |number, _| {
+            if number > 1 {
+                gate.pass();
+            }
+            idp::token(number)
+        }
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.sock");
+    let mut config = injecting(config(&origin, directory.path()), &idp);
+    config["listeners"] = json!([{"bind": format!("unix:{}", path.display())}]);
+    let first = program::run(&config);
+    first.line("listening");
+    idp.wait_for(1);
+    let second = program::run(&config);
+    idp.wait_for(2);
+    first.end_at_once();
+    gate.open();
+    second.line("the process before this one is gone");
+    let mut client = Client::over(wire::unix(&path));
+    client.send(get("/")).answer().is_the_upstreams(200);
+    drop(client);
+    // and it can be replaced in its turn
+    let third = program::run(&config);
+    third.line("took over");
+    assert_eq!(second.ended().0, Some(0));
+    third.end_at_once();
+}
+
+#[test]
+fn of_two_processes_that_want_to_replace_one_a_single_one_does() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let gate = Gate::default();
+    let idp = idp::answering({
+        let gate = gate.clone();
+        move |number, _| {
+            if number > 1 {
+                gate.pass();
+            }
+            idp::token(number)
+        }
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let config = injecting(config(&origin, directory.path()), &idp);
+    let first = program::run(&config);
+    let address = first.address("listening");
+    ask(address);
+    let (second, third) = (program::run(&config), program::run(&config));
+    idp.wait_for(3);
+    gate.open();
+    assert_eq!(first.ended().0, Some(0));
+    ask(address);
+    let told = "another process has taken over: this one is not needed";
+    wait::until("one is not needed", || {
+        second.says(told) || third.says(told)
+    });
+    let (winner, loser) = if second.says(told) {
+        (third, second)
+    } else {
+        (second, third)
+    };
+    loser.ended();
+    winner.line("took over");
+    ask(address);
+    winner.end_at_once();
 }
 
 #[test]

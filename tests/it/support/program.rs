@@ -92,6 +92,11 @@ impl Program {
         })
     }
 
+    /// Whether the log has this text by now.
+    pub(crate) fn says(&self, text: &str) -> bool {
+        self.log.read(|log| log.contains(text))
+    }
+
     /// The address in the line that says `message`.
     pub(crate) fn address(&self, message: &str) -> SocketAddr {
         self.line(message)["address"]
