@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     // its log goes where this command's errors go; whoever reads what this command says must not wait for
     // the end of the new process
     command
-        .arg("run")
+        .args(["run", "--take-over"])
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     if let Some(file) = &arguments.configuration.config {

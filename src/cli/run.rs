@@ -33,6 +33,10 @@ pub(super) struct Arguments {
     /// what its configuration does not name.
     #[arg(long)]
     no_confine: bool,
+    /// Replace the process that runs with this configuration's `handover_socket`, as soon as this
+    /// one is ready; what `reload` does.
+    #[arg(long)]
+    take_over: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
@@ -80,6 +84,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
             complain(format!("error: signals cannot be received: {error}"));
             Exit::Software
         })?;
+    let offered = loaded.config.handover_socket.as_deref();
+    if let Some(process) = offered
+        .and_then(app::process_at)
+        .filter(|_| !arguments.take_over)
+    {
+        let hint = "itwin-auth-proxy reload replaces it; run --take-over does, too";
+        tracing::error!(process, hint, "a process runs with this configuration");
+        return Err(Exit::Unavailable);
+    }
     let before = Inheritance::find(&loaded.config, activated).map_err(|error| {
         tracing::error!(error = %output::chain(&error), "cannot start");
         Exit::Unavailable

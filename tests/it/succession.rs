@@ -106,7 +106,7 @@ fn callers_that_never_pause_lose_nothing_while_one_process_after_another_takes_o
             config["workers"] = workers.into();
             let before = asked.load(Ordering::Relaxed);
             wait::until("they ask", || asked.load(Ordering::Relaxed) > before + 50);
-            let next = program::run(&config);
+            let next = program::taking_over(&config);
             next.line("took over");
             let (code, log) = running.ended();
             assert_eq!(code, Some(0), "{log}");
@@ -142,7 +142,7 @@ fn calls_under_way_are_finished_by_the_process_that_began_them() {
     let mut slow = Client::connect(first.address("listening"));
     slow.send(get("/slow"));
     origin.wait_for(1);
-    let second = program::run(&config);
+    let second = program::taking_over(&config);
     first.line("another process has taken over: finishing");
     ask(second.address("listening"));
     gate.open();
@@ -170,7 +170,7 @@ fn a_process_that_gets_no_token_replaces_nobody() {
     let address = first.address("listening");
     ask(address);
 
-    let second = program::run(&config);
+    let second = program::taking_over(&config);
     idp.wait_for(2);
     for _ in 0..20 {
         ask(address);
@@ -190,7 +190,7 @@ fn a_process_that_gets_no_token_replaces_nobody() {
     ask(address);
 
     gate.open();
-    let third = program::run(&config);
+    let third = program::taking_over(&config);
     third.line("took over");
     assert_eq!(first.ended().0, Some(0));
     ask(address);
@@ -269,7 +269,7 @@ fn a_unix_socket_stays_where_it_is() {
         client.send(get("/")).answer().is_the_upstreams(200);
     };
     ask();
-    let second = program::run(&config);
+    let second = program::taking_over(&config);
     second.line("took over");
     assert_eq!(first.ended().0, Some(0));
     ask();
@@ -296,7 +296,7 @@ fn a_unix_socket_stays_when_the_process_is_ended_while_another_waits_to_replace_
     let first = program::run(&config);
     first.line("listening");
     idp.wait_for(1);
-    let second = program::run(&config);
+    let second = program::taking_over(&config);
     idp.wait_for(2);
     first.end_at_once();
     gate.open();
@@ -305,10 +305,24 @@ fn a_unix_socket_stays_when_the_process_is_ended_while_another_waits_to_replace_
     client.send(get("/")).answer().is_the_upstreams(200);
     drop(client);
     // and it can be replaced in its turn
-    let third = program::run(&config);
+    let third = program::taking_over(&config);
     third.line("took over");
     assert_eq!(second.ended().0, Some(0));
     third.end_at_once();
+}
+
+#[test]
+fn nobody_replaces_a_process_without_saying_so() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(&origin, directory.path());
+    let first = program::run(&config);
+    let address = first.address("listening");
+    let (code, log) = program::run(&config).ended();
+    assert_eq!(code, Some(69), "{log}");
+    assert!(log.contains("itwin-auth-proxy reload"), "{log}");
+    ask(address);
+    first.end_at_once();
 }
 
 #[test]
@@ -329,7 +343,7 @@ fn of_two_processes_that_want_to_replace_one_a_single_one_does() {
     let first = program::run(&config);
     let address = first.address("listening");
     ask(address);
-    let (second, third) = (program::run(&config), program::run(&config));
+    let (second, third) = (program::taking_over(&config), program::taking_over(&config));
     idp.wait_for(3);
     gate.open();
     assert_eq!(first.ended().0, Some(0));

@@ -107,7 +107,7 @@ pub(super) struct Raw {
     pub(super) workers: Option<u32>,
     /// A Unix socket at which a new process of this program, of the same user or of root, takes the
     /// listeners over from the one that runs, so that an upgrade or a changed configuration refuses
-    /// no connection: `itwin-auth-proxy reload`, or a second `run`. Default: none.
+    /// no connection: `itwin-auth-proxy reload`, or `run --take-over`. Default: none.
     #[schemars(extend("x-file" = "socket"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) handover_socket: Option<String>,

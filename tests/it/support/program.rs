@@ -30,16 +30,21 @@ pub(crate) fn run(config: &Value) -> Program {
 
 /// Starts it in a shell that has done `preparation`, such as `ulimit -n 64`.
 pub(crate) fn run_after(preparation: &str, config: &Value) -> Program {
-    start(preparation, Stdio::null(), config)
+    start(preparation, &[], Stdio::null(), config)
+}
+
+/// Starts it to take the place of one that runs.
+pub(crate) fn taking_over(config: &Value) -> Program {
+    start(":", &["--take-over"], Stdio::null(), config)
 }
 
 /// Starts it as systemd does, with a socket that listens already.
 pub(crate) fn activated(socket: impl Into<OwnedFd>, config: &Value) -> Program {
     let preparation = "exec 3<&0 0</dev/null && export LISTEN_FDS=1 LISTEN_PID=$$";
-    start(preparation, socket.into().into(), config)
+    start(preparation, &[], socket.into().into(), config)
 }
 
-fn start(preparation: &str, input: Stdio, config: &Value) -> Program {
+fn start(preparation: &str, arguments: &[&str], input: Stdio, config: &Value) -> Program {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.yaml");
     // JSON is YAML
@@ -50,6 +55,7 @@ fn start(preparation: &str, input: Stdio, config: &Value) -> Program {
         .args(["sh", env!("CARGO_BIN_EXE_itwin-auth-proxy")])
         .args(["run", "--config"])
         .arg(&file)
+        .args(arguments)
         .env_clear()
         .stdin(input)
         .stdout(Stdio::piped())
