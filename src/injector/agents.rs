@@ -70,6 +70,17 @@ pub(super) fn tell(draft: &mut Draft, sidecar: &Sidecar<'_>) -> Vec<String> {
     told
 }
 
+/// What one container is told, at most.
+pub(super) fn bytes(sidecar: &Sidecar<'_>) -> usize {
+    // the operation that adds a variable has about as many bytes around it
+    const AROUND: usize = 100;
+    let all = variables(sidecar);
+    let bytes = all
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + AROUND);
+    bytes.sum()
+}
+
 fn is_agent(name: &str, agents: &Agents) -> bool {
     let ours = [sidecar::NAME, sidecar::CA, sidecar::REDIRECT];
     !ours.contains(&name)

@@ -44,6 +44,15 @@ pub const NAMES: [&str; 20] = [
     "status",
 ];
 
+/// What a pod says to us, in bytes: names and values.
+const OURS_MAX_BYTES: usize = 64 * 1024;
+/// As an API server allows them.
+const ALL_MAX_BYTES: usize = 256 * 1024;
+/// No longer name is one that is only misspelt.
+const LONGEST_NAME: usize = 63;
+/// Idle annotations that are told of.
+const MOST_IDLE: usize = 10;
+
 /// Whether a pod asks, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asked {
@@ -111,6 +120,9 @@ pub(super) fn read(metadata: &Value, settings: &InjectionSettings) -> (Asked, Fa
     if !said.inject(metadata.get("labels").unwrap_or(&Value::Null)) {
         let idle = said.unused();
         return (Asked::Not { idle }, said.faults);
+    }
+    if !said.bounded() {
+        return (Asked::Not { idle: Vec::new() }, said.faults);
     }
     said.unknown();
     let wish = said.wish(settings);
@@ -186,7 +198,31 @@ impl Said<'_> {
     fn unused(&self) -> Vec<String> {
         let mut names = self.names();
         names.retain(|name| name != INJECT && format!("{PREFIX}{name}") != STATUS);
+        names.truncate(MOST_IDLE);
         names
+    }
+
+    /// Whether so much is said that none of it is looked at: work is done in proportion to it.
+    fn bounded(&mut self) -> bool {
+        let (mut all, mut ours) = (0, 0);
+        for (name, value) in self.annotations.as_object().into_iter().flatten() {
+            let bytes = name.len() + value.as_str().unwrap_or_default().len();
+            all += bytes;
+            if name.starts_with(PREFIX) {
+                ours += bytes;
+            }
+        }
+        for (bytes, most, what) in [
+            (ours, OURS_MAX_BYTES, "annotations under itwin-auth-proxy/"),
+            (all, ALL_MAX_BYTES, "annotations"),
+        ] {
+            if bytes > most {
+                let text = format!("the {what} have {bytes} bytes; allowed are {most}");
+                self.faults.say("metadata.annotations", text);
+                return false;
+            }
+        }
+        true
     }
 
     /// Whoever misspells a name must learn of it before the pod runs without what they meant.
@@ -197,6 +233,7 @@ impl Said<'_> {
             }
             let near = NAMES
                 .iter()
+                .filter(|_| name.len() <= LONGEST_NAME && !self.faults.are_many())
                 .map(|known| (strsim::damerau_levenshtein(&name, known), known))
                 .filter(|(distance, _)| *distance <= 1 + name.len() / 4)
                 .min_by_key(|(distance, _)| *distance);

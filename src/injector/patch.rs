@@ -10,10 +10,18 @@ use super::{
     agents,
     annotations::{self, Agents, Asked, PREFIX, STATUS, Source, Wish},
     draft::Draft,
-    fault::{Faults, quoted},
+    fault::{Faults, quoted, short, some},
     sidecar::{self, Form, Pod, Sidecar},
 };
 use crate::config::injector::{InjectedMode, InjectionSettings};
+
+/// In all lists of a pod together: the work grows with them.
+const MOST_CONTAINERS: usize = 500;
+/// What variables and status may add: etcd takes objects of 1.5 MB.
+const MOST_ADDED_BYTES: usize = 1 << 20;
+const MOST_WARNINGS: usize = 20;
+/// Of a name in a warning.
+const LONGEST_NAME: usize = 63;
 
 /// What becomes of a pod.
 #[derive(Debug)]
@@ -58,6 +66,7 @@ pub fn inject(pod: &Value, settings: &InjectionSettings, form: Form) -> Result<I
             });
         }
     };
+    let faults = few_containers(pod, faults)?;
     let restarts = pod["spec"]["restartPolicy"].as_str();
     let sidecar = Sidecar {
         pod: match restarts {
@@ -78,12 +87,33 @@ pub fn inject(pod: &Value, settings: &InjectionSettings, form: Form) -> Result<I
         Some(_) => Outcome::Again,
         None => Outcome::Injected,
     };
-    work.check(&wish);
+    work.check(&wish, &pod["spec"]);
     if outcome == Outcome::Injected {
         work.check_collisions();
     }
     std::mem::take(&mut work.faults).or(())?;
     Ok(work.finish(outcome))
+}
+
+fn few_containers(pod: &Value, mut faults: Faults) -> Result<Faults, Faults> {
+    let lists = [
+        "containers",
+        "initContainers",
+        "ephemeralContainers",
+        "volumes",
+    ];
+    let lists = lists
+        .iter()
+        .filter_map(|list| pod["spec"][*list].as_array());
+    let number: usize = lists.map(Vec::len).sum();
+    if number > MOST_CONTAINERS {
+        let text = format!(
+            "has {number} containers and volumes; a pod with more than {MOST_CONTAINERS} is not given a sidecar"
+        );
+        faults.say("spec", text);
+        return Err(faults);
+    }
+    Ok(faults)
 }
 
 /// The form of the sidecar that is there, by our own doing.
@@ -109,9 +139,9 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// What a pod must be like.
-    fn check(&mut self, wish: &Wish) {
-        let spec = self.draft.pod()["spec"].clone();
-        self.check_shape(&spec);
+    fn check(&mut self, wish: &Wish, spec: &Value) {
+        self.check_shape(spec);
+        self.check_size(wish);
         if spec["hostNetwork"] == true {
             let why = if wish.mode == InjectedMode::Transparent {
                 "the connections of the whole node would be redirected"
@@ -159,7 +189,7 @@ impl Work<'_> {
             );
         }
         if wish.mode == InjectedMode::Transparent {
-            self.check_users(&spec);
+            self.check_users(spec);
         }
         if self.sidecar.opens() {
             self.warn_of_own_trust();
@@ -167,15 +197,40 @@ impl Work<'_> {
         self.check_named(wish);
     }
 
+    /// Whatever a pod asks for is written into each of its containers.
+    fn check_size(&mut self, wish: &Wish) {
+        let lists = ["containers", "initContainers"].iter();
+        let containers: usize = lists
+            .map(|list| self.draft.list(&["spec", list]).len())
+            .sum();
+        let bytes = agents::bytes(&self.sidecar).saturating_mul(containers);
+        if bytes > MOST_ADDED_BYTES {
+            let text = format!(
+                "the variables for {containers} containers have {bytes} bytes; allowed are {MOST_ADDED_BYTES}"
+            );
+            let longer = if wish.no_proxy.len() > wish.url_variables.len() {
+                "no-proxy"
+            } else {
+                "url-variables"
+            };
+            self.faults
+                .say(format!("annotation {PREFIX}{longer}"), text);
+        }
+    }
+
     /// What a container sets itself stays, and then the sidecar's certificate is not trusted.
     fn warn_of_own_trust(&mut self) {
         let containers = self.draft.list(&["spec", "containers"]).to_vec();
         for container in &containers {
             let name = container["name"].as_str().unwrap_or_default();
+            let name = short(name, LONGEST_NAME);
             for entry in container["env"].as_array().into_iter().flatten() {
                 let own = entry["value"].as_str().unwrap_or_default();
                 let variable = entry["name"].as_str().unwrap_or_default();
                 if agents::TRUST.contains(&variable) && !own.starts_with(sidecar::TRUST_AT) {
+                    if self.warnings.len() >= MOST_WARNINGS {
+                        return;
+                    }
                     self.warnings.push(format!(
                         "container {name} sets {variable} itself: it has to trust {}/ca.crt as well",
                         sidecar::TRUST_AT
@@ -256,7 +311,7 @@ impl Work<'_> {
                 format!(
                     "the pod has no container {}; it has {}",
                     quoted(name),
-                    there.join(", ")
+                    some(&there)
                 ),
             );
         }
@@ -309,9 +364,7 @@ impl Work<'_> {
                 );
             }
         }
-        for fault in faults.iter() {
-            self.faults.push(fault.clone());
-        }
+        self.faults.extend(faults);
     }
 
     fn finish(self, outcome: Outcome) -> Injection {

@@ -8,6 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{
+    fault::{Faults, short},
     patch::{Outcome, inject},
     sidecar::Form,
 };
@@ -15,6 +16,9 @@ use crate::config::injector::InjectionSettings;
 
 /// Warnings are cut here (the API server does it at 256 by itself, and at 4,096 in all).
 const LONGEST_WARNING: usize = 250;
+/// Of a refusal, and of the name of a pod in the log.
+const LONGEST_MESSAGE: usize = 8192;
+const LONGEST_NAME: usize = 320;
 
 /// No question that can be answered.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +122,10 @@ fn decide(
                 response["patch"] = json!(STANDARD.encode(patch));
             }
             if !injection.warnings.is_empty() {
-                let warnings = injection.warnings.iter().map(|text| short(text));
+                let warnings = injection
+                    .warnings
+                    .iter()
+                    .map(|text| short(text, LONGEST_WARNING));
                 response["warnings"] = warnings.collect();
             }
             let result = match injection.outcome {
@@ -128,24 +135,27 @@ fn decide(
             };
             (result, response, Vec::new())
         }
-        Err(faults) => {
-            let number = faults.count();
-            let plural = if number == 1 { "" } else { "s" };
-            let message =
-                format!("itwin-auth-proxy cannot be injected, {number} problem{plural}:\n{faults}");
-            let response = json!({
-                "allowed": false,
-                "status": {
-                    "status": "Failure",
-                    "reason": "Invalid",
-                    "code": 422,
-                    "message": message,
-                },
-            });
-            let lines = faults.iter().map(ToString::to_string).collect();
-            (Admission::Refused, response, lines)
-        }
+        Err(faults) => refuse(&faults),
     }
+}
+
+fn refuse(faults: &Faults) -> (Admission, Value, Vec<String>) {
+    let number = faults.count();
+    let plural = if number == 1 { "" } else { "s" };
+    let message =
+        format!("itwin-auth-proxy cannot be injected, {number} problem{plural}:\n{faults}");
+    let message = short(&message, LONGEST_MESSAGE);
+    let response = json!({
+        "allowed": false,
+        "status": {
+            "status": "Failure",
+            "reason": "Invalid",
+            "code": 422,
+            "message": message,
+        },
+    });
+    let lines = faults.iter().map(ToString::to_string).collect();
+    (Admission::Refused, response, lines)
 }
 
 /// Pods of controllers have no name yet.
@@ -161,13 +171,8 @@ fn name(request: &Value) -> String {
     let name = text(&request["name"])
         .or_else(|| text(&metadata["name"]))
         .or_else(|| Some(format!("{}*", text(&metadata["generateName"])?)));
-    format!("{namespace}/{}", name.unwrap_or_default())
-}
-
-fn short(text: &str) -> String {
-    let mut short: String = text.chars().take(LONGEST_WARNING).collect();
-    if text.chars().nth(LONGEST_WARNING).is_some() {
-        short.push('…');
-    }
-    short
+    short(
+        &format!("{namespace}/{}", name.unwrap_or_default()),
+        LONGEST_NAME,
+    )
 }

@@ -23,6 +23,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
+    fault::short,
     review::{self, Admission},
     sidecar::Form,
 };
@@ -42,6 +43,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const BODY: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(120);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Of a pod's problems in the log.
+const LONGEST_LINE: usize = 4096;
 
 /// What answers questions.
 #[derive(Debug)]
@@ -177,7 +180,7 @@ impl Webhook {
                 tracing::debug!(pod = answer.pod, result, "admission");
             }
             Admission::Refused => {
-                let problems = answer.faults.join("; ");
+                let problems = short(&answer.faults.join("; "), LONGEST_LINE);
                 tracing::warn!(pod = answer.pod, result, problems, "admission");
             }
             Admission::Injected | Admission::Again => {

@@ -394,6 +394,63 @@ fn every_problem_of_a_pod_is_told_at_once() {
 }
 
 #[test]
+fn however_much_is_wrong_the_work_and_the_answer_stay_small() {
+    let containers = |number: usize| -> Value {
+        let all = (0..number).map(|at| json!({ "name": format!("container-{at}") }));
+        all.collect()
+    };
+    let names = |number: usize| {
+        let all: Vec<String> = (0..number).map(|at| format!("x{at}")).collect();
+        all.join(",")
+    };
+    let mut many = pod(&[("inject", "true"), ("containers", &names(5000))]);
+    many["spec"]["containers"] = containers(5000);
+    let mut named = pod(&[("inject", "true"), ("containers", &names(5000))]);
+    named["spec"]["containers"] = containers(400);
+    let mut unknown = pod(&[("inject", "true")]);
+    for at in 0..20_000 {
+        unknown["metadata"]["annotations"][format!("itwin-auth-proxy/x{at}")] = json!("");
+    }
+    let mut misspelt = pod(&[("inject", "true")]);
+    for at in 0..2000 {
+        misspelt["metadata"]["annotations"][format!("itwin-auth-proxy/x{at}")] = json!("");
+    }
+    let mut told = pod(&[("inject", "true"), ("url-variables", &names(5000))]);
+    told["spec"]["containers"] = containers(400);
+    for (pod, expected) in [
+        (
+            &many,
+            "has 5000 containers and volumes; a pod with more than 500",
+        ),
+        (&named, "and 390 more"),
+        (&named, "\n- and 4950 more"),
+        (&unknown, "bytes; allowed are 65536"),
+        (&misspelt, "\n- and 1950 more"),
+        (
+            &told,
+            "annotation itwin-auth-proxy/url-variables: the variables for 400",
+        ),
+    ] {
+        let refused = inject(pod, &settings(), Form::Native).unwrap_err();
+        let text = refused.to_string();
+        assert!(refused.iter().count() <= 50);
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let mut other = pod(&[("inject", "true")]);
+    other["metadata"]["annotations"]["other/one"] = json!("x".repeat(300_000));
+    let refused = inject(&other, &settings(), Form::Native).unwrap_err();
+    assert!(
+        refused.to_string().contains("allowed are 262144"),
+        "{refused}"
+    );
+    other["metadata"]["annotations"]["itwin-auth-proxy/inject"] = json!("false");
+    assert!(
+        inject(&other, &settings(), Form::Native).is_ok(),
+        "it did not ask"
+    );
+}
+
+#[test]
 fn what_will_not_work_as_it_is_is_a_warning() {
     let warnings = |annotations: &[(&str, &str)], form, change: &dyn Fn(&mut Value)| {
         let mut all = vec![("inject", "true")];
