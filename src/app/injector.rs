@@ -108,11 +108,11 @@ pub fn start_injector(
     webhook.set_nonblocking(true).map_err(StartError::Admin)?;
     let listener = TcpListener::from_std(webhook).map_err(StartError::Admin)?;
     let address = listener.local_addr().map_err(StartError::Admin)?;
-    let webhook = Arc::new(Webhook {
+    let webhook = Webhook {
         settings: config.settings,
         form,
         metrics: counted,
-    });
+    };
     let serving = shutdown.spawn(server::serve(listener, tls, webhook, shutdown.clone()));
     readiness.started();
     tracing::info!(%address, "webhook listening");

@@ -8,12 +8,14 @@
 
 mod agents;
 mod annotations;
+mod body;
 pub mod certificate;
 mod draft;
 mod fault;
 pub mod kube;
 mod manifest;
 pub mod patch;
+mod places;
 pub mod review;
 pub mod server;
 mod sidecar;

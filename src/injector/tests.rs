@@ -619,6 +619,29 @@ fn only_the_creation_of_a_pod_is_looked_at() {
     );
 }
 
+#[test]
+fn only_what_is_needed_of_a_question_is_read() {
+    let zeros = "0,".repeat(1_000_000);
+    let answer = |head: &str, request: &str| {
+        let text = format!("{{{head},\"request\":{{\"uid\":\"u\",{request}}}}}");
+        review::answer(text.as_bytes(), &settings(), Form::Native)
+    };
+    let head = r#""apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview""#;
+    let pods = r#""operation":"CREATE","resource":{"group":"","resource":"pods"}"#;
+    let large = format!("{pods},\"object\":{{\"a\":[{zeros}0]}}");
+    let refused = answer(head, &large).unwrap();
+    assert_eq!(refused.result, Admission::Refused);
+    assert!(refused.faults[0].contains("100000 values"));
+    let other = large.replace("CREATE", "UPDATE");
+    assert_eq!(answer(head, &other).unwrap().result, Admission::Untouched);
+    let old = format!("{pods},\"oldObject\":[{zeros}0],\"object\":{{}}");
+    assert_eq!(answer(head, &old).unwrap().result, Admission::Untouched);
+    let kind = answer("\"kind\":\"x\"", &large).unwrap_err();
+    assert!(matches!(kind, review::ReviewError::Kind), "{kind}");
+    let text = r#""operation":"CREATE","resource":{"resource":"pods"},"object":{"a":",[{\\\",["}"#;
+    assert_eq!(answer(head, text).unwrap().result, Admission::Untouched);
+}
+
 /// Any JSON, with the words that matter among its keys and texts.
 fn anything() -> impl Strategy<Value = Value> {
     let word = prop_oneof![

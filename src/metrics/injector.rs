@@ -23,6 +23,7 @@ pub struct InjectorMetrics {
     /// Unix time; 0 until it is known.
     pub certificate_expiry: Gauge<f64, AtomicU64>,
     pub certificate_failures: Counter,
+    pub tls_failures: Counter,
 }
 
 impl Metrics {
@@ -44,6 +45,11 @@ impl Metrics {
             "webhook_certificate_failures",
             "Failed attempts to keep the webhook's certificate and its authority in the cluster current",
             injector.certificate_failures.clone(),
+        );
+        r.register(
+            "webhook_tls_failures",
+            "Connections to the webhook that failed in the TLS handshake: an API server that does not trust the certificate, or somebody else",
+            injector.tls_failures.clone(),
         );
         injector
     }
