@@ -142,7 +142,7 @@ impl Said<'_> {
     }
 
     fn fault(&mut self, name: &str, text: impl Into<String>) {
-        self.faults.push(Fault {
+        self.faults.push(&Fault {
             subject: format!("annotation {PREFIX}{name}"),
             text: text.into(),
         });
@@ -177,7 +177,7 @@ impl Said<'_> {
             None | Some("false" | "") => false,
             Some("true") => true,
             Some(other) => {
-                self.faults.push(Fault {
+                self.faults.push(&Fault {
                     subject: format!("label {PREFIX}{INJECT}"),
                     text: format!("{} is not allowed; allowed is {ALLOWED}", quoted(other)),
                 });

@@ -35,10 +35,11 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub(super) fn push(&mut self, fault: Fault) {
+    pub(super) fn push(&mut self, fault: &Fault) {
+        let Fault { subject, text } = fault;
         let fault = Fault {
-            subject: short(&fault.subject, LONGEST_SUBJECT),
-            text: short(&fault.text, LONGEST_TEXT),
+            subject: short(subject, LONGEST_SUBJECT),
+            text: short(text, LONGEST_TEXT),
         };
         if self.told.contains(&fault) {
             return;
@@ -55,15 +56,15 @@ impl Faults {
         self.told.len() == MOST
     }
 
-    pub(super) fn extend(&mut self, others: Self) {
-        for fault in others.told {
+    pub(super) fn extend(&mut self, others: &Self) {
+        for fault in &others.told {
             self.push(fault);
         }
         self.more += others.more;
     }
 
     pub(super) fn say(&mut self, subject: impl Into<String>, text: impl Into<String>) {
-        self.push(Fault {
+        self.push(&Fault {
             subject: subject.into(),
             text: text.into(),
         });

@@ -364,7 +364,7 @@ impl Work<'_> {
                 );
             }
         }
-        self.faults.extend(faults);
+        self.faults.extend(&faults);
     }
 
     fn finish(self, outcome: Outcome) -> Injection {

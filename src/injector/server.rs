@@ -289,7 +289,7 @@ impl Serving {
 async fn without_question(place: &Place) {
     sleep(FIRST).await;
     if place.has_asked() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -399,13 +399,13 @@ fn however_much_is_wrong_the_work_and_the_answer_stay_small() {
         let all = (0..number).map(|at| json!({ "name": format!("container-{at}") }));
         all.collect()
     };
-    let names = |number: usize| {
+    let words = |number: usize| {
         let all: Vec<String> = (0..number).map(|at| format!("x{at}")).collect();
         all.join(",")
     };
-    let mut many = pod(&[("inject", "true"), ("containers", &names(5000))]);
+    let mut many = pod(&[("inject", "true"), ("containers", &words(5000))]);
     many["spec"]["containers"] = containers(5000);
-    let mut named = pod(&[("inject", "true"), ("containers", &names(5000))]);
+    let mut named = pod(&[("inject", "true"), ("containers", &words(5000))]);
     named["spec"]["containers"] = containers(400);
     let mut unknown = pod(&[("inject", "true")]);
     for at in 0..20_000 {
@@ -415,7 +415,7 @@ fn however_much_is_wrong_the_work_and_the_answer_stay_small() {
     for at in 0..2000 {
         misspelt["metadata"]["annotations"][format!("itwin-auth-proxy/x{at}")] = json!("");
     }
-    let mut told = pod(&[("inject", "true"), ("url-variables", &names(5000))]);
+    let mut told = pod(&[("inject", "true"), ("url-variables", &words(5000))]);
     told["spec"]["containers"] = containers(400);
     for (pod, expected) in [
         (
