@@ -100,14 +100,16 @@ impl Offer {
     async fn taken(mut self, opened: impl FnOnce(), held: &AtomicUsize) -> io::Result<i32> {
         let mut opened = Some(opened);
         loop {
-            let (listener, file) = match self.place.take() {
-                Some(place) => place,
-                None => bind::unix(&self.path, 0o600).map_err(io::Error::other)?,
+            let place = match self.place.take() {
+                Some(place) => Ok(place),
+                None => bind::unix(&self.path, 0o600).map_err(io::Error::other),
             };
-            let listener = tokio::net::UnixListener::from_std(listener)?;
+            // also where there is none: one process is enough
             if let Some(opened) = opened.take() {
                 opened();
             }
+            let (listener, file) = place?;
+            let listener = tokio::net::UnixListener::from_std(listener)?;
             let successor = succession::offer(&listener, &self.sockets, held).await;
             let process = successor.process.as_raw_pid();
             // its own place is to be there

@@ -34,6 +34,17 @@ fn config(origin: &Origin, directory: &Path) -> Value {
     })
 }
 
+/// A provider that gives the first process its token, and others theirs when the gate is open.
+fn giving_one_before(gate: &Gate) -> Idp {
+    let gate = gate.clone();
+    idp::answering(move |number, _| {
+        if number > 1 {
+            gate.pass();
+        }
+        idp::token(number)
+    })
+}
+
 /// The same with tokens of this provider.
 fn injecting(mut config: Value, idp: &Idp) -> Value {
     let url = idp.url();
@@ -155,15 +166,7 @@ fn calls_under_way_are_finished_by_the_process_that_began_them() {
 fn a_process_that_gets_no_token_replaces_nobody() {
     let origin = origin::answering([origin::ok("hello")]);
     let gate = Gate::default();
-    let idp = idp::answering({
-        let gate = gate.clone();
-        move |number, _| {
-            if number > 1 {
-                gate.pass();
-            }
-            idp::token(number)
-        }
-    });
+    let idp = giving_one_before(&gate);
     let directory = tempfile::tempdir().unwrap();
     let config = injecting(config(&origin, directory.path()), &idp);
     let first = program::run(&config);
@@ -280,15 +283,7 @@ fn a_unix_socket_stays_where_it_is() {
 fn a_unix_socket_stays_when_the_process_is_ended_while_another_waits_to_replace_it() {
     let origin = origin::answering([origin::ok("hello")]);
     let gate = Gate::default();
-    let idp = idp::answering({
-        let gate = gate.clone();
-        move |number, _| {
-            if number > 1 {
-                gate.pass();
-            }
-            idp::token(number)
-        }
-    });
+    let idp = giving_one_before(&gate);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.sock");
     let mut config = injecting(config(&origin, directory.path()), &idp);
@@ -329,15 +324,7 @@ fn nobody_replaces_a_process_without_saying_so() {
 fn of_two_processes_that_want_to_replace_one_a_single_one_does() {
     let origin = origin::answering([origin::ok("hello")]);
     let gate = Gate::default();
-    let idp = idp::answering({
-        let gate = gate.clone();
-        move |number, _| {
-            if number > 1 {
-                gate.pass();
-            }
-            idp::token(number)
-        }
-    });
+    let idp = giving_one_before(&gate);
     let directory = tempfile::tempdir().unwrap();
     let config = injecting(config(&origin, directory.path()), &idp);
     let first = program::run(&config);
