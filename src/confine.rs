@@ -26,7 +26,7 @@ pub struct Rules {
 }
 
 /// What the C library and the certificates of authorities need, where it is there.
-const SYSTEM: [&str; 16] = [
+const SYSTEM: [&str; 17] = [
     // names: resolv.conf, hosts, nsswitch.conf, each replaced now and then
     "/etc",
     "/run/systemd/resolve",
@@ -46,6 +46,9 @@ const SYSTEM: [&str; 16] = [
     "/proc",
     "/sys/fs/cgroup",
     "/sys/devices/system/cpu",
+    // where the C library is linked statically, random numbers are not asked for by a system call:
+    // they are read from the second file, once the first one says that there are some
+    "/dev/random",
     "/dev/urandom",
 ];
 
@@ -251,6 +254,14 @@ mod tests {
             [at("live"), at("live/../archive")]
         );
         assert_eq!(lookups(&at("none/key")), [at("none")]);
+    }
+
+    #[test]
+    fn random_numbers_are_to_be_had_without_a_system_call() {
+        let rules = Rules::of_the_system();
+        for file in ["/dev/random", "/dev/urandom"] {
+            assert!(rules.read.contains(Path::new(file)), "{file}");
+        }
     }
 
     #[test]
