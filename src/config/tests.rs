@@ -668,7 +668,12 @@ const CREDENTIAL_FAULTS: &[(&str, &[&str])] = &[
             "client_secret_file | config.yaml:1:57",
             "cannot read the secret file",
             "No such file",
+            "write the secret into it",
         ],
+    ),
+    (
+        "{client_id: x, client_secret_file: /proc/self}",
+        &["/proc/self: Is a directory", "name a file in it"],
     ),
     (
         "{client_id: x, client_secret_file: hunter2}",

@@ -72,7 +72,7 @@ pub(super) const SHORT: [Short; 14] = [
     short(
         "ITWIN_SCOPES",
         Target::Credential("scopes"),
-        "scopes with spaces between them; default `itwin-platform`",
+        "scopes with spaces between them; default at Bentley `itwin-platform`, elsewhere what the server gives",
     ),
     short(
         "ITWIN_ENVIRONMENT",

@@ -1,7 +1,7 @@
 // The program on a host: its units as systemd reads them, started by a socket; its package on a Debian
 // with systemd, from installation to removal.
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -60,7 +60,7 @@ fast('what the service may do is little', () => {
   run('systemd-analyze', 'security', '--offline=true', `--threshold=${MOST_EXPOSED * 10}`, '--no-pager', service);
 });
 
-fast('the configuration of the package is a good one', () => {
+fast('the configuration of the package lacks the client and nothing else', () => {
   const secret = path.join(work, 'secret');
   writeFileSync(secret, 'a-secret', { mode: 0o600 });
   const text = readFileSync(path.join(HOST, 'config.yaml'), 'utf8');
@@ -68,6 +68,11 @@ fast('the configuration of the package is a good one', () => {
   const config = path.join(work, 'config.yaml');
   const here = text.replace(given, secret).replace('/run/itwin-auth-proxy/handover', path.join(work, 'handover'));
   writeFileSync(config, here);
+  const { status, stderr } = spawnSync(PROGRAM, ['check', '--config', config], { encoding: 'utf8' });
+  assert.equal(status, 78, stderr);
+  assert.match(stderr, /credentials\.agent\.client_id.*missing/);
+  assert.equal(stderr.match(/^error/gm).length, 1, stderr);
+  writeFileSync(config, here.replace('# client_id: ', 'client_id: '));
   run(PROGRAM, 'check', '--config', config);
 });
 
@@ -130,7 +135,7 @@ full('the package: installed, configured, used, reloaded, upgraded, removed', as
       for _ in {1..50}; do curl -s -o /dev/null http://127.0.0.1:9001/ && break; sleep 0.2; done
       cd /etc/itwin-auth-proxy
       printf sandbox-secret | install -m 640 -g itwin-auth-proxy /dev/stdin client-secret
-      sed -i -e 's/service-CHANGE-ME/service-sandbox/' -e 's#upstream: https://api.bentley.com#upstream: http://127.0.0.1:9001#' \\
+      sed -i -e 's/# client_id: .*/client_id: service-sandbox/' -e 's#upstream: https://api.bentley.com#upstream: http://127.0.0.1:9001#' \\
         -e '/^credentials:/i providers: {sandbox: {issuer: "http://127.0.0.1:9000"}}' config.yaml
       journalctl -u sandbox -o cat | grep -om1 'iTwinId=[0-9a-f-]*' | cut -d= -f2 > /tmp/itwin
       systemctl start itwin-auth-proxy`);

@@ -1,6 +1,6 @@
 //! Files that the configuration names, and secrets in their three forms.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -125,21 +125,38 @@ impl Check<'_> {
 
     fn secret_file(&mut self, path: &Path, file: &str) -> Option<SecretSource> {
         let source = SecretSource::File(PathBuf::from(file));
-        let text = match source.read() {
+        let not_the_secret = "the value is a file's path, not the secret";
+        let (text, hint) = match source.read() {
             Ok(_) => {
                 self.warn_if_open(path, file);
                 return Some(source);
             }
             // a secret that was written here by mistake must not be repeated
-            Err(_) if !file.contains('/') => {
-                "the secret file that is named here cannot be read".into()
-            }
+            Err(_) if !file.contains('/') => (
+                "the secret file that is named here cannot be read".into(),
+                not_the_secret,
+            ),
             Err(SecretError::Unreadable { path, source }) => {
-                format!("cannot read the secret file {}: {source}", path.display())
+                let hint = match source.kind() {
+                    io::ErrorKind::NotFound if path.is_absolute() => "write the secret into it",
+                    io::ErrorKind::NotFound => not_the_secret,
+                    io::ErrorKind::IsADirectory => {
+                        "name a file in it; container engines make a directory of a file to mount that is missing"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "make it readable for the user that the proxy runs as"
+                    }
+                    _ => "",
+                };
+                let path = path.display();
+                (
+                    format!("cannot read the secret file {path}: {source}"),
+                    hint,
+                )
             }
-            Err(error) => error.to_string(),
+            Err(error) => (error.to_string(), ""),
         };
-        self.error(path, text, "the value is a file's path, not the secret");
+        self.error(path, text, hint);
         None
     }
 
