@@ -240,7 +240,8 @@ fn raise_open_files(connections: usize) {
         tracing::warn!(
             files,
             wanted,
-            "the limit of open files is below what limits.connections may need"
+            "the limit of open files is below what limits.connections may need: raise it (ulimit -n {wanted}, LimitNOFILE={wanted}), or have limits.connections: {}",
+            (files.saturating_sub(64) / 2).max(1)
         );
     }
 }

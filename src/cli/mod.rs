@@ -24,7 +24,7 @@ mod token;
 mod verify;
 mod wait;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ops::RangeInclusive, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueHint, error::ErrorKind};
 
@@ -81,7 +81,7 @@ First steps:
   ITWIN_CLIENT_ID=service-… ITWIN_CLIENT_SECRET_FILE=/run/secrets/itwin itwin-auth-proxy run
   itwin-auth-proxy init > itwin.yaml && itwin-auth-proxy check --config itwin.yaml
 
-Exit codes: 0 done, 1 no, 64 wrong command line, 69 a server cannot be reached, 70 failed, 77 not permitted, 78 wrong configuration."
+Exit codes: 0 done, 1 no, 64 wrong command line, 69 a server cannot be reached, 70 failed, 73 a file cannot be written, 77 not permitted, 78 wrong configuration."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -197,6 +197,21 @@ fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
         })
 }
 
+/// A duration of a command line: with a unit as in a configuration, or seconds.
+fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let given = match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    given.filter(|given| range.contains(given)).ok_or_else(|| {
+        format!(
+            "a number of seconds, or a number with a unit as in 90s or 2m, from {} to {} is allowed",
+            humantime::format_duration(*range.start()),
+            humantime::format_duration(*range.end())
+        )
+    })
+}
+
 /// Runs a future of a command on a runtime of its own.
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Exit> {
     Ok(runtime()?.block_on(work))
@@ -211,5 +226,33 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_duration_is_seconds_or_has_a_unit() {
+        let range = Duration::from_secs(1)..=Duration::from_secs(3600);
+        for (text, seconds) in [
+            ("60", 60),
+            ("1", 1),
+            ("1m", 60),
+            ("1m 30s", 90),
+            ("1h", 3600),
+        ] {
+            let given = duration(text, range.clone());
+            assert_eq!(given, Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "3601",
+            "2h",
+            "-1",
+            "1.5",
+            "soon",
+            "99999999999999999999999",
+        ] {
+            let refused = duration(text, range.clone()).unwrap_err();
+            assert!(refused.contains("from 1s to 1h"), "{refused}");
+        }
     }
 }

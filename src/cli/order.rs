@@ -12,7 +12,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// Have a running proxy stop as at SIGTERM.
 ///
-/// It needs `admin.allow_quit` in the proxy's configuration, or the admin key in both.
+/// It needs `admin.allow_quit` in the proxy's configuration, or the admin key in both. Exit code 0: it was told;
+/// 1: it answered something else; 69: nothing answers; 77: it does not allow it; 78: the configuration is wrong,
+/// or has no admin listener.
 #[derive(Debug, Args)]
 pub(super) struct Quit {
     #[command(flatten)]
@@ -21,7 +23,9 @@ pub(super) struct Quit {
 
 /// Have a running proxy report that it is not ready, and go on serving.
 ///
-/// It needs `admin.allow_quit` in the proxy's configuration, or the admin key in both.
+/// It needs `admin.allow_quit` in the proxy's configuration, or the admin key in both. Exit code 0: it was told;
+/// 1: it answered something else; 69: nothing answers; 77: it does not allow it; 78: the configuration is wrong,
+/// or has no admin listener.
 #[derive(Debug, Args)]
 pub(super) struct Drain {
     #[command(flatten)]

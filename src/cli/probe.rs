@@ -5,9 +5,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use http::{Method, StatusCode};
 
-use super::{Exit, asking::Whom, block_on, complain};
+use super::{Exit, asking::Whom, block_on, complain, duration};
 
-/// Ask the running proxy's admin listener whether it is ready; exit code 0 if so, 1 if not.
+/// Ask the running proxy's admin listener whether it is ready.
+///
+/// Exit code 0: yes; 1: no, or nothing answers; 78: the configuration is wrong, or has no admin listener.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -15,9 +17,9 @@ pub(super) struct Arguments {
     /// What to ask for.
     #[arg(value_enum, default_value_t = What::Ready)]
     what: What,
-    /// Seconds to wait for the answer.
-    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
-    timeout: u64,
+    /// How long to wait for the answer: seconds, or with a unit, 1s to 1m.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = limit)]
+    timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,8 +44,7 @@ impl What {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     let asked = arguments.whom.find()?;
-    let limit = Duration::from_secs(arguments.timeout);
-    match block_on(asked.send(Method::GET, arguments.what.path(), limit))? {
+    match block_on(asked.send(Method::GET, arguments.what.path(), arguments.timeout))? {
         Ok((StatusCode::OK, _)) => Ok(Exit::Ok),
         Ok((status, text)) => {
             complain(format!("{status} {}", text.trim_end()));
@@ -57,4 +58,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
             Ok(Exit::No)
         }
     }
+}
+
+fn limit(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1)..=Duration::from_secs(60))
 }

@@ -13,7 +13,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Configuration, Exit, block_on, complain, say};
+use super::{Configuration, Exit, block_on, complain, duration, say};
 use crate::app;
 
 const EVERY: Duration = Duration::from_millis(50);
@@ -22,14 +22,15 @@ const EVERY: Duration = Duration::from_millis(50);
 ///
 /// Both need the same `handover_socket`. No connection is refused: the new process takes the listening
 /// sockets and serves as soon as it has its tokens, the old one finishes its calls and ends. If the new one does
-/// not get that far, the old one goes on: exit code 78 when the configuration is wrong, 1 when the time was over.
+/// not get that far, the old one goes on. Exit code 0: it is replaced; 1: the time was over; 69: no proxy offers
+/// its sockets; 70: the new process failed; 78: the configuration is wrong, or has no `handover_socket`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     configuration: Configuration,
-    /// Seconds until the new process must be ready; it is ended otherwise.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    timeout: u64,
+    /// When the new process must be ready, or it is ended: seconds, or with a unit, 1s to 1h.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = limit)]
+    timeout: Duration,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
@@ -61,8 +62,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         command.arg("--config").arg(file);
     }
     let mut new = command.spawn().map_err(failed)?;
-    let limit = Duration::from_secs(arguments.timeout);
-    let watched = async { tokio::time::timeout(limit, watch(&mut new, &socket, offer)).await };
+    let limit = humantime::format_duration(arguments.timeout);
+    let watched =
+        async { tokio::time::timeout(arguments.timeout, watch(&mut new, &socket, offer)).await };
     match block_on(watched)? {
         Ok(Ok(None)) => {
             say(format!("process {} has replaced {before}", new.id()));
@@ -82,8 +84,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
             let now = app::process_at(&socket);
             if now != Some(before) {
                 complain(format!(
-                    "error: after {} s process {before} offers its sockets no longer, and the new one ({}) does not yet: see its log",
-                    arguments.timeout,
+                    "error: after {limit} process {before} offers its sockets no longer, and the new one ({}) does not yet: see its log",
                     new.id()
                 ));
                 return Ok(Exit::No);
@@ -92,12 +93,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
             let _ = new.kill();
             let _ = new.wait();
             complain(format!(
-                "error: the new process was not ready after {} s; process {before} goes on",
-                arguments.timeout
+                "error: the new process was not ready after {limit}; process {before} goes on"
             ));
             Ok(Exit::No)
         }
     }
+}
+
+fn limit(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1)..=Duration::from_secs(3600))
 }
 
 /// Until the new process offers its sockets, or has ended.

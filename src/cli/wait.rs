@@ -9,32 +9,32 @@ use serde_json::Value;
 use super::{
     Exit,
     asking::{Asked, Whom},
-    block_on, complain,
+    block_on, complain, duration,
 };
 
 /// A proxy on this machine answers at once or is not there.
 const EVERY: Duration = Duration::from_millis(100);
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Wait until the proxy is ready: exit code 0 then, 1 when the time is over.
+/// Wait until the proxy is ready.
 ///
 /// For scripts, and as the `postStart` hook of a sidecar in clusters without native sidecars: the
-/// containers after it start when it has ended.
+/// containers after it start when it has ended. Exit code 0: it is ready; 1: the time was over; 78: the
+/// configuration is wrong, or has no admin listener.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     whom: Whom,
-    /// Seconds until this is given up.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    timeout: u64,
+    /// When this is given up: seconds, or with a unit, 1s to 1d.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = limit)]
+    timeout: Duration,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     let asked = arguments.whom.find()?;
     let mut last = String::from("it has not answered yet");
-    let limit = Duration::from_secs(arguments.timeout);
     let waited = block_on(async {
-        tokio::time::timeout(limit, ready(&asked, &mut last))
+        tokio::time::timeout(arguments.timeout, ready(&asked, &mut last))
             .await
             .is_ok()
     })?;
@@ -42,10 +42,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         return Ok(Exit::Ok);
     }
     complain(format!(
-        "error: the proxy at {} is not ready after {} s: {last}",
-        asked.address, arguments.timeout
+        "error: the proxy at {} is not ready after {}: {last}",
+        asked.address,
+        humantime::format_duration(arguments.timeout)
     ));
     Ok(Exit::No)
+}
+
+fn limit(text: &str) -> Result<Duration, String> {
+    duration(
+        text,
+        Duration::from_secs(1)..=Duration::from_secs(24 * 3600),
+    )
 }
 
 async fn ready(asked: &Asked, last: &mut String) {

@@ -18,6 +18,10 @@ const BACKLOG: i32 = 4096;
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
+    #[error(
+        "another process listens on {address}: `ss -ltnp` shows which; stop it, or give this one another address"
+    )]
+    Taken { address: SocketAddr },
     #[error("cannot listen on {address}")]
     Tcp {
         address: SocketAddr,
@@ -68,6 +72,7 @@ fn bound(address: SocketAddr, count: usize, takes: Takes) -> Result<Vec<TcpListe
         io::ErrorKind::PermissionDenied if takes == Takes::Any => {
             BindError::Transparent { address, source }
         }
+        io::ErrorKind::AddrInUse => BindError::Taken { address },
         _ => BindError::Tcp { address, source },
     };
     let socket = |address, port| socket(address, port, takes);
@@ -218,7 +223,7 @@ mod tests {
         let address = sockets[0].local_addr().unwrap();
         assert_ne!(address.port(), 0);
         assert!(sockets.iter().all(|s| s.local_addr().unwrap() == address));
-        assert!(matches!(tcp(address, 2), Err(BindError::Tcp { .. })));
+        assert!(matches!(tcp(address, 2), Err(BindError::Taken { .. })));
     }
 
     #[test]

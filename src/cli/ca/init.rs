@@ -73,12 +73,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         None => Ok(()),
     });
     if let Err((file, error)) = written {
-        complain(format!(
-            "error: {} cannot be written: {error}",
-            file.display()
-        ));
+        let file = file.display();
         if error.kind() == io::ErrorKind::AlreadyExists {
-            complain("hint: --force replaces the authority that is there, --keep leaves it");
+            complain(format!("error: there is an authority already: {file}"));
+            complain(
+                "hint: --keep leaves it and succeeds; --force makes another in its place, which all software has to be told of again",
+            );
+        } else {
+            complain(format!("error: {file} cannot be written: {error}"));
         }
         return Ok(Exit::CannotCreate);
     }

@@ -74,8 +74,8 @@ pub(super) struct Arguments {
     /// The port of the listener.
     #[arg(long, value_name = "PORT", default_value_t = 15001, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
-    /// The ports of the destinations.
-    #[arg(long, value_name = "PORTS", value_delimiter = ',', default_values_t = [80, 443], value_parser = clap::value_parser!(u16).range(1..))]
+    /// The ports of the destinations, with commas between them.
+    #[arg(long, value_name = "PORTS", value_delimiter = ',', default_values_t = [80, 443], value_parser = destination_port)]
     ports: Vec<u16>,
     /// Destinations that are left alone.
     #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
@@ -112,6 +112,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         }
         Err(error) => Err(refused(&error, arguments)),
     }
+}
+
+fn destination_port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| "ports from 1 to 65535 are allowed, with commas between them".to_owned())
 }
 
 fn remove_all(arguments: &Arguments) -> Result<Exit, Exit> {
