@@ -373,6 +373,7 @@ const WRONG = [
   [beside({ client: { from: 'csi' } }), ['client.id: is missing', 'client.csi.secretProviderClass']],
   [beside({ sidecar: { adminPort: 8080 } }), ['sidecar.adminPort: is the same']],
   [beside({ sidcar: {} }), ['sidcar']],
+  [beside({ config: { log: { level: 'info' } } }), ['config replaces all that the values would make, so it needs listeners, routes and credentials']],
   [beside({ config: { listeners: ['127.0.0.1:9000'] } }), ['config.listeners: none is bound to port 8080']],
 ];
 

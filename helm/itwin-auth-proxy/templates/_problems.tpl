@@ -7,7 +7,7 @@
 {{- $problems = append $problems (printf "client.id: is missing; with client.from=%s it cannot be read from a Secret" .Values.client.from) -}}
 {{- end -}}
 {{- if and (eq .Values.client.from "secret") (not .Values.client.existingSecret) -}}
-{{- $problems = append $problems "client.existingSecret: is missing; kubectl create secret generic itwin-client --from-literal=client-id=service-… --from-literal=client-secret=…" -}}
+{{- $problems = append $problems "client.existingSecret: is missing; printf %s \"$SECRET\" | kubectl create secret generic itwin-client --from-literal=client-id=service-… --from-file=client-secret=/dev/stdin" -}}
 {{- end -}}
 {{- if and (eq .Values.client.from "csi") (not .Values.client.csi.secretProviderClass) -}}
 {{- $problems = append $problems "client.csi.secretProviderClass: is missing" -}}
@@ -36,7 +36,8 @@
 {{- if hasSuffix (printf ":%v" $port) (toString $bind) -}}{{- $bound = true -}}{{- end -}}
 {{- end -}}
 {{- if not $bound -}}
-{{- $problems = append $problems (printf "config.listeners: none is bound to port %v, where calls come to (%s)" $port (ternary "port" "sidecar.port" $gateway)) -}}
+{{- $whole := ternary "" "; config replaces all that the values would make, so it needs listeners, routes and credentials" (not (empty .Values.config.listeners)) -}}
+{{- $problems = append $problems (printf "config.listeners: none is bound to port %v, where calls come to (%s)%s" $port (ternary "port" "sidecar.port" $gateway) $whole) -}}
 {{- end -}}
 {{- if .Values.config.admin -}}
 {{- if not (kindIs "map" .Values.config.admin) -}}
