@@ -74,6 +74,7 @@ pub fn start_injector(
                 names,
                 clock: clock.clone(),
                 metrics: counted.clone(),
+                serving: Default::default(),
             };
             let (served, current) = watch::channel(keeper.provisional()?);
             let waiting = readiness.wait_for("the webhook's certificate");
@@ -129,7 +130,7 @@ pub fn start_injector(
 
 fn listener(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
     let mut sockets = bind::tcp(address, 1)?;
-    sockets.pop().ok_or(StartError::ControlEnded)
+    sockets.pop().ok_or(StartError::NoSocket(address))
 }
 
 /// A certificate that somebody else renews.

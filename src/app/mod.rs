@@ -92,6 +92,8 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
     #[error("the webhook's certificate")]
     Webhook(#[from] crate::injector::certificate::KeepError),
+    #[error("no socket was made for {0}")]
+    NoSocket(std::net::SocketAddr),
     #[error("the control plane ended before it was ready")]
     ControlEnded,
     #[error(

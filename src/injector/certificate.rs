@@ -5,11 +5,15 @@
 //! Secret's version decides, and the others take what won. A new certificate is served only some time
 //! after its authority stands in `caBundle` beside the old one, which stays there until it has ended:
 //! so no API server meets a certificate that it does not trust, whichever replica it asks. While the
-//! API cannot be reached, the old certificate is served on.
+//! API cannot be reached, the old certificate is served on. What a Secret holds is of use only if an
+//! API server that trusts its authorities accepts it; an authority that has not ended leaves `caBundle`
+//! by nobody's doing but an operator's.
 
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::StatusCode;
+use parking_lot::Mutex;
 use rand::Rng;
 use rustls::ServerConfig;
 use serde_json::{Value, json};
@@ -42,6 +46,9 @@ const LEARNT: Duration = Duration::from_secs(1);
 /// After this time even one that was cut off for a while knows.
 const SETTLED: Duration = Duration::from_secs(30);
 
+/// More than this only somebody makes who empties the Secret again and again.
+const MOST_AUTHORITIES: usize = 16;
+
 /// Why the certificate could not be kept current.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
@@ -51,6 +58,10 @@ pub enum KeepError {
     Make(#[from] TlsError),
     #[error("the MutatingWebhookConfiguration {0} does not exist")]
     NoWebhook(String),
+    #[error(
+        "the Secret {0} is gone, and the injector may not make it: apply the chart (or its manifest) again, which makes it empty"
+    )]
+    NoSecret(String, #[source] ApiError),
     #[error("the certificate that was just made cannot be used")]
     Unusable,
 }
@@ -61,6 +72,8 @@ pub struct Keeper {
     pub names: Managed,
     pub clock: Clock,
     pub metrics: InjectorMetrics,
+    /// Of the certificate that is served, which the Secret may have lost.
+    pub serving: Mutex<Option<String>>,
 }
 
 /// What the Secret holds.
@@ -125,6 +138,7 @@ impl Keeper {
                         let until =
                             humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + kept.ends);
                         tracing::info!(%until, "the webhook's certificate is served");
+                        *self.serving.lock() = Some(kept.issued.authority);
                         serving = Some(kept.issued.certificate);
                         served.send_replace(kept.config);
                     }
@@ -162,7 +176,7 @@ impl Keeper {
             Some(kept) if kept.ends > now.wall.saturating_add(RENEWED) => kept,
             old => self.renew(secret, old, now).await?,
         };
-        let told = self.tell(&kept).await?;
+        let told = self.tell(&kept, now).await?;
         Ok(Kept { told, ..kept })
     }
 
@@ -189,7 +203,7 @@ impl Keeper {
             ends: issued::end(&issued.certificate).filter(|end| *end > now.wall)?,
             config: issued
                 .server_config()
-                .filter(|_| issued.serves(&self.hosts()))?,
+                .filter(|_| issued.is_accepted(&self.hosts(), &authorities, now))?,
             authorities,
             issued,
             told: Told::Before,
@@ -226,7 +240,13 @@ impl Keeper {
                 "data": data,
             });
             let list = format!("/api/v1/namespaces/{}/secrets", self.names.namespace);
-            self.api.create(&list, &object).await?;
+            let made = self.api.create(&list, &object).await;
+            made.map_err(|error| match error {
+                ApiError::Refused { status, .. } if status == StatusCode::FORBIDDEN => {
+                    KeepError::NoSecret(self.names.secret.clone(), error)
+                }
+                other => other.into(),
+            })?;
         }
         tracing::info!(
             secret = self.names.secret,
@@ -242,23 +262,24 @@ impl Keeper {
     }
 
     /// Tells the API server which authorities to trust.
-    async fn tell(&self, kept: &Kept) -> Result<Told, KeepError> {
+    async fn tell(&self, kept: &Kept, now: Moment) -> Result<Told, KeepError> {
         let path = format!(
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{}",
             self.names.webhook
         );
         let missing = || KeepError::NoWebhook(self.names.webhook.clone());
         let object = self.api.get(&path).await?.ok_or_else(missing)?;
-        let bundle = STANDARD.encode(kept.authorities.concat());
         let webhooks = object["webhooks"].as_array();
         let mut operations: Vec<Value> = webhooks
             .into_iter()
             .flatten()
             .enumerate()
-            .filter(|(_, webhook)| webhook["clientConfig"]["caBundle"] != bundle)
-            .map(|(at, _)| {
+            .filter_map(|(at, webhook)| {
+                let there = &webhook["clientConfig"]["caBundle"];
+                let bundle = self.bundle(kept, there.as_str().unwrap_or_default(), now);
                 let path = format!("/webhooks/{at}/clientConfig/caBundle");
-                json!({ "op": "add", "path": path, "value": bundle })
+                let change = json!({ "op": "add", "path": path, "value": bundle });
+                (*there != bundle).then_some(change)
             })
             .collect();
         if operations.is_empty() {
@@ -276,6 +297,21 @@ impl Keeper {
             "the API server was told of the certificate's authority"
         );
         Ok(Told::Now)
+    }
+
+    /// All that are to be trusted: those of the Secret, those that are trusted already (another
+    /// replica may serve theirs), and our own. All replicas come to the same order.
+    fn bundle(&self, kept: &Kept, there: &str, now: Moment) -> String {
+        let there = STANDARD.decode(there).unwrap_or_default();
+        let there = pems(&String::from_utf8_lossy(&there), now);
+        let serving = self.serving.lock().clone();
+        let mut all = kept.authorities.clone();
+        for one in there.into_iter().chain(serving) {
+            if !all.contains(&one) && all.len() < MOST_AUTHORITIES {
+                all.push(one);
+            }
+        }
+        STANDARD.encode(all.concat())
     }
 }
 

@@ -10,8 +10,11 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
-use rustls::ServerConfig;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::{
+    RootCertStore, ServerConfig,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
@@ -19,7 +22,7 @@ use super::{
     authority::{Authority, instant, serial},
     mint::BACKDATED,
     provider,
-    server::{names, protocols},
+    server::protocols,
 };
 use crate::{clock::Moment, secret::Secret};
 
@@ -78,11 +81,27 @@ impl Issued {
         Some(Arc::new(config))
     }
 
-    /// Whether it is for all of these names.
-    pub fn serves(&self, hosts: &[String]) -> bool {
+    /// Whether who trusts `authorities` (PEM) accepts it `now` as that of each of these names.
+    pub fn is_accepted(&self, hosts: &[String], authorities: &[String], now: Moment) -> bool {
         let chain = chain(&self.certificate);
-        let named = chain.first().map(names).unwrap_or_default();
-        hosts.iter().all(|host| named.contains(host))
+        let Some((leaf, others)) = chain.split_first() else {
+            return false;
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(authorities.iter().flat_map(|text| self::chain(text)));
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+        let Ok(verifier) = verifier.build() else {
+            return false;
+        };
+        let now = UnixTime::since_unix_epoch(now.wall);
+        hosts.iter().all(|host| {
+            let name = ServerName::try_from(host.as_str());
+            name.is_ok_and(|name| {
+                verifier
+                    .verify_server_cert(leaf, others, &name, &[], now)
+                    .is_ok()
+            })
+        })
     }
 }
 
@@ -111,13 +130,26 @@ mod tests {
         let hosts = ["injector.itwin.svc".to_owned(), "injector.itwin".to_owned()];
         let issued = Issued::new(&hosts, now, Duration::from_secs(3600)).unwrap();
         assert!(issued.server_config().is_some());
-        assert!(issued.serves(&hosts));
-        assert!(!issued.serves(&["other.itwin.svc".to_owned()]));
+        let authorities = [issued.authority.clone()];
+        assert!(issued.is_accepted(&hosts, &authorities, now));
+        let other = ["other.itwin.svc".to_owned()];
+        assert!(!issued.is_accepted(&other, &authorities, now), "names");
+        assert!(!issued.is_accepted(&hosts, &[], now), "nobody is trusted");
+        for seconds in [-7200, 7200] {
+            let clock = Clock::for_tests(now.wall);
+            clock.jump(seconds * 1000);
+            let then = clock.now();
+            assert!(!issued.is_accepted(&hosts, &authorities, then), "{seconds}");
+        }
         assert_eq!(
             end(&issued.certificate).unwrap().as_secs(),
             now.wall.as_secs() + 3600
         );
         let other = Issued::new(&hosts, now, Duration::from_secs(3600)).unwrap();
+        assert!(
+            !issued.is_accepted(&hosts, &[other.authority.clone()], now),
+            "of another authority"
+        );
         let mixed = Issued {
             key: other.key,
             ..issued

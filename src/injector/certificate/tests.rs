@@ -17,12 +17,24 @@ const WEBHOOK: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/injector";
 
 /// An API server with versions of objects, and nothing else.
-#[derive(Default)]
 struct Objects {
+    may_create: bool,
     all: BTreeMap<String, Value>,
     version: u64,
     writes: usize,
     versions_asked: usize,
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        Self {
+            may_create: true,
+            all: BTreeMap::new(),
+            version: 0,
+            writes: 0,
+            versions_asked: 0,
+        }
+    }
 }
 
 impl Objects {
@@ -46,6 +58,9 @@ impl Objects {
                 (StatusCode::OK, json!({ "major": "1", "minor": "28+" }))
             }
             ("GET", Some(object)) => (StatusCode::OK, object),
+            ("POST", _) if !self.may_create => {
+                (StatusCode::FORBIDDEN, json!({ "message": "forbidden" }))
+            }
             ("POST", _) => {
                 let name = body["metadata"]["name"].as_str().unwrap();
                 let path = format!("{path}/{name}");
@@ -149,6 +164,7 @@ impl Cluster {
             },
             clock: self.clock.clone(),
             metrics: Metrics::new().injector(),
+            serving: Mutex::default(),
         }
     }
 
@@ -275,8 +291,87 @@ async fn a_secret_with_nonsense_in_it_is_replaced() {
     ] {
         cluster.objects.lock().put(SECRET, json!({ "data": data }));
         let kept = cluster.keeper().round().await.unwrap();
-        assert!(kept.issued.serves(&cluster.keeper().hosts()));
+        let hosts = cluster.keeper().hosts();
+        let now = cluster.clock.now();
+        assert!(kept.issued.is_accepted(&hosts, &kept.authorities, now));
     }
+}
+
+fn secret_of(issued: &Issued, authority: &str) -> Value {
+    json!({ "data": {
+        "tls.crt": STANDARD.encode(&issued.certificate),
+        "tls.key": STANDARD.encode(issued.key.expose()),
+        "ca.crt": STANDARD.encode(authority),
+    } })
+}
+
+#[tokio::test]
+async fn a_certificate_that_no_api_server_accepts_is_replaced() {
+    let cluster = Cluster::start().await;
+    let hosts = cluster.keeper().hosts();
+    let now = cluster.clock.now();
+    let one = Issued::new(&hosts, now, 90 * DAY).unwrap();
+    let other = Issued::new(&hosts, now, 90 * DAY).unwrap();
+    let ahead = Clock::for_tests(now.wall + 2 * DAY);
+    let early = Issued::new(&hosts, ahead.now(), 90 * DAY).unwrap();
+    for (secret, what) in [
+        (secret_of(&one, &other.authority), "of another authority"),
+        (secret_of(&early, &early.authority), "not valid yet"),
+    ] {
+        cluster.objects.lock().put(SECRET, secret.clone());
+        let kept = cluster.keeper().round().await.unwrap();
+        assert!(
+            kept.issued.is_accepted(&hosts, &kept.authorities, now),
+            "{what}"
+        );
+        assert_ne!(
+            STANDARD.encode(&kept.issued.certificate),
+            secret["data"]["tls.crt"],
+            "{what}"
+        );
+    }
+    cluster
+        .objects
+        .lock()
+        .put(SECRET, secret_of(&one, &one.authority));
+    let kept = cluster.keeper().round().await.unwrap();
+    assert_eq!(kept.issued.certificate, one.certificate, "a good one stays");
+}
+
+#[tokio::test]
+async fn what_replicas_serve_is_trusted_after_the_secret_was_emptied() {
+    let cluster = Cluster::start().await;
+    let (one, two) = (cluster.keeper(), cluster.keeper());
+    let old = one.round().await.unwrap();
+    *two.serving.lock() = Some(old.issued.authority.clone());
+    cluster.objects.lock().put(SECRET, json!({ "data": {} }));
+    let new = one.round().await.unwrap();
+    assert_ne!(new.issued.certificate, old.issued.certificate);
+    let both = vec![new.issued.authority.clone(), old.issued.authority.clone()];
+    assert_eq!(cluster.trusted(), [both.clone(), both.clone()]);
+    // the configuration was applied again, too: who serves the old one knows
+    let mut object = cluster.objects.lock().all[WEBHOOK].clone();
+    for at in 0..2 {
+        object["webhooks"][at]["clientConfig"]["caBundle"] = json!("");
+    }
+    cluster.objects.lock().put(WEBHOOK, object);
+    two.round().await.unwrap();
+    assert_eq!(cluster.trusted(), [both.clone(), both]);
+    let writes = cluster.objects.lock().writes;
+    one.round().await.unwrap();
+    assert_eq!(cluster.objects.lock().writes, writes, "replicas agree");
+}
+
+#[tokio::test]
+async fn a_secret_that_may_not_be_made_is_named_with_the_remedy() {
+    let cluster = Cluster::start().await;
+    cluster.objects.lock().may_create = false;
+    let error = cluster.keeper().round().await.unwrap_err();
+    assert!(
+        error.to_string().contains("injector-tls is gone"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("apply the chart"), "{error}");
 }
 
 #[tokio::test]
