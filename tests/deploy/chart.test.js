@@ -65,6 +65,7 @@ const CASES = {
   'an injector with an issuer of cert-manager': { mode: 'injector', injector: { certificate: { from: 'certManager', issuerRef: { kind: 'ClusterIssuer', name: 'company' } } } },
   'an injector with a certificate of one\'s own': { mode: 'injector', sidecar: { native: 'never' }, injector: { certificate: { from: 'secret', existingSecret: 'injector-tls', caBundle: PEM } } },
   'an injector for agents that know nothing': { mode: 'injector', environment: 'qa', upstream: 'https://hub.example.com', bindAddress: '[::]', sidecar: { port: 18080, adminPort: 19901, resources: { limits: { cpu: '1' } } }, injector: { mode: 'transparent', urlVariables: ['IMODELS_URL'], noProxy: ['.example.com'] } },
+  'an injector with a Secret whose name YAML takes for something else': { mode: 'injector', injector: { credentialSecret: 'true' } },
   'an injector that is watched': { mode: 'injector', serviceMonitor: { enabled: true }, prometheusRule: { enabled: true } },
   'a sidecar': beside(),
   'a sidecar of a Job': beside({}, { job: true }),

@@ -13,7 +13,7 @@
   {{- if .Values.client.id }}
   value: {{ .Values.client.id | quote }}
   {{- else }}
-  valueFrom: { secretKeyRef: { name: {{ .Values.client.existingSecret }}, key: {{ .Values.client.idKey }} } }
+  valueFrom: { secretKeyRef: { name: {{ .Values.client.existingSecret | quote }}, key: {{ .Values.client.idKey | quote }} } }
   {{- end }}
 {{- end -}}
 
@@ -36,9 +36,9 @@ projected:
         path: token
 {{- else -}}
 secret:
-  secretName: {{ .Values.client.existingSecret }}
+  secretName: {{ .Values.client.existingSecret | quote }}
   defaultMode: {{ $readable }}
-  items: [{ key: {{ .Values.client.secretKey }}, path: {{ .Values.client.secretKey }} }]
+  items: [{ key: {{ .Values.client.secretKey | quote }}, path: {{ .Values.client.secretKey | quote }} }]
 {{- end -}}
 {{- end -}}
 
@@ -80,7 +80,7 @@ workers: {{ .Values.workers }}
 {{- end }}
 limits: { drain_delay: {{ $limits.drain_delay }}, drain_timeout: {{ $limits.drain_timeout }} }
 admin: { bind: {{ $admin.bind | quote }}, allow_remote: true }
-log: { level: {{ .Values.log.level }} }
+log: { level: {{ .Values.log.level | quote }} }
 {{- end -}}
 {{- end -}}
 
@@ -89,26 +89,26 @@ log: { level: {{ .Values.log.level }} }
 bind: {{ printf "%s:8443" .Values.bindAddress | quote }}
 admin: {{ printf "%s:%v" .Values.bindAddress .Values.adminPort | quote }}
 image: {{ include "itwin-auth-proxy.image" . | quote }}
-pull_policy: {{ .Values.image.pullPolicy }}
+pull_policy: {{ .Values.image.pullPolicy | quote }}
 {{- if eq .Values.injector.certificate.from "managed" }}
 certificate:
   managed:
-    secret: {{ include "itwin-auth-proxy.name" . }}-tls
-    namespace: {{ .Release.Namespace }}
-    service: {{ include "itwin-auth-proxy.name" . }}
-    webhook: {{ include "itwin-auth-proxy.name" . }}
+    secret: {{ printf "%s-tls" (include "itwin-auth-proxy.name" .) | quote }}
+    namespace: {{ .Release.Namespace | quote }}
+    service: {{ include "itwin-auth-proxy.name" . | quote }}
+    webhook: {{ include "itwin-auth-proxy.name" . | quote }}
 {{- else }}
 certificate: { files: { certificate: /run/secrets/tls/tls.crt, key: /run/secrets/tls/tls.key } }
 {{- end }}
-native_sidecars: {{ .Values.sidecar.native }}
+native_sidecars: {{ .Values.sidecar.native | quote }}
 defaults:
-  credential_secret: {{ .Values.injector.credentialSecret }}
+  credential_secret: {{ .Values.injector.credentialSecret | quote }}
   scopes: {{ toJson .Values.scopes }}
-  environment: {{ .Values.environment }}
+  environment: {{ .Values.environment | quote }}
   {{- with .Values.upstream }}
   upstream: {{ . | quote }}
   {{- end }}
-  mode: {{ .Values.injector.mode }}
+  mode: {{ .Values.injector.mode | quote }}
   {{- with .Values.injector.urlVariables }}
   url_variables: {{ toJson . }}
   {{- end }}
@@ -120,7 +120,7 @@ defaults:
   admin_port: {{ .Values.sidecar.adminPort }}
   resources:
     {{- toYaml .Values.sidecar.resources | nindent 4 }}
-log: { level: {{ .Values.log.level }} }
+log: { level: {{ .Values.log.level | quote }} }
 {{- end -}}
 
 {{- /* A sidecar's configuration file: what is given. */ -}}
