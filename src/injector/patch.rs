@@ -5,6 +5,7 @@
 //! then. What a pod sets itself is never replaced.
 
 use serde_json::{Value, json};
+use url::Host;
 
 use super::{
     agents,
@@ -68,24 +69,28 @@ pub fn inject(pod: &Value, settings: &InjectionSettings, form: Form) -> Result<I
     };
     let faults = few_containers(pod, faults)?;
     let restarts = pod["spec"]["restartPolicy"].as_str();
-    let sidecar = Sidecar {
+    let sidecar = |form| Sidecar {
         pod: match restarts {
             None | Some("Always") => Pod::Runs,
             Some(_) => Pod::Ends,
         },
         wish: &wish,
         settings,
-        form: there(pod).unwrap_or(form),
+        form,
+    };
+    let there = [Form::Native, Form::Container]
+        .map(sidecar)
+        .into_iter()
+        .find(|sidecar| is_there(pod, sidecar));
+    let outcome = match there {
+        Some(_) => Outcome::Again,
+        None => Outcome::Injected,
     };
     let mut work = Work {
-        sidecar,
+        sidecar: there.unwrap_or_else(|| sidecar(form)),
         draft,
         faults,
         warnings: Vec::new(),
-    };
-    let outcome = match there(pod) {
-        Some(_) => Outcome::Again,
-        None => Outcome::Injected,
     };
     work.check(&wish, &pod["spec"]);
     if outcome == Outcome::Injected {
@@ -116,18 +121,36 @@ fn few_containers(pod: &Value, mut faults: Faults) -> Result<Faults, Faults> {
     Ok(faults)
 }
 
-/// The form of the sidecar that is there, by our own doing.
-fn there(pod: &Value) -> Option<Form> {
-    pod["metadata"]["annotations"].get(STATUS)?;
-    let has = |list: &str| {
-        let list = pod["spec"][list].as_array();
-        list.is_some_and(|all| all.iter().any(|one| one["name"] == sidecar::NAME))
+/// Whether all of the sidecar is there by our own doing: anybody can write the annotation, and name a
+/// container as we do. Other webhooks change images and add to what they find.
+fn is_there(pod: &Value, sidecar: &Sidecar<'_>) -> bool {
+    let status = pod["metadata"]["annotations"][STATUS].as_str();
+    let status: Value = serde_json::from_str(status.unwrap_or_default()).unwrap_or_default();
+    let wish = sidecar.wish;
+    let spec = &pod["spec"];
+    let has = |list: &str, ours: &Value| {
+        let user = |one: &Value| one["securityContext"]["runAsUser"].clone();
+        let mut all = spec[list].as_array().into_iter().flatten();
+        all.any(|one| {
+            let same = |key: &str| one[key] == ours[key];
+            ["name", "args", "restartPolicy"]
+                .iter()
+                .all(|key| same(key))
+                && user(one) == user(ours)
+        })
     };
-    if has("initContainers") {
-        Some(Form::Native)
-    } else {
-        has("containers").then_some(Form::Container)
-    }
+    let volume = |ours: &Value| {
+        let mut all = spec["volumes"].as_array().into_iter().flatten();
+        all.any(|one| one["name"] == ours["name"])
+    };
+    status["mode"] == wish.mode.name()
+        && status["port"] == wish.port
+        && sidecar
+            .init_containers()
+            .iter()
+            .all(|one| has("initContainers", one))
+        && (sidecar.form == Form::Native || has("containers", &sidecar.container()))
+        && sidecar.volumes().iter().all(volume)
 }
 
 struct Work<'a> {
@@ -182,12 +205,8 @@ impl Work<'_> {
                 "{url}: the token passes over this connection unencrypted; use https outside of trials"
             ));
         }
-        if wish.port == wish.admin_port {
-            self.faults.say(
-                format!("annotation {PREFIX}admin-port"),
-                format!("{} is the port of the calls, too", wish.port),
-            );
-        }
+        self.check_ports(wish);
+        self.check_upstream(wish);
         if wish.mode == InjectedMode::Transparent {
             self.check_users(spec);
         }
@@ -195,6 +214,45 @@ impl Work<'_> {
             self.warn_of_own_trust();
         }
         self.check_named(wish);
+    }
+
+    fn check_ports(&mut self, wish: &Wish) {
+        if wish.port == wish.admin_port {
+            self.faults.say(
+                format!("annotation {PREFIX}admin-port"),
+                format!("{} is the port of the calls, too", wish.port),
+            );
+        }
+        let ports = self.sidecar.ports();
+        for (modes, _) in ports.iter().filter(|(_, says)| *says == "mode") {
+            for (port, annotation) in ports.iter().filter(|(_, says)| *says != "mode") {
+                if port == modes {
+                    let mode = wish.mode.name();
+                    self.faults.say(
+                        format!("annotation {PREFIX}{annotation}"),
+                        format!("{port} is what the sidecar takes in mode {mode}; set another"),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Certificates of the pod's own authority are for names.
+    fn check_upstream(&mut self, wish: &Wish) {
+        let Source::Simple {
+            upstream: Some(url),
+            ..
+        } = &wish.source
+        else {
+            return;
+        };
+        if self.sidecar.opens() && !matches!(url.host(), Some(Host::Domain(_))) {
+            let mode = wish.mode.name();
+            self.faults.say(
+                format!("annotation {PREFIX}upstream"),
+                format!("{url} is an address; mode {mode} is for hosts with a name"),
+            );
+        }
     }
 
     /// Whatever a pod asks for is written into each of its containers.
@@ -242,8 +300,13 @@ impl Work<'_> {
 
     /// An API server sends nothing else, a manifest may hold anything.
     fn check_shape(&mut self, spec: &Value) {
-        if spec["containers"].is_null() {
+        let containers = &spec["containers"];
+        if containers.is_null() {
             self.faults.say("spec.containers", "is missing");
+        }
+        if containers.as_array().is_some_and(Vec::is_empty) {
+            // it would be a pod of the sidecar alone
+            self.faults.say("spec.containers", "is empty");
         }
         for list in ["containers", "initContainers", "volumes"] {
             let at = format!("spec.{list}");

@@ -243,6 +243,7 @@ impl Sidecar<'_> {
                     set("ITWIN_BIND", &format!("127.0.0.1:{}", wish.port));
                 }
                 if let Some(hosts) = self.hosts() {
+                    let hosts = json!([hosts]).to_string();
                     set("ITWIN_AUTH_PROXY__INTERCEPTION__HOSTS", &hosts);
                 }
             }

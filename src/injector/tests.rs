@@ -559,6 +559,88 @@ fn what_a_pod_is_like_can_stand_in_the_way() {
 }
 
 #[test]
+fn what_only_looks_like_the_sidecar_is_refused() {
+    let mut asks = pod(&[("inject", "true"), ("mode", "transparent")]);
+    let injected = inject(&asks, &settings(), Form::Native).unwrap();
+    let injected = injected.draft.into_pod();
+    let status = injected["metadata"]["annotations"]["itwin-auth-proxy/status"].clone();
+    asks["metadata"]["annotations"]["itwin-auth-proxy/status"] = status;
+    let mut named = asks.clone();
+    named["spec"]["initContainers"] = json!([{ "name": "itwin-auth-proxy", "image": "other" }]);
+    let mut second = asks.clone();
+    second["spec"]["containers"] = json!([{ "name": "agent" }, { "name": "itwin-auth-proxy", "image": "other", "args": ["run"] }]);
+    let mut without = injected.clone();
+    let init = without["spec"]["initContainers"].as_array_mut().unwrap();
+    init.retain(|one| one["name"] != "itwin-auth-proxy-redirect");
+    let mut user = injected.clone();
+    for one in user["spec"]["initContainers"].as_array_mut().unwrap() {
+        one["securityContext"]["runAsUser"] = json!(0);
+    }
+    let mut moved = injected.clone();
+    moved["metadata"]["annotations"]["itwin-auth-proxy/port"] = json!("9000");
+    let form = |pod: &Value| match pod["spec"]["initContainers"] {
+        Value::Null => Form::Container,
+        _ => Form::Native,
+    };
+    for pod in [&named, &second, &without, &user, &moved] {
+        let refused = inject(pod, &settings(), form(pod)).unwrap_err().to_string();
+        assert!(
+            refused.contains("has a name that the injector uses"),
+            "{refused}"
+        );
+    }
+    let again = inject(&injected, &settings(), Form::Native).unwrap();
+    assert_eq!(again.outcome, Outcome::Again);
+}
+
+#[test]
+fn ports_and_upstreams_that_a_mode_cannot_have_are_refused() {
+    for (annotations, expected) in [
+        (
+            &[("mode", "forward"), ("port", "3128")],
+            "itwin-auth-proxy/port: 3128 is what the sidecar takes in mode forward",
+        ),
+        (
+            &[("mode", "transparent"), ("admin-port", "15001")],
+            "itwin-auth-proxy/admin-port: 15001 is what the sidecar takes in mode transparent",
+        ),
+        (
+            &[("mode", "transparent"), ("port", "9901")],
+            "itwin-auth-proxy/admin-port: 9901 is the port of the calls, too",
+        ),
+        (
+            &[("mode", "forward"), ("upstream", "https://[fd00::1]")],
+            "itwin-auth-proxy/upstream: https://[fd00::1]/ is an address",
+        ),
+        (
+            &[("mode", "transparent"), ("upstream", "https://10.0.0.1")],
+            "is an address; mode transparent is for hosts with a name",
+        ),
+        (
+            &[("mode", "reverse"), ("upstream", "https://a,b")],
+            "itwin-auth-proxy/upstream: \"https://a,b\" is not allowed",
+        ),
+        (
+            &[("mode", "reverse"), ("url-variables", "NO_PROXY")],
+            "url-variables: \"NO_PROXY\" is not allowed",
+        ),
+    ] {
+        let mut all = vec![("inject", "true")];
+        all.extend(annotations);
+        let refused = inject(&pod(&all), &settings(), Form::Native)
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains(expected), "{expected}: {refused}");
+    }
+    let mut empty = pod(&[("inject", "true")]);
+    empty["spec"]["containers"] = json!([]);
+    let refused = inject(&empty, &settings(), Form::Container)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(refused, "- spec.containers: is empty");
+}
+
+#[test]
 fn a_credential_has_to_come_from_somewhere() {
     let mut settings = settings();
     settings.credential_secret = None;

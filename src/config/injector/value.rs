@@ -2,7 +2,9 @@
 //!
 //! Each parser says what is allowed when it refuses, so that file and annotation are told the same.
 
-use url::Url;
+use std::collections::HashSet;
+
+use url::{Host, Url};
 
 /// How an agent meets the sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,19 @@ impl BentleyEnvironment {
     }
 }
 
+/// What the injector sets in agents' containers, in whatever case.
+const SET: [&str; 9] = [
+    "ITWIN_AUTH_PROXY_URL",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+];
+
 /// What would have been allowed.
 pub type Allowed = &'static str;
 
@@ -60,14 +75,14 @@ const MODE: Allowed = "reverse, forward or transparent";
 const ENVIRONMENT: Allowed = "production or qa";
 const OBJECT: Allowed = "the name of an object: up to 253 small letters, digits, '-' and '.', a letter or digit at both ends";
 const SCOPES: Allowed = "scopes with spaces or commas between them, at least one";
-const UPSTREAM: Allowed = "a URL of scheme and host, such as https://api.bentley.com";
+const UPSTREAM: Allowed =
+    "a URL of scheme and host (letters, digits, '-' and '.'), such as https://api.bentley.com";
 const CPU: Allowed = "an amount of CPU greater than 0, such as 10m or 0.5";
 const MEMORY: Allowed = "an amount of memory greater than 0, such as 64Mi";
 const IMAGE: Allowed =
     "the name of an image, such as registry.example.com/itwin-auth-proxy:1.0, without spaces";
 const HOSTS: Allowed = "host names, .suffixes, addresses or networks with commas between them";
-const VARIABLES: Allowed =
-    "names of environment variables with spaces or commas between them: letters, digits and '_'";
+const VARIABLES: Allowed = "names of environment variables with spaces or commas between them: letters, digits and '_'; none that the injector sets, as NO_PROXY";
 const AUDIENCE: Allowed = "one word of visible ASCII characters";
 
 pub fn port(text: &str) -> Result<u16, Allowed> {
@@ -121,7 +136,15 @@ pub fn upstream(text: &str) -> Result<Url, Allowed> {
         && url.query().is_none()
         && url.fragment().is_none()
         && url.path() == "/";
-    let good = plain && matches!(url.scheme(), "http" | "https") && url.port() != Some(0);
+    // it becomes part of lists, and of variables in which Kubernetes replaces $(…)
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let host = match url.host() {
+        Some(Host::Domain(name)) => name.chars().all(part),
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
+        None => false,
+    };
+    let scheme = matches!(url.scheme(), "http" | "https");
+    let good = plain && host && scheme && url.port() != Some(0);
     good.then_some(url).ok_or(UPSTREAM)
 }
 
@@ -168,11 +191,14 @@ pub fn hosts(text: &str) -> Result<Vec<String>, Allowed> {
 }
 
 pub fn variables(text: &str) -> Result<Vec<String>, Allowed> {
-    let words = words(text);
     let name = |word: &String| {
         word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && !SET.iter().any(|ours| ours.eq_ignore_ascii_case(word))
     };
+    let mut seen = HashSet::new();
+    let mut words = words(text);
+    words.retain(|word| seen.insert(word.to_ascii_uppercase()));
     words.iter().all(name).then_some(words).ok_or(VARIABLES)
 }
 
@@ -220,6 +246,14 @@ mod tests {
     }
 
     #[test]
+    fn variables_are_named_once_and_are_not_the_injectors() {
+        assert_eq!(variables("A, b A a B").unwrap(), ["A", "b"]);
+        for bad in ["NO_PROXY", "A https_proxy", "SSL_CERT_FILE", "1A", "A=B"] {
+            assert_eq!(variables(bad), Err(VARIABLES), "{bad}");
+        }
+    }
+
+    #[test]
     fn an_upstream_is_scheme_and_host() {
         assert!(upstream("https://api.bentley.com").is_ok());
         assert!(upstream("http://sandbox:8081/").is_ok());
@@ -229,6 +263,9 @@ mod tests {
             "https://a/b",
             "https://u@a",
             "https://a?q",
+            "https://a,b",
+            "https://$(x)",
+            "https://a_b",
             "",
         ] {
             assert_eq!(upstream(bad), Err(UPSTREAM), "{bad}");
