@@ -74,7 +74,7 @@ pub fn start_injector(
                 names,
                 clock: clock.clone(),
                 metrics: counted.clone(),
-                serving: Default::default(),
+                serving: parking_lot::Mutex::default(),
             };
             let (served, current) = watch::channel(keeper.provisional()?);
             let waiting = readiness.wait_for("the webhook's certificate");

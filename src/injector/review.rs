@@ -22,7 +22,7 @@ const LONGEST_WARNING: usize = 250;
 const LONGEST_MESSAGE: usize = 8192;
 const LONGEST_NAME: usize = 320;
 /// An object of 1.5 MB in a cluster has fewer; each takes many times what it has in the text.
-const MOST_VALUES: usize = 100_000;
+const MOST_VALUES: usize = 50_000;
 
 /// No question that can be answered.
 #[derive(Debug, thiserror::Error)]

@@ -268,16 +268,17 @@ impl Serving {
         let turn = Arc::clone(&self.turn).acquire_owned().await;
         let turn = turn.map_err(|_| broken())?;
         let decided = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
             let decided = self.webhook.answer(&body.bytes);
-            decided.inspect_err(|error| {
+            let decided = decided.inspect_err(|error| {
                 if let Some(failures) = self.seldom() {
                     let error = error as &dyn std::error::Error;
                     tracing::warn!(error, failures, "webhook: no question");
                 }
-            })
+            });
+            // the next one finds this thread free, and what it has allocated
+            (decided, turn)
         });
-        match decided.await {
+        match decided.await.map(|(decided, _turn)| decided) {
             Ok(Ok(text)) => Ok(text),
             Ok(Err(error)) => Err(refuse(StatusCode::BAD_REQUEST, &error.to_string())),
             Err(_) => Err(broken()),

@@ -713,7 +713,7 @@ fn only_what_is_needed_of_a_question_is_read() {
     let large = format!("{pods},\"object\":{{\"a\":[{zeros}0]}}");
     let refused = answer(head, &large).unwrap();
     assert_eq!(refused.result, Admission::Refused);
-    assert!(refused.faults[0].contains("100000 values"));
+    assert!(refused.faults[0].contains("50000 values"));
     let other = large.replace("CREATE", "UPDATE");
     assert_eq!(answer(head, &other).unwrap().result, Admission::Untouched);
     let old = format!("{pods},\"oldObject\":[{zeros}0],\"object\":{{}}");

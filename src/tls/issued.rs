@@ -147,7 +147,7 @@ mod tests {
         );
         let other = Issued::new(&hosts, now, Duration::from_secs(3600)).unwrap();
         assert!(
-            !issued.is_accepted(&hosts, &[other.authority.clone()], now),
+            !issued.is_accepted(&hosts, std::slice::from_ref(&other.authority), now),
             "of another authority"
         );
         let mixed = Issued {
