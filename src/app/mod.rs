@@ -239,11 +239,15 @@ fn raise_open_files(connections: usize) {
     };
     let wanted = (connections as u64).saturating_mul(2).saturating_add(64);
     if let Some(files) = now.filter(|files| *files < wanted) {
+        let fits = (files.saturating_sub(64) / 2).max(1);
+        let hint = format!(
+            "raise it (ulimit -n {wanted}, LimitNOFILE={wanted}), or have limits.connections: {fits}"
+        );
         tracing::warn!(
             files,
             wanted,
-            "the limit of open files is below what limits.connections may need: raise it (ulimit -n {wanted}, LimitNOFILE={wanted}), or have limits.connections: {}",
-            (files.saturating_sub(64) / 2).max(1)
+            hint,
+            "the limit of open files is below what limits.connections may need"
         );
     }
 }

@@ -100,7 +100,11 @@ fn nothing_is_overwritten_unless_it_is_asked_for() {
         fs::write(at(there), "mine").unwrap();
         let refused = ca(directory.path(), &init);
         assert_eq!(refused.code, 73);
-        assert!(refused.err.contains("hint: --force"), "{}", refused.err);
+        assert!(
+            refused.err.contains("hint: --keep") && refused.err.contains("--force"),
+            "{}",
+            refused.err
+        );
         assert_eq!(fs::read_to_string(at(there)).unwrap(), "mine");
         fs::remove_file(at(there)).unwrap();
         assert_eq!(
