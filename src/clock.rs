@@ -114,12 +114,6 @@ impl Clock {
         Instant::now()
     }
 
-    /// Since the machine started, on the monotonic clock; the same for every process.
-    pub fn since_boot(&self) -> Duration {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        now.try_into().unwrap_or_default()
-    }
-
     /// Both clocks, read one after the other.
     #[expect(
         clippy::disallowed_methods,

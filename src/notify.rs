@@ -14,7 +14,6 @@ use std::{
     io,
     os::unix::net::{SocketAddr, UnixDatagram},
     sync::Arc,
-    time::Duration,
 };
 
 /// The service manager, or nobody. Clones share.
@@ -56,16 +55,9 @@ impl Notify {
         self.socket.is_some()
     }
 
-    /// Everything is bound and requests are accepted, or are again after [`Self::reloading`].
+    /// Everything is bound and requests are accepted.
     pub fn ready(&self) {
         self.send("READY=1");
-    }
-
-    /// The configuration is read again, `since_boot` being now (`Clock::since_boot`). Ends with
-    /// [`Self::ready`], whether the new one was taken or not.
-    pub fn reloading(&self, since_boot: Duration) {
-        let microseconds = since_boot.as_micros();
-        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
     }
 
     pub fn stopping(&self) {
@@ -117,11 +109,9 @@ mod tests {
         let manager = UnixDatagram::bind(&path).unwrap();
         let notify = Notify::to(path.to_str().unwrap()).unwrap();
         notify.status("waiting for: credential a\nREADY=1");
-        notify.reloading(Duration::from_micros(1_234_567));
         notify.main_pid(42);
         notify.alive();
         assert_eq!(heard(&manager), "STATUS=waiting for: credential a READY=1");
-        assert_eq!(heard(&manager), "RELOADING=1\nMONOTONIC_USEC=1234567");
         assert_eq!(heard(&manager), "MAINPID=42\nREADY=1");
         assert_eq!(heard(&manager), "WATCHDOG=1");
     }
