@@ -495,7 +495,10 @@ mod tests {
             let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
             let said = said.to_vec();
             let other = std::thread::spawn(move || {
-                listener.accept().unwrap().0.write_all(&said).unwrap();
+                let mut stream = listener.accept().unwrap().0;
+                // what is closed with something unread is reset, whatever was said before
+                stream.read_exact(&mut [0]).unwrap();
+                stream.write_all(&said).unwrap();
             });
             let error = take(&path).unwrap_err();
             assert_eq!(
