@@ -10,6 +10,7 @@
 //! - [`oauth`] speaks the protocol; [`tokens`] keeps the tokens that we fetch fresh, [`verify`]
 //!   checks those that callers show;
 //! - [`injector`] gives pods a sidecar: a program of its own in the same binary;
+//! - `session` signs people in, and knows who is;
 //! - `proxy` is the life of a request, `listen` accepts its connection;
 //! - [`admin`] and [`sandbox`] are wings; `app` builds everything, `cli` is what a person types.
 //!
@@ -39,6 +40,7 @@ pub mod pulse;
 pub mod sandbox;
 pub mod sealed;
 pub mod secret;
+pub mod session;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;

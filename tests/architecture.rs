@@ -26,10 +26,14 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tokens", &["config", "oauth"]),
     // not tokens: what we fetch and what we are shown have nothing to do with each other
     ("verify", &["config", "oauth"]),
+    // not proxy: it answers browsers, and knows nothing of routes
+    ("session", &["config", "http", "oauth", "tokens", "verify"]),
     // not oauth: the proxy asks for a token, it does not speak the protocol
     (
         "proxy",
-        &["config", "net", "tls", "http", "tokens", "verify"],
+        &[
+            "config", "net", "tls", "http", "tokens", "verify", "session",
+        ],
     ),
     // neither tokens nor oauth: a listener cannot see a token
     ("listen", &["config", "net", "tls", "http", "proxy"]),
@@ -42,8 +46,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "config", "net", "tls", "http", "oauth", "tokens", "verify", "proxy", "listen",
-            "admin", "injector",
+            "config", "net", "tls", "http", "oauth", "tokens", "verify", "session", "proxy",
+            "listen", "admin", "injector",
         ],
     ),
     // neither proxy nor listen: commands start the program, they are no part of a request
