@@ -91,6 +91,18 @@ pub enum Grant {
     },
     /// RFC 7523 section 2.1.
     JwtBearer { assertion: JwtSource },
+    /// People sign in by a browser; each has a token of their own.
+    AuthorizationCode { flow: Flow },
+}
+
+/// How a browser comes back from a sign-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// With a code, and PKCE (RFC 6749 section 4.1, RFC 7636).
+    Code,
+    /// With the tokens themselves, in a form, for registrations that have nothing else (OpenID
+    /// Connect Core section 3.2). There is no refresh token.
+    Implicit,
 }
 
 /// Where a SAML assertion comes from.
@@ -146,6 +158,7 @@ impl Grant {
             Self::TokenExchange { .. } => "token_exchange",
             Self::SamlBearer { .. } => "saml_bearer",
             Self::JwtBearer { .. } => "jwt_bearer",
+            Self::AuthorizationCode { .. } => "authorization_code",
         }
     }
 

@@ -43,8 +43,8 @@ pub use self::{
     },
     bound::{Bound, NonceUse, OLDEST_PROOF, Offered, ProofRules},
     credential::{
-        Assertion, ClientAuth, Credential, Grant, JwtSource, SamlDialect, SamlSource, ScopeSet,
-        SigningKey, Sts,
+        Assertion, ClientAuth, Credential, Flow, Grant, JwtSource, SamlDialect, SamlSource,
+        ScopeSet, SigningKey, Sts,
     },
     files::NamedFile,
     identity::{CallerIdentity, CallersToken, IdentityHeader, IdentityJwt, Says, Signing},

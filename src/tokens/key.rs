@@ -39,8 +39,10 @@ impl Key {
         }
         fields.push(("auth", auth(&credential.auth)));
         match &credential.grant {
-            // each token of an exchange belongs to a caller's: none is kept by this key
-            Grant::ClientCredentials | Grant::TokenExchange { .. } => {}
+            // tokens of an exchange and of a person belong to somebody: none is kept by this key
+            Grant::ClientCredentials
+            | Grant::TokenExchange { .. }
+            | Grant::AuthorizationCode { .. } => {}
             Grant::Password { username, .. } => fields.push(("username", username.clone())),
             Grant::RefreshToken { file } => fields.push(("file", file.display().to_string())),
             Grant::SamlBearer { assertion, dialect } => {

@@ -87,7 +87,8 @@ impl Presented {
             }
             | Grant::ClientCredentials
             | Grant::RefreshToken { .. }
-            | Grant::TokenExchange { .. } => Self::Nothing,
+            | Grant::TokenExchange { .. }
+            | Grant::AuthorizationCode { .. } => Self::Nothing,
         })
     }
 }
@@ -122,6 +123,7 @@ pub(super) fn fingerprint(credential: &Credential) -> Fingerprint {
     match &credential.grant {
         Grant::ClientCredentials
         | Grant::TokenExchange { .. }
+        | Grant::AuthorizationCode { .. }
         | Grant::JwtBearer {
             assertion: JwtSource::Credential(_),
         } => {}

@@ -202,7 +202,8 @@ impl Providers {
             | Grant::Password { .. }
             | Grant::TokenExchange { .. }
             | Grant::SamlBearer { .. }
-            | Grant::JwtBearer { .. } => Ok(None),
+            | Grant::JwtBearer { .. }
+            | Grant::AuthorizationCode { .. } => Ok(None),
         }
     }
 }

@@ -355,6 +355,7 @@ pub(super) fn lane(shared: &Shared) -> Option<Lane> {
         | Grant::Password { .. }
         | Grant::TokenExchange { .. }
         | Grant::SamlBearer { .. }
-        | Grant::JwtBearer { .. } => None,
+        | Grant::JwtBearer { .. }
+        | Grant::AuthorizationCode { .. } => None,
     }
 }

@@ -87,6 +87,8 @@ pub(super) fn credential(one: &Credential) -> raw::Credential {
                 },
             });
         }
+        // no configuration has it yet
+        Grant::AuthorizationCode { .. } => {}
         Grant::RefreshToken { file } => {
             raw.grant = Some(raw::GrantType::RefreshToken);
             raw.refresh_token_file = Some(text(file));
