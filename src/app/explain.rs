@@ -224,6 +224,9 @@ fn rule(rule: &AdmitRule) -> String {
             }
             text
         }
+        AdmitRule::Session(session) => {
+            format!("people who are signed in by the session {}", session.name)
+        }
         AdmitRule::Certificate { names } if names.is_empty() => {
             "callers with a client certificate".to_owned()
         }

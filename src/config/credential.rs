@@ -162,6 +162,14 @@ impl Grant {
         }
     }
 
+    /// How people sign in by it, if they do.
+    pub fn flow(&self) -> Option<Flow> {
+        match self {
+            Self::AuthorizationCode { flow } => Some(*flow),
+            _ => None,
+        }
+    }
+
     /// The credential whose token is shown for this one's.
     pub fn shows(&self) -> Option<&Arc<Credential>> {
         match self {

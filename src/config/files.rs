@@ -66,6 +66,8 @@ fn texts(value: &Value) -> impl Iterator<Item = &str> {
 fn file(kind: &str, written: &str) -> Option<NamedFile> {
     Some(match kind {
         "replaced" => NamedFile::Replaced(written.into()),
+        // whatever is made in there
+        "directory" => NamedFile::Replaced(PathBuf::from(written).join("session")),
         "socket" => NamedFile::Socket(written.into()),
         "bind" => NamedFile::Socket(written.strip_prefix("unix:")?.into()),
         _ => NamedFile::Read(written.into()),
@@ -105,7 +107,7 @@ mod tests {
     }
 
     /// Texts whose keys look like a file's and are none.
-    const NO_FILES: [&str; 12] = [
+    const NO_FILES: [&str; 14] = [
         ".admin.bind",
         ".authorities.path",
         ".credentials.private_key_algorithm",
@@ -115,6 +117,8 @@ mod tests {
         ".providers.introspection.private_key_id",
         ".revocation.backchannel_logout.path",
         ".routes.path",
+        ".sessions.callback_path",
+        ".sessions.store",
         ".signing.path",
         ".token_requests.path",
         ".url_discovery.path",

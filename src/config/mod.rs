@@ -26,6 +26,7 @@ pub mod revocation;
 mod route;
 mod schema;
 pub mod secret;
+pub mod session;
 mod setter;
 mod shape;
 pub mod source;
@@ -67,6 +68,7 @@ pub use self::{
         UpstreamProtocol,
     },
     secret::{SecretPair, SecretSource},
+    session::{Session, SessionStore, Streams},
     source::Sources,
 };
 
@@ -78,6 +80,8 @@ pub type Name = Arc<str>;
 pub struct Config {
     pub providers: BTreeMap<Name, Arc<Provider>>,
     pub credentials: BTreeMap<Name, Arc<Credential>>,
+    /// How people sign in with a browser.
+    pub sessions: BTreeMap<Name, Arc<Session>>,
     pub listeners: Vec<Arc<Listener>>,
     /// In the order written: the first that matches is taken.
     pub routes: Vec<Arc<Route>>,

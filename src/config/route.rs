@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use url::Url;
 
 use super::{
-    CallerIdentity, ClientTls, Credential, Name, Provider, ScopeSet, SecretPair, TokenRules,
+    CallerIdentity, ClientTls, Credential, Name, Provider, ScopeSet, SecretPair, Session,
+    TokenRules,
 };
 
 /// One route.
@@ -135,6 +136,8 @@ pub enum AdmitRule {
         provider: Arc<Provider>,
         rules: Arc<TokenRules>,
     },
+    /// A person who is signed in with a browser.
+    Session(Arc<Session>),
     /// The caller's TLS certificate has one of these names (subject CN, DNS, URI or email SAN).
     /// Empty: any certificate that the listener's CA signed.
     Certificate { names: BTreeSet<String> },
@@ -145,6 +148,11 @@ pub enum AdmitRule {
 }
 
 impl AdmitRule {
+    /// Whether it asks for a person who is signed in.
+    pub fn is_session(&self) -> bool {
+        matches!(self, Self::Session(_))
+    }
+
     /// Whether it asks callers for an access token.
     pub fn is_bearer(&self) -> bool {
         matches!(self, Self::Bearer { .. })

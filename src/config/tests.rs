@@ -286,7 +286,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     ),
     (
         "routes: [{inject: agent, admit: [{session: {}}]}]",
-        &["routes[0].admit[0].session", "not available"],
+        &["routes[0].admit[0].session", "must be text"],
     ),
     (
         "providers: {idp: {}}",
@@ -1394,6 +1394,10 @@ fn equal_upstreams_share_their_connections() {
 fn everything(files: &Files) -> String {
     files.write("assertion", "ey.ey.x");
     files.write("refresh", "rt");
+    files.write("long", "a key of the cookies, 32 characters at least");
+    for directory in ["kept", "pages"] {
+        fs::create_dir_all(files.0.path().join(directory)).unwrap();
+    }
     files.fill(
         "
 providers:
@@ -1422,6 +1426,11 @@ credentials:
   acting: {provider: idp, client_id: x, client_secret_file: '@secret', grant: jwt_bearer, assertion: {credential: saml}}
   another: {provider: idp, client_id: x, client_secret_file: '@secret', grant: jwt_bearer, assertion: {file: '@assertion'}}
   refresh: {provider: idp, client_id: x, grant: refresh_token, refresh_token_file: '@refresh', scopes: offline_access}
+  people: {provider: idp, client_id: x, client_secret_file: '@secret', grant: authorization_code, scopes: [openid, offline_access, a]}
+  old: {provider: idp, client_id: y, client_auth: none, grant: authorization_code, flow: implicit, scopes: [openid, a]}
+sessions:
+  web: {credential: people, public_url: 'https://app.example.com', prefix: /.auth, callback_path: /signin, key_file: '@long', key_previous_file: '@long', store: directory, directory: '@kept', idle: 1h, absolute: 2h, parameters: {prompt: select_account}, pages: '@pages', signed_out: /bye, origins: ['https://spa.example.com'], streams: finish, sign_ins_per_minute: 5}
+  old: {credential: old, public_url: 'http://localhost:8080', key_file: '@long', signed_out: /}
 listeners:
   - bind: 0.0.0.0:8443
     mode: reverse
@@ -1462,6 +1471,8 @@ routes:
       jwt: {header: X-Jwt, issuer: us, audience: them, lifetime: 2m, claims: [email, org]}
       token: remove
   - {path: /untold, upstream: 'https://x.example', admit: [{bearer: {provider: idp, audiences: [api]}}], identity: {headers: false}}
+  - {path: /mine, inject: {credential: people, scopes: [a]}, upstream: 'https://x.example', admit: {session: web}}
+  - {path: /seen, upstream: 'https://x.example', admit: [{session: old}]}
   - {path: /local, inject: jwt, upstream: 'https://x.example', admit: local}
 signing: {key_files: ['@key.pem'], path: /.itwin-auth/jwks.json}
 limits: {header_size: 64KiB, header_count: 50, body_size: 1GiB, connections: 5, requests: 6, header_timeout: 1s, idle_timeout: 2s, http2_streams: 7, drain_delay: 3s, drain_timeout: 4s}
@@ -1598,7 +1609,8 @@ fn the_stated_defaults_are_those_that_hold() {
             };
             let Some(held) = value.get(key) else {
                 assert!(
-                    ["allow_remote", "socket_mode", "subject_token_type"].contains(&key.as_str()),
+                    ["allow_remote", "socket_mode", "subject_token_type", "flow"]
+                        .contains(&key.as_str()),
                     "{definition}.{key} is not printed"
                 );
                 continue;
@@ -1639,6 +1651,132 @@ proptest::proptest! {
         let name = format!("ITWIN_AUTH_PROXY__{path}");
         let _ = load(Sources::variables([(name.as_str(), value.as_str())]));
     }
+}
+
+/// Sessions appended to one good credential, and parts of what is said of them.
+const SESSION_FAULTS: &[(&str, &str)] = &[
+    (
+        "sessions: {web: {}}",
+        "sessions.web.public_url | config.yaml:4:17 | is missing | Where browsers",
+    ),
+    (
+        "sessions: {web: {public_url: 'http://app.example'}}",
+        "must be https",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example/b'}}",
+        "is an origin: it has no path",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', prefix: /}}",
+        "would take all paths",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', prefix: '/a b'}}",
+        "is not a plain path",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', idle: 2h, absolute: 1h}}",
+        "is longer than absolute",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', key: short}}",
+        "shorter than 32 characters",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', key_previous_file: '@long'}}",
+        "replaces none",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example'}}",
+        "has no key, so that a restart signs everybody out",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example'}}",
+        "no route asks for this session",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', store: directory}}",
+        "sessions are kept there",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', store: directory, directory: '@.'}}",
+        "sessions that outlive the program are sealed with it",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', directory: '@.'}}",
+        "has no effect with this store",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', parameters: {state: x}}}",
+        "is sent by the program itself",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', pages: '@none'}}",
+        "is not a directory",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', origins: 'https://b.example/c'}}",
+        "is an origin: it has no path",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example', credential: agent}}",
+        "the credential agent signs nobody in",
+    ),
+    (
+        "sessions: {a: {public_url: 'https://a.example'}, b: {public_url: 'https://a.example'}}",
+        "the session a has the same endpoints",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example'}}\nroutes: [{admit: {session: wbe}, upstream: 'https://x.example'}]",
+        "no session is called 'wbe' | did you mean 'web'?",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example'}}\nroutes: [{inject: people, upstream: 'https://x.example'}]",
+        "not everybody whom the route admits is",
+    ),
+    (
+        "sessions: {web: {public_url: 'https://a.example'}}\nroutes: [{inject: people, admit: [{session: web}, {networks: 10.0.0.0/8}], upstream: 'https://x.example'}]",
+        "not everybody whom the route admits is",
+    ),
+    (
+        "token_requests: {credentials: people}",
+        "signs people in: nobody has its token but they",
+    ),
+    (
+        "authorities: [{credential: people}]",
+        "signs people in: nobody has its token but they",
+    ),
+];
+
+#[test]
+fn what_is_wrong_with_a_session_is_said() {
+    let files = Files::new();
+    files.write("long", "a key of the cookies, 32 characters at least");
+    for (text, said) in SESSION_FAULTS {
+        let people = "  people: {client_id: webapp-x, client_secret_file: '@secret', grant: authorization_code}\n";
+        let told = problems_of(&files, &format!("{ONE_CREDENTIAL}{people}{text}\n"));
+        assert!(told.contains(said), "{text}\n{told}");
+    }
+}
+
+#[test]
+fn the_implicit_flow_is_warned_of_with_what_to_ask_for() {
+    let files = Files::new();
+    let text = "credentials: {old: {client_id: x, client_auth: none, grant: authorization_code, flow: implicit}}
+sessions: {web: {public_url: 'https://a.example'}}
+routes: [{inject: old, admit: {session: web}}]
+";
+    let loaded = load_yaml(&files.fill(text)).unwrap();
+    let told = told(&loaded.warnings);
+    assert!(told.contains("credentials.old.flow"), "{told}");
+    assert!(told.contains("ask the registration's owner"), "{told}");
+    let session = &loaded.config.sessions["web"];
+    assert!(!session.credential.scopes.contains("offline_access"));
+    assert_eq!(
+        session.redirect_uri().as_str(),
+        "https://a.example/.itwin-auth/callback"
+    );
 }
 
 #[test]

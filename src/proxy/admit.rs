@@ -325,6 +325,8 @@ impl Rule {
                 rules: Arc::clone(rules),
                 algorithms: bound::algorithms(rules),
             }),
+            // nobody yet
+            AdmitRule::Session(_) => return None,
             AdmitRule::Certificate { names } => Self::Certificate(names.iter().cloned().collect()),
             AdmitRule::Uids(uids) => Self::Uids(uids.iter().copied().collect()),
         })

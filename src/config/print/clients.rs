@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Assertion, ClientAuth, Credential, Endpoints, Grant, Introspected, Introspection,
+        Assertion, ClientAuth, Credential, Endpoints, Flow, Grant, Introspected, Introspection,
         IntrospectionEndpoint, JwtSource, KeysLocation, Provider, SamlDialect, SamlSource,
         raw::{self, Texts},
     },
@@ -87,8 +87,13 @@ pub(super) fn credential(one: &Credential) -> raw::Credential {
                 },
             });
         }
-        // no configuration has it yet
-        Grant::AuthorizationCode { .. } => {}
+        Grant::AuthorizationCode { flow } => {
+            raw.grant = Some(raw::GrantType::AuthorizationCode);
+            raw.flow = Some(match flow {
+                Flow::Code => raw::Flow::Code,
+                Flow::Implicit => raw::Flow::Implicit,
+            });
+        }
         Grant::RefreshToken { file } => {
             raw.grant = Some(raw::GrantType::RefreshToken);
             raw.refresh_token_file = Some(text(file));

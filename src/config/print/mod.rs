@@ -9,6 +9,7 @@ pub mod block;
 mod clients;
 mod identity;
 mod own;
+mod session;
 
 use std::{path::Path, time::Duration};
 
@@ -45,6 +46,11 @@ fn raw(config: &Config) -> raw::Raw {
             .credentials
             .iter()
             .map(|(name, one)| (name.to_string(), credential(one)))
+            .collect(),
+        sessions: config
+            .sessions
+            .iter()
+            .map(|(name, one)| (name.to_string(), session::session(one)))
             .collect(),
         listeners: config.listeners.iter().map(|one| listener(one)).collect(),
         routes: config.routes.iter().map(|one| route(one)).collect(),
@@ -233,6 +239,7 @@ fn admit(admit: &Admit) -> raw::Admit {
             AdmitRule::Bearer { provider, rules } => {
                 raw.bearer = Some(bearer::written(&provider.name, rules));
             }
+            AdmitRule::Session(session) => raw.session = Some(session.name.to_string()),
             AdmitRule::Certificate { names } => {
                 raw.certificate = Some(raw::CertificateRule {
                     names: list(names.iter()),

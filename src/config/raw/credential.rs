@@ -105,6 +105,10 @@ pub(in crate::config) struct Credential {
     #[schemars(extend("x-file" = "replaced"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) refresh_token_file: Option<String>,
+    /// How people sign in, for the grant `authorization_code`.
+    #[schemars(extend("default" = "code"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) flow: Option<Flow>,
     /// Where the assertion comes from, for the grants `jwt_bearer` and, in place of `username` and
     /// `password`, `saml_bearer`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,7 +138,7 @@ pub(in crate::config) struct Credential {
 /// Grants.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(extend("x-later" = ["authorization_code", "device_code"]))]
+#[schemars(extend("x-later" = ["device_code"]))]
 pub(in crate::config) enum GrantType {
     /// The client acts for itself (RFC 6749 section 4.4).
     ClientCredentials,
@@ -152,6 +156,20 @@ pub(in crate::config) enum GrantType {
     /// A JWT as the assertion (RFC 7523): the token of another credential, whose user this client
     /// acts for, or one from a file.
     JwtBearer,
+    /// People who sign in with a browser (RFC 6749 section 4.1, with RFC 7636): each has a token of
+    /// their own. For `sessions`.
+    AuthorizationCode,
+}
+
+/// How people sign in.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Flow {
+    /// The authorization code flow, with PKCE.
+    Code,
+    /// The implicit flow, for registrations that have nothing else: the tokens come through the browser
+    /// once (`form_post`), and there is no refresh token.
+    Implicit,
 }
 
 /// An assertion: in exactly one of two forms.

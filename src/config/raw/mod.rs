@@ -21,6 +21,7 @@ mod own;
 mod provider;
 mod revocation;
 mod route;
+mod session;
 mod settings;
 
 use std::{borrow::Cow, collections::BTreeMap};
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
     bearer::{BearerRule, BoundMode, ClaimRule, Dpop, NonceMode, Preflight, Scalar, Scalars},
-    credential::{ClientAuthMethod, Credential, GrantAssertion, GrantType, SamlDialect, Sts},
+    credential::{ClientAuthMethod, Credential, Flow, GrantAssertion, GrantType, SamlDialect, Sts},
     identity::{
         CallerIdentity, CallersToken, CallersTokenGoes, IdentityHeaders, IdentityJwt, Signing,
     },
@@ -48,6 +49,7 @@ pub(super) use self::{
         Admit, AdmitRule, AdmitWord, CertificateRule, Inject, KeyRule, Links, Presented, Protocol,
         Replay, Route, Timeouts, Upstream,
     },
+    session::{Session, SessionStore, Streams},
     settings::{Admin, Limits, Log, LogFormat, TokenStore},
 };
 use crate::secret::Secret;
@@ -66,6 +68,9 @@ pub(super) struct Raw {
     /// Ways to get access tokens, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) credentials: BTreeMap<String, Credential>,
+    /// Ways in which people sign in with a browser, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) sessions: BTreeMap<String, Session>,
     /// Addresses that calls are accepted on. Default: one, `127.0.0.1:8080`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) listeners: Vec<Listener>,

@@ -92,7 +92,6 @@ pub(in crate::config) enum AdmitWord {
 /// One way to be admitted: exactly one of its keys.
 #[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("x-later" = ["session"]))]
 pub(in crate::config) struct AdmitRule {
     /// The caller's address lies in one of these networks, such as `10.0.0.0/8`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +102,9 @@ pub(in crate::config) struct AdmitRule {
     /// The request carries an access token that this provider signed, in `Authorization: Bearer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) bearer: Option<BearerRule>,
+    /// A person who is signed in with a browser: the name of one of `sessions`. Who is not, is sent to sign in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) session: Option<String>,
     /// The caller's TLS certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) certificate: Option<CertificateRule>,

@@ -74,6 +74,7 @@ impl Check<'_> {
             ("networks", raw.networks.is_some()),
             ("key", raw.key.is_some()),
             ("bearer", raw.bearer.is_some()),
+            ("session", raw.session.is_some()),
             ("certificate", raw.certificate.is_some()),
             ("uids", raw.uids.is_some()),
             ("proxy_user", raw.proxy_user.is_some()),
@@ -82,7 +83,7 @@ impl Check<'_> {
         .filter_map(|(name, given)| given.then_some(name))
         .collect();
         if given.len() != 1 {
-            let hint = "write one of networks, key, bearer, certificate, uids in each; of several rules one must hold";
+            let hint = "write one of networks, key, bearer, session, certificate, uids in each; of several rules one must hold";
             match given.len() {
                 0 => self.missing(path, "the rule says nothing", hint),
                 _ => self.error(
@@ -101,6 +102,9 @@ impl Check<'_> {
         }
         if let Some(bearer) = &raw.bearer {
             return self.bearer(&path.key("bearer"), bearer, providers);
+        }
+        if let Some(name) = &raw.session {
+            return self.session_called(&path.key("session"), name);
         }
         if let Some(certificate) = &raw.certificate {
             let names = certificate
@@ -189,15 +193,32 @@ impl Check<'_> {
 
     /// Refuses a secret that can be guessed; `key` is its written form.
     pub(super) fn long_enough(&mut self, above: &Path, key: &str, source: Option<&SecretSource>) {
+        self.at_least(above, key, source, SHORTEST_KEY);
+    }
+
+    /// The same, with another length in characters.
+    pub(super) fn at_least(
+        &mut self,
+        above: &Path,
+        key: &str,
+        source: Option<&SecretSource>,
+        shortest: usize,
+    ) {
         let Some(secret) = source.and_then(|source| source.read().ok()) else {
             return;
         };
-        if secret.expose().len() < SHORTEST_KEY {
+        if secret.expose().len() < shortest {
             let path = match source {
                 Some(SecretSource::File(_)) => above.key(&format!("{key}_file")),
                 _ => above.key(key),
             };
-            self.error(&path, format!("the secret is shorter than {SHORTEST_KEY} characters, so that it can be guessed"), "openssl rand -base64 32 makes a good one");
+            self.error(
+                &path,
+                format!(
+                    "the secret is shorter than {shortest} characters, so that it can be guessed"
+                ),
+                "openssl rand -base64 32 makes a good one",
+            );
         }
     }
 }

@@ -115,7 +115,7 @@ impl Check<'_> {
         let at = path.key("client_auth");
         let public_by_default = matches!(
             raw.grant,
-            Some(GrantType::Password | GrantType::RefreshToken)
+            Some(GrantType::Password | GrantType::RefreshToken | GrantType::AuthorizationCode)
         );
         // RFC 7521 section 4.2: the assertion may be all that is shown, but hardly anybody means it
         let may_be_public = matches!(

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{
     super::{
-        Credential, Grant, Name, Provider, ScopeSet, SecretSource,
+        Credential, Flow, Grant, Name, Provider, ScopeSet, SecretSource,
         path::Path,
         problem::did_you_mean,
         raw::{self, GrantType},
@@ -188,6 +188,10 @@ impl Check<'_> {
                 "did you mean grant: refresh_token?",
             );
         }
+        if kind != GrantType::AuthorizationCode && raw.flow.is_some() {
+            let hint = "did you mean grant: authorization_code?";
+            self.error(&path.key("flow"), other_grant, hint);
+        }
         if kind != GrantType::TokenExchange && raw.subject_token_type.is_some() {
             self.error(
                 &path.key("subject_token_type"),
@@ -220,6 +224,12 @@ impl Check<'_> {
                     .subject_token_type
                     .clone()
                     .unwrap_or_else(|| ACCESS_TOKEN.to_owned()),
+            }),
+            GrantType::AuthorizationCode => Some(Grant::AuthorizationCode {
+                flow: match raw.flow {
+                    None | Some(raw::Flow::Code) => Flow::Code,
+                    Some(raw::Flow::Implicit) => Flow::Implicit,
+                },
             }),
             GrantType::ClientCredentials => Some(Grant::ClientCredentials),
             GrantType::Password => {
@@ -272,6 +282,11 @@ impl Check<'_> {
         let kind = raw.grant.unwrap_or(GrantType::ClientCredentials);
         let Some(words) = &raw.scopes else {
             let bentley = provider.is_some_and(|provider| preset_of(provider).is_some());
+            if kind == GrantType::AuthorizationCode {
+                let offline = (raw.flow != Some(raw::Flow::Implicit)).then_some("offline_access");
+                let person = ["openid", "profile", "email"].into_iter().chain(offline);
+                return ScopeSet::new(person.chain(bentley.then_some(BENTLEY_SCOPE)));
+            }
             let default = (bentley && kind != GrantType::RefreshToken).then_some(BENTLEY_SCOPE);
             return ScopeSet::new(default);
         };

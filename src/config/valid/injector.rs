@@ -29,6 +29,7 @@ pub(in crate::config) fn injector(
         environment: &Environment::default(),
         problems,
         purpose: Purpose::Forwards,
+        sessions: super::session::Sessions::new(),
     };
     let root = Path::root();
     let bind = check.listens(&root.key("bind"), raw.bind.as_deref(), "0.0.0.0:8443");

@@ -25,6 +25,7 @@ mod provider;
 mod revocation;
 mod route;
 mod scalar;
+mod session;
 mod settings;
 mod takeover;
 mod upstream;
@@ -47,6 +48,8 @@ struct Check<'a> {
     environment: &'a Environment,
     problems: &'a mut Problems,
     purpose: Purpose,
+    /// Those that have been checked; rules name them.
+    sessions: session::Sessions,
 }
 
 /// What the listeners are for, together.
@@ -69,6 +72,7 @@ pub(super) fn check(
         environment,
         problems,
         purpose: Purpose::Forwards,
+        sessions: session::Sessions::new(),
     };
     let decides = |listener: &raw::Listener| listener.mode.as_deref() == Some(listener::DECIDE);
     if !raw.listeners.is_empty() && raw.listeners.iter().all(decides) {
@@ -77,6 +81,7 @@ pub(super) fn check(
     let root = Path::root();
     let providers = check.providers(&raw.providers);
     let credentials = check.credentials(&raw.credentials, &providers);
+    check.sessions = check.sessions(&raw.sessions, &credentials);
     let listeners = check.listeners(&raw.listeners, &providers);
     let routes = check.routes(&raw.routes, &credentials, &providers);
     let admin = check.admin(raw.admin.as_ref());
@@ -87,6 +92,7 @@ pub(super) fn check(
     check.every_route_can_match(&listeners, &routes);
     check.guarded_routes(raw, &listeners, &routes);
     check.identity_apart_from_keys(&routes);
+    check.people(&routes);
     let own = check.own_endpoints(raw, &credentials, &providers, &listeners, &routes);
     let revocation = check.revocation(raw.revocation.as_ref(), &providers, &routes);
     let signing = check.signing(raw.signing.as_ref(), &routes);
@@ -126,6 +132,7 @@ pub(super) fn check(
     Some(Config {
         providers: provider::used(providers, &credentials, &routes),
         credentials,
+        sessions: std::mem::take(&mut check.sessions),
         listeners: listeners.into_iter().map(Arc::new).collect(),
         routes: routes.into_iter().map(|numbered| numbered.route).collect(),
         own,
@@ -164,6 +171,7 @@ pub(super) fn planned_authority(
             environment,
             problems: &mut problems,
             purpose: Purpose::Forwards,
+            sessions: session::Sessions::new(),
         };
         check.planned_authority(raw)
     });

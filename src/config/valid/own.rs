@@ -277,7 +277,8 @@ impl Check<'_> {
         let found = if let Some(name) = name {
             self.credential_called(path, name, credentials)
         } else {
-            let mut all = credentials.values().filter(|one| !exchanges(one));
+            let common = |one: &&Arc<Credential>| !exchanges(one) && one.grant.flow().is_none();
+            let mut all = credentials.values().filter(common);
             if let (Some(only), None) = (all.next(), all.next()) {
                 Some(Arc::clone(only))
             } else {
@@ -290,6 +291,11 @@ impl Check<'_> {
         if found.as_deref().is_some_and(exchanges) {
             let text = "exchanges callers' tokens, and has none of its own to hand out";
             self.error(path, text, "");
+            return None;
+        }
+        if found.as_ref().is_some_and(|one| one.grant.flow().is_some()) {
+            let text = "signs people in: nobody has its token but they";
+            self.error(path, text, "a route with admit: {session: …} injects it");
             return None;
         }
         found
@@ -334,6 +340,11 @@ impl Check<'_> {
         let Admit::Rules(rules) = &admit else {
             return Some(admit);
         };
+        if let Some(session) = rules.iter().position(AdmitRule::is_session) {
+            let text = "people who sign in with a browser do not ask here";
+            self.error(&path.index(session), text, "write it on a route");
+            return None;
+        }
         let Some(bearer) = rules.iter().position(AdmitRule::is_bearer) else {
             return Some(admit);
         };

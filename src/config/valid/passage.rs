@@ -161,6 +161,11 @@ impl Check<'_> {
                     "cannot be asked for here: what a tunnel carries is not seen",
                     "use networks, proxy_user, certificate or uids; a route's admit may ask for more",
                 ),
+                AdmitRule::Session(_) => self.error(
+                    &path,
+                    "people who sign in with a browser do not ask here",
+                    "write it on a route",
+                ),
                 AdmitRule::ProxyUser(_) if mode != Mode::Forward => self.error(
                     &path,
                     "cannot be asked for here: redirected programs know of no proxy",
