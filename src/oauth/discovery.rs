@@ -4,12 +4,15 @@
 //! configuration names beside it) and if its endpoints are reached by TLS or do not leave this
 //! machine. What has been checked is another type than what was read.
 
+mod sign_in;
+
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::{Host, Url};
 
+pub use self::sign_in::{SignInMetadata, discover_sign_in};
 use super::types::clean;
 use crate::{
     config::ClientAuth,
@@ -65,6 +68,13 @@ pub enum DiscoveryError {
     Keys { host: String, why: EndpointError },
     #[error("the metadata of {host} names no introspection endpoint that can be used: {why}")]
     Introspection { host: String, why: EndpointError },
+    #[error("the metadata of {host} names no {what} that can be used: {why}")]
+    SignIn {
+        host: String,
+        /// Which endpoint.
+        what: &'static str,
+        why: EndpointError,
+    },
 }
 
 /// A URL that no credentials are sent to.
@@ -127,7 +137,7 @@ pub async fn discover_keys(
     also: &[Url],
 ) -> Result<Url, DiscoveryError> {
     let document = fetch(http, issuer).await?;
-    check_issuer(&document, issuer, also)?;
+    check_issuer(&document.issuer, issuer, also)?;
     endpoint(document.jwks_uri.as_deref(), issuer).map_err(|why| DiscoveryError::Keys {
         host: issuer.host_str().unwrap_or_default().to_owned(),
         why,
@@ -144,7 +154,7 @@ pub async fn discover_introspection(
     also: &[Url],
 ) -> Result<IntrospectionEndpoints, DiscoveryError> {
     let document = fetch(http, issuer).await?;
-    check_issuer(&document, issuer, also)?;
+    check_issuer(&document.issuer, issuer, also)?;
     let endpoint = |text: Option<&str>| {
         endpoint(text, issuer).map_err(|why| DiscoveryError::Introspection {
             host: issuer.host_str().unwrap_or_default().to_owned(),
@@ -182,7 +192,7 @@ pub async fn discover_all(
     };
     let document: Document = serde_json::from_slice(&text).map_err(unreadable)?;
     let members = serde_json::from_slice(&text).map_err(unreadable)?;
-    check_issuer(&document, issuer, also)?;
+    check_issuer(&document.issuer, issuer, also)?;
     let usable = |text: Option<String>| endpoint(text.as_deref(), issuer).ok();
     Ok(WholeMetadata {
         members,
@@ -236,7 +246,7 @@ fn check(
     issuer: &Url,
     also: &[Url],
 ) -> Result<CheckedMetadata, DiscoveryError> {
-    check_issuer(&document, issuer, also)?;
+    check_issuer(&document.issuer, issuer, also)?;
     let endpoint = |text: Option<&str>| {
         endpoint(text, issuer).map_err(|why| DiscoveryError::Endpoint {
             host: issuer.host_str().unwrap_or_default().to_owned(),
@@ -254,14 +264,14 @@ fn check(
     })
 }
 
-fn check_issuer(document: &Document, issuer: &Url, also: &[Url]) -> Result<(), DiscoveryError> {
+fn check_issuer(found: &str, issuer: &Url, also: &[Url]) -> Result<(), DiscoveryError> {
     let mut known = std::iter::once(issuer).chain(also);
-    if known.any(|known| same(known, &document.issuer)) {
+    if known.any(|known| same(known.as_str(), found)) {
         return Ok(());
     }
     Err(DiscoveryError::ForeignIssuer {
         host: issuer.host_str().unwrap_or_default().to_owned(),
-        found: clean(&document.issuer),
+        found: clean(found),
     })
 }
 
@@ -273,8 +283,7 @@ fn endpoint(written: Option<&str>, issuer: &Url) -> Result<Url, EndpointError> {
 
 /// Character by character (RFC 8414 section 3.3), but for one `/` at the end: a URL without a path
 /// gets one when it is parsed.
-fn same(issuer: &Url, found: &str) -> bool {
-    let issuer = issuer.as_str();
+fn same(issuer: &str, found: &str) -> bool {
     issuer.strip_suffix('/').unwrap_or(issuer) == found.strip_suffix('/').unwrap_or(found)
 }
 

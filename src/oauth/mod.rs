@@ -3,12 +3,15 @@
 //! Nothing here is cached, retried or written. Requests that carry credentials follow no redirect,
 //! answers are bounded, and what a provider writes is cleaned before anybody reads it.
 
+pub mod authorization;
 pub mod client_auth;
 mod client_material;
 pub mod discovery;
+pub mod end_session;
 pub mod grant;
 mod introspect;
 pub mod jwks;
+pub mod revoke;
 pub mod saml;
 mod sent;
 pub mod sts;
@@ -22,8 +25,8 @@ pub use self::{
     client_auth::{AssertionError, Proof},
     client_material::{ClientMaterial, ProofError, SecretInUse},
     discovery::{
-        CheckedMetadata, DiscoveryError, IntrospectionEndpoints, WholeMetadata, discover,
-        discover_all, discover_introspection, discover_keys,
+        CheckedMetadata, DiscoveryError, IntrospectionEndpoints, SignInMetadata, WholeMetadata,
+        discover, discover_all, discover_introspection, discover_keys, discover_sign_in,
     },
     grant::TokenRequest,
     introspect::{IntrospectionError, IntrospectionRequest, introspect},

@@ -12,8 +12,11 @@ use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-/// The parameters whose values are secrets (RFC 6749, RFC 7521, RFC 7662).
-const SECRET_PARAMETERS: [&str; 7] = [
+/// The parameters whose values are secrets (RFC 6749, RFC 7521, RFC 7636, RFC 7662, RFC 8628).
+const SECRET_PARAMETERS: [&str; 10] = [
+    "code",
+    "code_verifier",
+    "device_code",
     "client_secret",
     "client_assertion",
     "assertion",

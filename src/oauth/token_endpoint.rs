@@ -3,7 +3,7 @@
 //! Requests are made by the `oauth2` crate; this sends them and judges the answer first, because
 //! the status says little: some servers answer 400 to everything, some 200 with an error in it.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{fmt, sync::OnceLock, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -57,8 +57,21 @@ pub(super) struct Answer {
     refresh_token: Option<RefreshToken>,
     #[serde(default)]
     scope: Value,
+    #[serde(default)]
+    id_token: Unshown,
     #[serde(skip, default = "bearer")]
     kind: BasicTokenType,
+}
+
+/// A member that no log shows, of whatever type.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Unshown(Value);
+
+impl fmt::Debug for Unshown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unshown(…)")
+    }
 }
 
 fn bearer() -> BasicTokenType {
@@ -127,18 +140,44 @@ impl TokenEndpoint {
         serde_json::from_slice(answer.body()).map_err(|_| self.unusable("holds no access token"))
     }
 
+    /// The JSON object that another endpoint of the provider answers.
+    pub(super) async fn object(&self, request: Request<Bytes>) -> Result<Value, ExchangeError> {
+        let answer = self.send(request.map(Vec::from)).await?;
+        serde_json::from_slice(answer.body()).map_err(|_| self.unusable("is not a JSON object"))
+    }
+
+    /// Sends what is answered by a status alone.
+    pub(super) async fn told(&self, request: Request<Bytes>) -> Result<(), ExchangeError> {
+        let sent = Sent::of(&request);
+        let response = self.http.send(request).await?;
+        let json = serde_json::from_slice(response.body()).ok();
+        self.refused(&response, json.as_ref(), &sent)
+    }
+
     fn judge(&self, response: &Response<Bytes>, sent: &Sent) -> Result<(), ExchangeError> {
+        let json: Option<Value> = serde_json::from_slice(response.body()).ok();
+        self.refused(response, json.as_ref(), sent)?;
+        match json {
+            Some(Value::Object(_)) => Ok(()),
+            _ if response.body().is_empty() => Err(self.unusable("is empty")),
+            _ => Err(self.unusable("is not a JSON object")),
+        }
+    }
+
+    fn refused(
+        &self,
+        response: &Response<Bytes>,
+        json: Option<&Value>,
+        sent: &Sent,
+    ) -> Result<(), ExchangeError> {
         let status = response.status();
         let host = || self.host.clone();
         let now = self.date.get().copied().unwrap_or(self.sent.wall);
         let retry_after = retry_after(response.headers(), now);
-        let json: Option<Value> = serde_json::from_slice(response.body()).ok();
-        let error = json.as_ref().and_then(|json| json.get("error")?.as_str());
+        let error = json.and_then(|json| json.get("error")?.as_str());
         let overloaded = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         if let Some(error) = error.filter(|error| !error.is_empty() && !overloaded) {
-            let described = json
-                .as_ref()
-                .and_then(|j| j.get("error_description")?.as_str());
+            let described = json.and_then(|j| j.get("error_description")?.as_str());
             return Err(ExchangeError::Refused {
                 host: host(),
                 error: clean(&sent.mask(error)),
@@ -146,18 +185,14 @@ impl TokenEndpoint {
                 retry_after,
             });
         }
-        if !status.is_success() {
-            return Err(ExchangeError::Status {
-                host: host(),
-                status,
-                retry_after,
-            });
+        if status.is_success() {
+            return Ok(());
         }
-        match json {
-            Some(Value::Object(_)) => Ok(()),
-            _ if response.body().is_empty() => Err(self.unusable("is empty")),
-            _ => Err(self.unusable("is not a JSON object")),
-        }
+        Err(ExchangeError::Status {
+            host: host(),
+            status,
+            retry_after,
+        })
     }
 
     /// Judges what the `oauth2` crate read.
@@ -180,39 +215,28 @@ impl TokenEndpoint {
         let token = answer.access_token.secret();
         let header = header(token)
             .ok_or_else(|| self.unusable("holds a token that cannot be sent (RFC 6750)"))?;
-        let life = self.life(&answer, &mut notes);
+        let told = answer.expires_in();
+        let life = life(told, token, self.date.get().copied(), self.sent);
+        let life = life.unwrap_or_else(|| {
+            notes.push(Note::NoLifetime);
+            UNKNOWN
+        });
         if life < SHORTEST {
             return Err(self.unusable("holds a token that has already expired"));
         }
         let refresh = answer.refresh_token.as_ref().map(RefreshToken::secret);
+        let id_token = answer.id_token.0.as_str();
         Ok(Issued {
             header,
             life: life.min(LONGEST),
             scopes: granted(&answer.scope),
             refresh: refresh.filter(|t| !t.is_empty()).map(Secret::new),
+            id_token: id_token.filter(|t| !t.is_empty()).map(Secret::new),
             notes,
         })
     }
 
-    /// `expires_in`, unless the token itself ends earlier: a provider that caches tokens may hand
-    /// out one that is nearly spent. By the provider's clock where it tells the time, so that ours
-    /// need not be right.
-    fn life(&self, answer: &Answer, notes: &mut Vec<Note>) -> Duration {
-        let told = answer.expires_in();
-        let date = self.date.get().copied();
-        let ends = expiry(answer.access_token.secret());
-        match (told, ends, date) {
-            (Some(told), Some(ends), Some(date)) => told.min(ends.saturating_sub(date)),
-            (Some(told), _, _) => told,
-            (None, Some(ends), date) => ends.saturating_sub(date.unwrap_or(self.sent.wall)),
-            (None, None, _) => {
-                notes.push(Note::NoLifetime);
-                UNKNOWN
-            }
-        }
-    }
-
-    fn unusable(&self, what: &'static str) -> ExchangeError {
+    pub(super) fn unusable(&self, what: &'static str) -> ExchangeError {
         ExchangeError::Unusable {
             host: self.host.clone(),
             what,
@@ -220,8 +244,65 @@ impl TokenEndpoint {
     }
 }
 
+/// What came with a token in an authorization response rather than here (OpenID Connect Core section
+/// 3.2.2.5): all of it text.
+pub(super) struct Fragment<'a> {
+    pub(super) access_token: &'a str,
+    pub(super) token_type: Option<&'a str>,
+    pub(super) expires_in: Option<&'a str>,
+    pub(super) scope: Option<&'a str>,
+    pub(super) id_token: Secret,
+}
+
+impl Fragment<'_> {
+    /// The tokens; or what is wrong with them.
+    pub(super) fn read(self, now: Moment) -> Result<Issued, &'static str> {
+        let mut notes = Vec::new();
+        match self.token_type {
+            None => notes.push(Note::NoTokenType),
+            Some(kind) if kind.eq_ignore_ascii_case("bearer") => {}
+            Some(_) => return Err("token_type"),
+        }
+        let header = header(self.access_token).ok_or("access_token")?;
+        let told = self.expires_in.map(|text| Value::String(text.to_owned()));
+        let told = told.as_ref().and_then(seconds);
+        let life = life(told, self.access_token, None, now).unwrap_or_else(|| {
+            notes.push(Note::NoLifetime);
+            UNKNOWN
+        });
+        if life < SHORTEST {
+            return Err("expires_in");
+        }
+        Ok(Issued {
+            header,
+            life: life.min(LONGEST),
+            scopes: self.scope.map(|scope| ScopeSet::new([scope])),
+            refresh: None,
+            id_token: Some(self.id_token),
+            notes,
+        })
+    }
+}
+
+/// `expires_in`, unless the token itself ends earlier: a provider that caches tokens may hand
+/// out one that is nearly spent. By the provider's clock where it tells the time, so that ours
+/// need not be right.
+fn life(
+    told: Option<Duration>,
+    token: &str,
+    date: Option<Duration>,
+    sent: Moment,
+) -> Option<Duration> {
+    match (told, expiry(token), date) {
+        (Some(told), Some(ends), Some(date)) => Some(told.min(ends.saturating_sub(date))),
+        (Some(told), _, _) => Some(told),
+        (None, Some(ends), date) => Some(ends.saturating_sub(date.unwrap_or(sent.wall))),
+        (None, None, _) => None,
+    }
+}
+
 /// `expires_in` as a number or a numeric string; what is not positive says nothing.
-fn seconds(value: &Value) -> Option<Duration> {
+pub(super) fn seconds(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => text.trim().parse().ok()?,

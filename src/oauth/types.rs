@@ -17,6 +17,8 @@ pub struct Issued {
     pub scopes: Option<ScopeSet>,
     /// RFC 6749 section 6: absent means that the old one stays.
     pub refresh: Option<Secret>,
+    /// Who signed in, still unchecked (OpenID Connect Core section 3.1.3.3).
+    pub id_token: Option<Secret>,
     pub notes: Vec<Note>,
 }
 
@@ -176,8 +178,9 @@ impl ExchangeError {
     }
 }
 
-/// RFC 6749 section 5.2, RFC 8707 section 2, RFC 6749 section 4.1.2.1, RFC 6750 section 3.1.
-const KNOWN_ERRORS: [&str; 11] = [
+/// RFC 6749 section 5.2, RFC 8707 section 2, RFC 6749 section 4.1.2.1, RFC 6750 section 3.1,
+/// RFC 7009 section 2.2.1, RFC 8628 section 3.5.
+const KNOWN_ERRORS: [&str; 14] = [
     "invalid_request",
     "invalid_client",
     "invalid_grant",
@@ -189,6 +192,9 @@ const KNOWN_ERRORS: [&str; 11] = [
     "server_error",
     "temporarily_unavailable",
     "invalid_token",
+    "unsupported_token_type",
+    "authorization_pending",
+    "expired_token",
 ];
 
 fn described(description: Option<&str>) -> String {

@@ -1,6 +1,8 @@
 //! The grants, a file each, and what all of them send.
 
+pub mod authorization_code;
 pub mod client_credentials;
+pub mod device_code;
 pub mod jwt_bearer;
 pub mod password;
 pub mod refresh_token;
