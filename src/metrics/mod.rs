@@ -66,7 +66,7 @@ pub struct FetchLabels {
     pub credential: String,
     /// `ok`, or the failure's class: `dns`, `connect`, `tls`, `timeout`, `http`, `parse`,
     /// `discovery`, `transient`, `fatal`, `invalid_grant`, `secret`,
-    /// `subject_refused`.
+    /// `subject_refused`, `signed_out`.
     pub result: &'static str,
 }
 

@@ -36,7 +36,7 @@ const TRUSTED_AFTER: Duration = Duration::from_secs(20 * 60);
 /// `Retry-After` is honoured up to this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// A key is not idle before this, however short its tokens live.
-const IDLE_FLOOR: Duration = Duration::from_secs(15 * 60);
+pub(super) const IDLE_FLOOR: Duration = Duration::from_secs(15 * 60);
 
 /// The life of one token.
 #[derive(Debug, Clone, Default)]

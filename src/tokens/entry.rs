@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::HeaderValue;
 use rand::Rng;
 
 use super::{
-    cell::{Action, Cell, Class, Event, Verdict},
+    cell::{Action, Cell, Class, Event, Verdict, served},
     error::{ErrorKind, TokenError},
-    handle::{Asked, Ready, Renewal, Shared, Snapshot},
+    handle::{Asked, Owner, Ready, Renewal, Shared, Snapshot},
+    person::PersonToken,
     shown::Evidence,
     source::{Failure, Fingerprint, Granted},
 };
@@ -15,6 +17,9 @@ use crate::clock::{Deadline, Moment};
 
 /// Between looks at the secrets of a client that the provider refuses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// There may be many of them.
+const LOOK_FOR_PEOPLE_EVERY: Duration = Duration::from_secs(60);
 
 const REJECTED_TOO: &str = "the token that replaced a rejected one was rejected too; the upstream \
                             may not know this client";
@@ -45,6 +50,17 @@ struct Token {
     ready: Ready,
     since: Moment,
     life: Duration,
+}
+
+impl Token {
+    fn new(id: u64, header: HeaderValue, since: Moment, life: Duration) -> Self {
+        let ends = since.plus(served(life));
+        Self {
+            ready: Ready::new(header, id, ends),
+            since,
+            life,
+        }
+    }
 }
 
 /// Whether the secrets of a refused client are watched for a change.
@@ -93,21 +109,50 @@ impl Entry {
     }
 
     pub(super) fn granted(&mut self, id: u64, granted: &Granted, now: Moment, rng: &mut impl Rng) {
-        let (since, life) = (granted.since, granted.life);
-        let ends = since.plus(super::cell::served(life));
-        self.token = Some(Token {
-            ready: Ready::new(granted.header.clone(), id, ends),
-            since,
-            life,
-        });
-        self.failure = None;
-        self.look = Look::Never;
         {
             let mut status = self.shared.status.lock();
             status.last_success = Some(now);
             status.last_error = None;
             status.failures = 0;
         }
+        let token = Token::new(id, granted.header.clone(), granted.since, granted.life);
+        self.holds(token, now, rng);
+    }
+
+    /// A person has another refresh token: what was refused before is tried again.
+    pub(super) fn renewed(
+        &mut self,
+        id: u64,
+        token: Option<PersonToken>,
+        now: Moment,
+        rng: &mut impl Rng,
+    ) {
+        self.step(Event::SecretChanged, now, rng);
+        let had = self.token.as_ref().map(|token| token.ready.header());
+        let Some(token) = token.filter(|token| had != Some(&token.header)) else {
+            return;
+        };
+        if !token.ends(now).passed(now) {
+            let token = Token::new(id, token.header.clone(), token.begun(now), token.life);
+            self.holds(token, now, rng);
+        }
+    }
+
+    /// Nobody has the key any more.
+    pub(super) fn retire(self) {
+        if let Owner::Person(holding) = &self.shared.owner
+            && holding.is_ended()
+        {
+            self.shared.snapshot.store(None);
+        }
+        self.waiters.into_iter().for_each(Asked::retired);
+    }
+
+    fn holds(&mut self, token: Token, now: Moment, rng: &mut impl Rng) {
+        let (id, since, life) = (token.ready.id(), token.since, token.life);
+        self.token = Some(token);
+        self.failure = None;
+        self.look = Look::Never;
         self.step(Event::Fetched { id, since, life }, now, rng);
     }
 
@@ -124,6 +169,8 @@ impl Entry {
         self.step(event, now, rng);
         self.look = match failure.class {
             Class::Transient | Class::Slow => Look::Never,
+            // the refresh token of a person is in no file
+            Class::Ended if self.shared.is_persons() => Look::Never,
             // at once: it may have changed while it was being refused
             Class::Fatal | Class::InvalidGrant | Class::Ended => Look::At(now.plus(Duration::ZERO)),
         };
@@ -201,7 +248,12 @@ impl Entry {
         self.look = if changed {
             Look::Never
         } else {
-            Look::At(now.plus(LOOK_EVERY))
+            let every = if self.shared.is_persons() {
+                LOOK_FOR_PEOPLE_EVERY
+            } else {
+                LOOK_EVERY
+            };
+            Look::At(now.plus(every))
         };
         changed
     }
@@ -213,6 +265,7 @@ impl Entry {
             kind: match class {
                 Class::Transient | Class::Slow => ErrorKind::Unavailable,
                 Class::Fatal => ErrorKind::Refused,
+                Class::Ended if self.shared.is_persons() => ErrorKind::SignInAgain,
                 Class::InvalidGrant | Class::Ended => ErrorKind::InvalidGrant,
             },
             occasion: waiter.ask.occasion(),

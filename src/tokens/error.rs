@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Refused,
     /// The provider refuses the grant: a refresh token that is used up, a wrong password.
     InvalidGrant,
+    /// The person's sign-in has ended: there is no refresh token, or the provider refuses it.
+    SignInAgain,
     /// The provider answers, but does not exchange the token that a caller showed.
     SubjectRefused,
     /// No answer within the time that the request may wait; the fetch goes on.
@@ -44,6 +46,7 @@ impl ErrorKind {
             Self::Unavailable => "unavailable",
             Self::Refused => "refused",
             Self::InvalidGrant => "invalid_grant",
+            Self::SignInAgain => "sign_in_again",
             Self::SubjectRefused => "subject_refused",
             Self::TimedOut => "timed_out",
             Self::RecentlyReplaced => "recently_replaced",

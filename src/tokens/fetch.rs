@@ -67,6 +67,7 @@ impl<'a> Fetch<'a> {
     pub(super) fn asking(&self) -> Asking<'a> {
         let (shown, read) = (self.shown, &self.material.grant);
         match (&self.credential.grant, read, shown, self.refresh) {
+            (_, _, Shown::RefreshToken(refresh), _) => Asking::RefreshToken(refresh),
             (Grant::ClientCredentials, ..) => Asking::ClientCredentials,
             (Grant::Password { username, .. }, Presented::Password(password), ..) => {
                 Asking::Password { username, password }

@@ -20,9 +20,10 @@ use tokio::{
 };
 
 use super::{
-    cell::{Ask, suffices},
+    cell::{Ask, IDLE_FLOOR, suffices},
     error::{ErrorKind, Occasion, TokenError},
     key::KeyDigest,
+    person::Holding,
 };
 use crate::{
     clock::{Clock, Deadline, Moment},
@@ -87,7 +88,7 @@ pub struct TokenHandle {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) number: u64,
-    pub(super) digest: KeyDigest,
+    pub(super) owner: Owner,
     /// As configured last: a reload may change what is not part of the key.
     pub(super) credential: ArcSwap<Credential>,
     pub(super) scopes: ScopeSet,
@@ -97,6 +98,23 @@ pub(super) struct Shared {
     /// When it was used last: whole seconds on the wall clock, 0: never.
     used: AtomicU64,
     pub(super) status: Mutex<Status>,
+}
+
+/// Whose token it is.
+#[derive(Debug, Clone)]
+pub(super) enum Owner {
+    /// The program's; what it is called in the store.
+    Program(KeyDigest),
+    /// Somebody's who signed in. Nothing of it is stored or reported here.
+    Person(Arc<Holding>),
+}
+
+/// Whether a key was used a short time ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Usual,
+    /// The worker may think that nobody needs it.
+    Again,
 }
 
 /// What the worker published last.
@@ -140,9 +158,12 @@ impl TokenHandle {
     /// is less), or that is valid and cannot be renewed at the moment. `None`: ask
     /// [`TokenHandle::get`]. Never waits.
     pub fn current(&self, now: Moment, min_remaining: Duration) -> Option<Ready> {
-        self.shared.touch(now);
+        let usage = self.shared.touch(now);
         let snapshot = self.shared.snapshot.load();
         let snapshot = snapshot.as_ref()?;
+        if usage == Use::Again {
+            self.nudge();
+        }
         let left = snapshot.ready.expires.remaining(now);
         let served = suffices(left, snapshot.life, min_remaining)
             || (!left.is_zero() && snapshot.renewal == Renewal::Failing);
@@ -200,6 +221,17 @@ impl TokenHandle {
         &self.shared.scopes
     }
 
+    /// Lets the worker see that the key is in use again, so that it is renewed in time.
+    fn nudge(&self) {
+        let min_remaining = Duration::ZERO;
+        // nobody waits; if it is not heard, a request will wait for the renewal at the token's end
+        let _ = self.asks.try_send(Asked {
+            shared: self.shared.clone(),
+            ask: Ask::Get { min_remaining },
+            reply: oneshot::channel().0,
+        });
+    }
+
     async fn ask(&self, ask: Ask, wait: Duration) -> Result<Ready, TokenError> {
         let (reply, answer) = oneshot::channel();
         let shared = self.shared.clone();
@@ -230,6 +262,31 @@ impl TokenHandle {
     }
 }
 
+impl Asked {
+    /// Tells who asks that the key is gone.
+    pub(super) fn retired(self) {
+        let ended = match &self.shared.owner {
+            Owner::Person(holding) => holding.is_ended(),
+            Owner::Program(_) => false,
+        };
+        let (kind, reason, retry_after) = if ended {
+            (ErrorKind::SignInAgain, "the person has signed out", None)
+        } else {
+            let soon = Some(Duration::from_secs(1));
+            (ErrorKind::Unavailable, "nobody keeps it any more", soon)
+        };
+        let error = TokenError {
+            credential: self.shared.credential.load().name.clone(),
+            kind,
+            occasion: self.ask.occasion(),
+            reason: reason.into(),
+            retry_after,
+        };
+        // it may have gone away
+        let _ = self.reply.send(Err(error));
+    }
+}
+
 impl Ask {
     pub(super) fn occasion(self) -> Occasion {
         match self {
@@ -242,14 +299,14 @@ impl Ask {
 impl Shared {
     pub(super) fn new(
         number: u64,
-        digest: KeyDigest,
+        owner: Owner,
         credential: Arc<Credential>,
         scopes: ScopeSet,
         shown: Option<TokenHandle>,
     ) -> Self {
         Self {
             number,
-            digest,
+            owner,
             credential: ArcSwap::new(credential),
             scopes,
             shown,
@@ -257,6 +314,11 @@ impl Shared {
             used: AtomicU64::new(0),
             status: Mutex::default(),
         }
+    }
+
+    /// Whether it belongs to somebody who signed in.
+    pub(super) fn is_persons(&self) -> bool {
+        matches!(self.owner, Owner::Person(_))
     }
 
     /// How long ago it was used; for ever, if never.
@@ -267,11 +329,18 @@ impl Shared {
         }
     }
 
-    fn touch(&self, now: Moment) {
+    fn touch(&self, now: Moment) -> Use {
         let seconds = now.unix_seconds().max(1);
+        let before = self.used.load(Ordering::Relaxed);
         // written once a second at most, so that threads do not fight for the cache line
-        if self.used.load(Ordering::Relaxed) != seconds {
-            self.used.store(seconds, Ordering::Relaxed);
+        if before == seconds {
+            return Use::Usual;
+        }
+        self.used.store(seconds, Ordering::Relaxed);
+        if seconds.saturating_sub(before) < IDLE_FLOOR.as_secs() {
+            Use::Usual
+        } else {
+            Use::Again
         }
     }
 }

@@ -5,17 +5,20 @@
 //! away never cancels a fetch. No token is served past its expiry, ever; none is fetched that
 //! nobody uses.
 
+mod agenda;
 mod assertions;
 mod authority;
 mod cell;
 mod endpoints;
 mod entry;
+mod errand;
 mod error;
 mod exchange;
 mod fetch;
 mod handle;
 mod key;
 mod material;
+mod person;
 mod providers;
 mod queue;
 mod record;
@@ -28,6 +31,7 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
+use http::HeaderValue;
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::sleep};
@@ -37,6 +41,7 @@ pub use self::{
     error::{ErrorKind, Occasion, TokenError},
     exchange::{Exchanger, Exchanges},
     handle::{Ready, TokenHandle},
+    person::{Deposit, Keep, Person, PersonState, PersonToken},
 };
 use self::{
     handle::{Asked, Renewal, Shared, Snapshot},
@@ -107,9 +112,7 @@ impl TokenService {
         let seams = Seams {
             source,
             clock: clock.clone(),
-            record: Record {
-                metrics: Arc::clone(&metrics),
-            },
+            record: Record::new(Arc::clone(&metrics)),
             shutdown: shutdown.clone(),
             registry: registry.clone(),
             keeper,
@@ -225,18 +228,28 @@ fn restore(shared: &Shared, stored: &Stored, id: u64, now: Moment) {
     let Some(header) = stored.header() else {
         return;
     };
-    let (since, life) = (stored.since(now), stored.life);
+    let snapshot = restored(header, id, stored.since(now), stored.life, now);
+    shared.snapshot.store(snapshot);
+}
+
+/// A token that somebody else kept, if it is still good.
+fn restored(
+    header: HeaderValue,
+    id: u64,
+    since: Moment,
+    life: Duration,
+    now: Moment,
+) -> Option<Arc<Snapshot>> {
     let ends = since.plus(cell::served(life));
-    if ends.passed(now) {
-        return;
-    }
-    shared.snapshot.store(Some(Arc::new(Snapshot {
-        ready: Ready::new(header, id, ends),
-        since,
-        life,
-        renews: since.plus(life.mul_f64(0.7)),
-        renewal: Renewal::Fine,
-    })));
+    (!ends.passed(now)).then(|| {
+        Arc::new(Snapshot {
+            ready: Ready::new(header, id, ends),
+            since,
+            life,
+            renews: since.plus(life.mul_f64(0.7)),
+            renewal: Renewal::Fine,
+        })
+    })
 }
 
 impl Report for TokenService {

@@ -239,6 +239,7 @@ fn granted(scopes: &ScopeSet, issued: &Issued, secret: SecretInUse, since: Momen
         header: issued.header.clone(),
         since,
         life: issued.life,
+        refresh: issued.refresh.clone(),
         missing: missing.unwrap_or_default(),
         secret,
     }
@@ -321,7 +322,7 @@ impl FetchError {
 /// What it means that the grant itself was refused.
 fn refused_grant(grant: &Grant) -> cell::Class {
     match grant {
-        Grant::RefreshToken { .. } => cell::Class::Ended,
+        Grant::RefreshToken { .. } | Grant::AuthorizationCode { .. } => cell::Class::Ended,
         // the next assertion is another one, and no password is tried with it
         Grant::JwtBearer {
             assertion: JwtSource::Credential(_),

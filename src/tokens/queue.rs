@@ -17,6 +17,8 @@ pub(super) enum Lane {
     /// A refresh token that is rotated would be sent twice, and the provider would take that for
     /// theft.
     RefreshToken(PathBuf),
+    /// The same, of somebody who signed in.
+    Person(u64),
     /// Whoever comes second finds the assertion that the first one signed in for.
     SignIn(Name),
 }
@@ -26,14 +28,54 @@ pub(super) enum Lane {
 pub(super) struct Queue {
     slots: usize,
     arrivals: u64,
-    waiting: BTreeMap<(Urgency, u64), Fetch>,
+    waiting: BTreeMap<Place, Fetch>,
+    places: HashMap<u64, Place>,
     running: HashMap<u64, Option<Lane>>,
+    busy: HashSet<Lane>,
 }
+
+type Place = (Urgency, u64);
 
 #[derive(Debug)]
 struct Fetch {
     key: u64,
     lane: Option<Lane>,
+}
+
+/// People wait in a line of their own.
+#[derive(Debug)]
+pub(super) struct Queues {
+    pub(super) programs: Queue,
+    pub(super) peoples: Queue,
+}
+
+impl Queues {
+    pub(super) fn push(&mut self, key: u64, lane: Option<Lane>, urgency: Urgency) {
+        match lane {
+            Some(Lane::Person(_)) => self.peoples.push(key, lane, urgency),
+            _ => self.programs.push(key, lane, urgency),
+        }
+    }
+
+    pub(super) fn hurry(&mut self, key: u64) {
+        self.programs.hurry(key);
+        self.peoples.hurry(key);
+    }
+
+    pub(super) fn next(&mut self) -> Option<u64> {
+        self.programs.next().or_else(|| self.peoples.next())
+    }
+
+    pub(super) fn finished(&mut self, key: u64) {
+        self.programs.finished(key);
+        self.peoples.finished(key);
+    }
+
+    /// It waits no longer; if it runs, it runs on.
+    pub(super) fn forget(&mut self, key: u64) {
+        self.programs.forget(key);
+        self.peoples.forget(key);
+    }
 }
 
 impl Queue {
@@ -42,27 +84,27 @@ impl Queue {
             slots,
             arrivals: 0,
             waiting: BTreeMap::new(),
+            places: HashMap::new(),
             running: HashMap::new(),
+            busy: HashSet::new(),
         }
     }
 
     pub(super) fn push(&mut self, key: u64, lane: Option<Lane>, urgency: Urgency) {
         self.arrivals += 1;
-        self.waiting
-            .insert((urgency, self.arrivals), Fetch { key, lane });
+        let place = (urgency, self.arrivals);
+        self.waiting.insert(place, Fetch { key, lane });
+        self.places.insert(key, place);
     }
 
     /// A request waits now for a fetch that was queued for the background.
     pub(super) fn hurry(&mut self, key: u64) {
-        let found = self
-            .waiting
-            .iter()
-            .find(|((urgency, _), fetch)| *urgency == Urgency::Background && fetch.key == key)
-            .map(|(place, _)| *place);
-        if let Some((_, arrival)) = found
-            && let Some(fetch) = self.waiting.remove(&(Urgency::Background, arrival))
+        if let Some(place @ (Urgency::Background, arrival)) = self.places.get(&key).copied()
+            && let Some(fetch) = self.waiting.remove(&place)
         {
-            self.waiting.insert((Urgency::Request, arrival), fetch);
+            let place = (Urgency::Request, arrival);
+            self.waiting.insert(place, fetch);
+            self.places.insert(key, place);
         }
     }
 
@@ -71,19 +113,34 @@ impl Queue {
         if self.running.len() >= self.slots {
             return None;
         }
-        let busy: HashSet<&Lane> = self.running.values().flatten().collect();
+        let free = |fetch: &Fetch| {
+            fetch
+                .lane
+                .as_ref()
+                .is_none_or(|lane| !self.busy.contains(lane))
+        };
         let place = self
             .waiting
             .iter()
-            .find(|(_, fetch)| fetch.lane.as_ref().is_none_or(|lane| !busy.contains(lane)))
+            .find(|(_, fetch)| free(fetch))
             .map(|(place, _)| *place)?;
         let fetch = self.waiting.remove(&place)?;
+        self.places.remove(&fetch.key);
+        self.busy.extend(fetch.lane.clone());
         self.running.insert(fetch.key, fetch.lane);
         Some(fetch.key)
     }
 
     pub(super) fn finished(&mut self, key: u64) {
-        self.running.remove(&key);
+        if let Some(Some(lane)) = self.running.remove(&key) {
+            self.busy.remove(&lane);
+        }
+    }
+
+    pub(super) fn forget(&mut self, key: u64) {
+        if let Some(place) = self.places.remove(&key) {
+            self.waiting.remove(&place);
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the log and the metrics hear of a token's life. Never the token, never a secret.
+//!
+//! There may be many people: their tokens have no gauge, and no line at the usual level but the
+//! first failure in a minute of each credential.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     cell::Class,
@@ -11,31 +14,47 @@ use super::{
 };
 use crate::{
     clock::{Deadline, Moment},
+    config::{Name, ScopeSet},
     metrics::{CredentialLabels, FetchLabels, Metrics},
 };
 
 const TARGET: &str = "itwin_auth_proxy::tokens";
 
+/// Between lines about people's tokens that were not fetched.
+const PEOPLE_TOLD_EVERY: Duration = Duration::from_secs(60);
+
 /// Writes log and metrics.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Record {
-    pub(super) metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
+    /// Until when no other failure to fetch a person's token is told.
+    told: HashMap<Name, Deadline>,
 }
 
 impl Record {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            told: HashMap::new(),
+        }
+    }
+
     pub(super) fn fetched(&self, shared: &Shared, granted: &Granted, ends: Deadline) {
         let credential = shared.credential.load();
-        info!(
-            target: TARGET,
-            credential = %credential.name,
-            scopes = %shared.scopes,
-            lifetime_s = granted.life.as_secs(),
-            "token fetched"
-        );
         self.count(&credential.name, "ok");
+        let lifetime_s = granted.life.as_secs();
+        let (name, scopes) = (&credential.name, &shared.scopes);
+        if shared.is_persons() {
+            debug!(
+                target: TARGET,
+                credential = %name, %scopes, lifetime_s, "token of a person fetched"
+            );
+        } else {
+            info!(target: TARGET, credential = %name, %scopes, lifetime_s, "token fetched");
+        }
         let labels = labels(shared);
         let previous = granted.secret == SecretInUse::Previous;
-        if previous {
+        if previous && !shared.is_persons() {
             warn!(
                 target: TARGET,
                 credential = %credential.name,
@@ -50,6 +69,9 @@ impl Record {
     }
 
     pub(super) fn missing_scopes(shared: &Shared, granted: &Granted) {
+        if shared.is_persons() {
+            return; // whoever knows the person says it at the sign-in
+        }
         warn!(
             target: TARGET,
             credential = %shared.credential.load().name,
@@ -59,9 +81,18 @@ impl Record {
         );
     }
 
-    pub(super) fn failed(&self, shared: &Shared, failure: &Failure, next: Deadline, now: Moment) {
+    pub(super) fn failed(
+        &mut self,
+        shared: &Shared,
+        failure: &Failure,
+        next: Deadline,
+        now: Moment,
+    ) {
         let credential = shared.credential.load();
         self.count(&credential.name, failure.label);
+        if shared.is_persons() {
+            return self.failed_for_person(&credential.name, &shared.scopes, failure, now);
+        }
         let scopes = &shared.scopes;
         let next_attempt_ms = u64::try_from(next.remaining(now).as_millis()).unwrap_or(u64::MAX);
         let (name, reason) = (&credential.name, &failure.detail);
@@ -84,8 +115,40 @@ impl Record {
         }
     }
 
+    fn failed_for_person(
+        &mut self,
+        name: &Name,
+        scopes: &ScopeSet,
+        failure: &Failure,
+        now: Moment,
+    ) {
+        let quiet = self.told.get(name).is_some_and(|until| !until.passed(now));
+        let (class, reason) = (failure.label, &failure.detail);
+        // that a sign-in ends is no trouble
+        if quiet || failure.class == Class::Ended {
+            debug!(
+                target: TARGET,
+                credential = %name, %scopes, class, reason, "token of a person not fetched"
+            );
+            return;
+        }
+        self.told
+            .insert(Name::clone(name), now.plus(PEOPLE_TOLD_EVERY));
+        warn!(
+            target: TARGET,
+            credential = %name,
+            %scopes,
+            class,
+            reason,
+            "token of a person not fetched; others within a minute are not told"
+        );
+    }
+
     /// A valid token is served although it is older than a request wished.
     pub(super) fn last_resort(shared: &Shared, ends: Deadline, now: Moment) {
+        if shared.is_persons() {
+            return;
+        }
         warn!(
             target: TARGET,
             credential = %shared.credential.load().name,
@@ -96,6 +159,9 @@ impl Record {
     }
 
     pub(super) fn restored(&self, shared: &Shared, ends: Deadline, now: Moment) {
+        if shared.is_persons() {
+            return;
+        }
         info!(
             target: TARGET,
             credential = %shared.credential.load().name,
@@ -107,7 +173,9 @@ impl Record {
     }
 
     fn expires(&self, shared: &Shared, ends: Deadline) {
-        self.metrics.token_expiries.set(labels(shared), ends);
+        if !shared.is_persons() {
+            self.metrics.token_expiries.set(labels(shared), ends);
+        }
     }
 
     fn count(&self, credential: &str, result: &'static str) {

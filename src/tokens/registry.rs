@@ -1,4 +1,5 @@
-//! All keys that have a handle. The same key is always the same cell, across reloads too.
+//! All keys that have a handle. The same key is always the same cell, across reloads too; a
+//! person's cells are known by number alone, and go when the person does.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,27 +13,48 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    handle::{Shared, TokenHandle},
+    handle::{Owner, Shared, TokenHandle},
     key::{Key, KeyDigest},
+    person::PersonToken,
     store::Stored,
 };
 use crate::config::{Credential, ScopeSet};
 
-/// Keys, the tokens that a store kept for them, and the numbers given to tokens.
+/// Keys, the tokens that a store kept for them, and the numbers given to keys and tokens.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     keys: Mutex<Keys>,
-    /// Keys that the worker has not seen yet.
+    /// There are changes that the worker has not seen yet.
     changed: Notify,
+    numbers: AtomicU64,
     tokens: AtomicU64,
+    /// How often the worker has looked at one of them.
+    #[cfg(test)]
+    pub(super) looks: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Keys {
     by_key: HashMap<Key, Arc<Shared>>,
     by_number: BTreeMap<u64, Arc<Shared>>,
-    fresh: Vec<Arc<Shared>>,
+    changes: Changes,
     stored: HashMap<KeyDigest, Stored>,
+}
+
+/// What the worker has to hear of.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) fresh: Vec<Arc<Shared>>,
+    pub(super) renewed: Vec<Renewed>,
+    /// Comes last: a key that is in here is gone, whatever else is said of it.
+    pub(super) retired: Vec<u64>,
+}
+
+/// A person's key for which there is another refresh token, and perhaps a token.
+#[derive(Debug)]
+pub(super) struct Renewed {
+    pub(super) number: u64,
+    pub(super) token: Option<PersonToken>,
 }
 
 impl Registry {
@@ -61,11 +83,11 @@ impl Registry {
             shared.credential.store(credential.clone());
             return shared.clone();
         }
-        let number = keys.by_key.len() as u64;
+        let number = self.number();
         let digest = key.digest();
         let shared = Arc::new(Shared::new(
             number,
-            digest,
+            Owner::Program(digest),
             credential.clone(),
             scopes.clone(),
             shown,
@@ -75,18 +97,41 @@ impl Registry {
         }
         keys.by_key.insert(key, shared.clone());
         keys.by_number.insert(number, shared.clone());
-        keys.fresh.push(shared.clone());
+        keys.changes.fresh.push(shared.clone());
         self.changed.notify_one();
         shared
     }
 
-    /// Keys that were not taken yet.
-    pub(super) fn take_fresh(&self) -> Vec<Arc<Shared>> {
-        std::mem::take(&mut self.keys.lock().fresh)
+    /// A person's cell, for the worker.
+    pub(super) fn add(&self, shared: Arc<Shared>) {
+        self.keys.lock().changes.fresh.push(shared);
+        self.changed.notify_one();
+    }
+
+    /// A person's cells have more to go on than before.
+    pub(super) fn renew(&self, renewed: impl Iterator<Item = Renewed>) {
+        self.keys.lock().changes.renewed.extend(renewed);
+        self.changed.notify_one();
+    }
+
+    /// A person's cells have nobody any more.
+    pub(super) fn retire(&self, numbers: impl Iterator<Item = u64>) {
+        self.keys.lock().changes.retired.extend(numbers);
+        self.changed.notify_one();
+    }
+
+    /// What was not taken yet.
+    pub(super) fn take_changes(&self) -> Changes {
+        std::mem::take(&mut self.keys.lock().changes)
     }
 
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// A number that no other key has.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A number that no other token has.
@@ -94,6 +139,12 @@ impl Registry {
         self.tokens.fetch_add(1, Ordering::Relaxed)
     }
 
+    #[cfg(test)]
+    pub(super) fn looked(&self) {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The program's own; people's are not listed.
     pub(super) fn all(&self) -> Vec<Arc<Shared>> {
         self.keys.lock().by_number.values().cloned().collect()
     }

@@ -12,7 +12,7 @@ use super::{
     cell::{Class, Urgency},
     entry::Entry,
     handle::{Ready, TokenHandle},
-    queue::Queue,
+    queue::Queues,
     source::{Failure, INVALID_GRANT, Shown},
     worker::{Report, lane},
 };
@@ -38,12 +38,12 @@ pub(super) fn begin(
     number: u64,
     entry: &Entry,
     urgency: Urgency,
-    queue: &mut Queue,
+    queues: &mut Queues,
     reports: &UnboundedSender<Report>,
     shutdown: &Shutdown,
 ) {
     let Some(other) = entry.shared.shown.clone() else {
-        return queue.push(number, lane(&entry.shared), urgency);
+        return queues.push(number, lane(&entry.shared), urgency);
     };
     let reports = reports.clone();
     shutdown.spawn(async move {

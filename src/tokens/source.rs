@@ -35,6 +35,8 @@ pub(super) enum Shown {
     Nothing,
     /// Another token: a caller's (RFC 8693), or another credential's (RFC 7523 section 2.1).
     Token(Secret),
+    /// The refresh token of a person (RFC 6749 section 6).
+    RefreshToken(Secret),
 }
 
 pub(super) type Fingerprint = [u8; 32];
@@ -48,6 +50,8 @@ pub(super) struct Granted {
     pub(super) since: Moment,
     /// From `since`.
     pub(super) life: Duration,
+    /// A refresh token that came with it.
+    pub(super) refresh: Option<Secret>,
     /// What was asked for and not granted.
     pub(super) missing: ScopeSet,
     pub(super) secret: SecretInUse,

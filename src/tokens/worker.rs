@@ -2,41 +2,43 @@
 //!
 //! Requests wait here, but they own nothing: one that goes away cancels its waiting, never the
 //! fetch. Fetches are bounded over all keys, requests before background renewals, and one at a
-//! time per refresh-token file. It wakes at least every [`LOOK_AGAIN`], so that a clock that jumped
-//! or a laptop that slept is noticed.
+//! time per refresh token. It looks only at what is due ([`Agenda`]), and wakes at least every
+//! [`LOOK_AGAIN`], so that a clock that jumped or a laptop that slept is noticed.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rand::rngs::StdRng;
 use tokio::{
     sync::mpsc::{self, UnboundedSender},
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use super::{
-    cell::{Action, Class, Event, Urgency},
+    agenda::Agenda,
+    cell::{Action, Event, Urgency},
     entry::{Entry, Waiting},
-    handle::{Asked, Shared},
-    queue::{Lane, Queue},
+    errand,
+    handle::{Asked, Owner, Shared},
+    queue::{Lane, Queue, Queues},
     record::Record,
-    registry::Registry,
+    registry::{Registry, Renewed},
     shown::{self, Evidence},
     source::{Failure, Fingerprint, Granted, Source},
     store::{Keeper, Stored},
 };
 use crate::{
-    clock::Clock,
-    config::{Credential, Grant, SamlSource},
+    clock::{Clock, Moment},
+    config::{Grant, SamlSource},
     secret::Secret,
     shutdown::{Shutdown, Stage},
 };
 
-/// Fetches at once over all keys.
+/// Fetches at once over all keys of the program.
 const FETCHES: usize = 16;
+/// The same for people: however many there are, the program's own credentials do not wait.
+const PEOPLES_FETCHES: usize = 32;
 /// Timers stand still while the machine sleeps.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// Beyond the provider's timeout: files to read and write.
-const LOCAL_WORK: Duration = Duration::from_secs(5);
 
 /// What the worker stands on.
 pub(super) struct Seams {
@@ -52,8 +54,9 @@ pub(super) struct Seams {
 /// Owns every cell.
 pub(super) struct Worker {
     seams: Seams,
-    entries: BTreeMap<u64, Entry>,
-    queue: Queue,
+    entries: HashMap<u64, Entry>,
+    agenda: Agenda,
+    queues: Queues,
     reports: UnboundedSender<Report>,
 }
 
@@ -71,9 +74,13 @@ impl Worker {
         let (reports, mut reported) = mpsc::unbounded_channel();
         let registry = seams.registry.clone();
         let mut worker = Self {
+            agenda: Agenda::new(seams.clock.now()),
             seams,
-            entries: BTreeMap::new(),
-            queue: Queue::new(FETCHES),
+            entries: HashMap::new(),
+            queues: Queues {
+                programs: Queue::new(FETCHES),
+                peoples: Queue::new(PEOPLES_FETCHES),
+            },
             reports,
         };
         loop {
@@ -98,108 +105,145 @@ impl Worker {
         }
     }
 
-    /// Takes over keys that have a handle now, with the tokens that a store kept for them.
+    /// Takes over keys that have a handle now, with the tokens that were kept for them; what else
+    /// has come for people; and lets go of keys that have nobody any more.
     fn adopt(&mut self) {
-        for shared in self.seams.registry.take_fresh() {
-            let now = self.seams.clock.now();
+        let changes = self.seams.registry.take_changes();
+        let now = self.seams.clock.now();
+        for shared in changes.fresh {
+            let number = shared.number;
             let entry = Entry::adopt(shared, now, &mut self.seams.rng);
             if let Some(ends) = entry.cell.ends() {
                 self.seams.record.restored(&entry.shared, ends, now);
             }
-            self.entries.insert(entry.shared.number, entry);
+            self.entries.insert(number, entry);
+            self.plan(number, now);
+        }
+        for Renewed { number, token } in changes.renewed {
+            if let Some(entry) = self.entries.get_mut(&number) {
+                let id = self.seams.registry.token_number();
+                entry.renewed(id, token, now, &mut self.seams.rng);
+                entry.settle(now);
+                self.plan(number, now);
+            }
+        }
+        for number in changes.retired {
+            self.agenda.forget(number);
+            self.queues.forget(number);
+            if let Some(entry) = self.entries.remove(&number) {
+                entry.retire();
+            }
         }
     }
 
     fn asked(&mut self, asked: Asked) {
         let number = asked.shared.number;
-        if !self.entries.contains_key(&number) {
-            self.adopt();
-        }
+        // what came before the request is known before it is answered
+        self.adopt();
         let now = self.seams.clock.now();
         let Some(entry) = self.entries.get_mut(&number) else {
-            return;
+            return asked.retired();
         };
         let action = entry.step(Event::Asked(asked.ask), now, &mut self.seams.rng);
         if let Some(Action::Fetch(urgency)) = action {
             let (reports, shutdown) = (&self.reports, &self.seams.shutdown);
-            shown::begin(number, entry, urgency, &mut self.queue, reports, shutdown);
+            shown::begin(number, entry, urgency, &mut self.queues, reports, shutdown);
         }
         if entry.wait(asked, now) == Waiting::First {
-            self.queue.hurry(number);
+            self.queues.hurry(number);
         }
+        self.plan(number, now);
     }
 
-    /// Lets time pass for every cell, and says until when nothing will happen by itself.
+    /// Lets time pass for the cells that are due, and says until when nothing will happen by
+    /// itself.
     fn wake(&mut self) -> Duration {
         let now = self.seams.clock.now();
-        let stopping = self.seams.shutdown.stage() != Stage::Running;
-        let mut pause = LOOK_AGAIN;
-        for (number, entry) in &mut self.entries {
-            let unused = match (entry.waiters.is_empty(), stopping) {
-                (false, _) => Duration::ZERO,
-                (true, true) => Duration::MAX,
-                (true, false) => entry.shared.unused(now),
-            };
-            if entry.cell.next_due(unused, now) == Some(Duration::ZERO) {
-                let action = entry.step(Event::Due { unused }, now, &mut self.seams.rng);
-                if let Some(Action::Fetch(urgency)) = action {
-                    let urgency = if entry.waiters.is_empty() {
-                        urgency
-                    } else {
-                        Urgency::Request
-                    };
-                    let (reports, shutdown) = (&self.reports, &self.seams.shutdown);
-                    shown::begin(*number, entry, urgency, &mut self.queue, reports, shutdown);
-                }
-            }
-            if entry.looks_at_secrets(now) {
-                let (number, reports) = (*number, self.reports.clone());
-                let credential = entry.shared.credential.load_full();
-                let look = self.seams.source.fingerprint(credential);
-                self.seams.shutdown.spawn(async move {
-                    // the worker is gone only when everything ends
-                    let _ = reports.send(Report::Fingerprint(number, look.await));
-                });
-            }
-            let due = entry.cell.next_due(unused, now).unwrap_or(LOOK_AGAIN);
-            pause = pause
-                .min(due)
-                .min(entry.next_look(now).unwrap_or(LOOK_AGAIN));
+        for number in self.agenda.due(now) {
+            #[cfg(test)]
+            self.seams.registry.looked();
+            self.look(number, now);
+            self.plan(number, now);
         }
-        pause
+        let next = self.agenda.pause(now);
+        next.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)
     }
 
-    fn start_fetches(&mut self) {
-        while let Some(number) = self.queue.next() {
-            let Some(entry) = self.entries.get(&number) else {
-                continue;
-            };
+    fn look(&mut self, number: u64, now: Moment) {
+        let unused = self.unused(number, now);
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        if entry.cell.next_due(unused, now) == Some(Duration::ZERO) {
+            let action = entry.step(Event::Due { unused }, now, &mut self.seams.rng);
+            if let Some(Action::Fetch(urgency)) = action {
+                let urgency = if entry.waiters.is_empty() {
+                    urgency
+                } else {
+                    Urgency::Request
+                };
+                let (reports, shutdown) = (&self.reports, &self.seams.shutdown);
+                shown::begin(number, entry, urgency, &mut self.queues, reports, shutdown);
+            }
+        }
+        if entry.looks_at_secrets(now) {
+            let reports = self.reports.clone();
             let credential = entry.shared.credential.load_full();
-            let limit = credential
-                .provider
-                .timeouts
-                .total
-                .saturating_add(LOCAL_WORK);
-            let outcome = Outcome {
-                number,
-                result: None,
-                reports: self.reports.clone(),
-                credential: credential.clone(),
-            };
-            let scopes = entry.shared.scopes.clone();
-            let shown = entry.evidence.shown();
-            let fetch = self.seams.source.fetch(credential, scopes, shown);
+            let look = self.seams.source.fingerprint(credential);
             self.seams.shutdown.spawn(async move {
-                let result = timeout(limit, fetch).await;
-                outcome.send(result.ok());
+                // the worker is gone only when everything ends
+                let _ = reports.send(Report::Fingerprint(number, look.await));
             });
         }
     }
 
+    /// When to look at it next.
+    fn plan(&mut self, number: u64, now: Moment) {
+        let unused = self.unused(number, now);
+        let next = self.entries.get(&number).and_then(|entry| {
+            let due = entry.cell.next_due(unused, now);
+            due.into_iter().chain(entry.next_look(now)).min()
+        });
+        match next {
+            Some(after) => self.agenda.plan(number, after, now),
+            None => self.agenda.forget(number),
+        }
+    }
+
+    /// How long nobody has needed it.
+    fn unused(&self, number: u64, now: Moment) -> Duration {
+        let stopping = self.seams.shutdown.stage() != Stage::Running;
+        match self.entries.get(&number) {
+            Some(entry) if !entry.waiters.is_empty() => Duration::ZERO,
+            Some(entry) if !stopping => entry.shared.unused(now),
+            _ => Duration::MAX,
+        }
+    }
+
+    fn start_fetches(&mut self) {
+        while let Some(number) = self.queues.next() {
+            let Some(entry) = self.entries.get(&number) else {
+                self.queues.finished(number);
+                continue;
+            };
+            let Seams {
+                source, shutdown, ..
+            } = &self.seams;
+            errand::start(number, entry, &**source, &self.reports, shutdown);
+        }
+    }
+
     fn reported(&mut self, report: Report) {
+        let (Report::Fetch(number, _) | Report::Shown(number, _) | Report::Fingerprint(number, _)) =
+            report;
+        self.take(report);
+        self.plan(number, self.seams.clock.now());
+    }
+
+    fn take(&mut self, report: Report) {
         match report {
             Report::Fetch(number, result) => {
-                self.queue.finished(number);
+                self.queues.finished(number);
                 match result {
                     Ok(granted) => self.fetched(number, &granted),
                     Err(failure) => self.refused(number, failure),
@@ -235,13 +279,15 @@ impl Worker {
         if !granted.missing.is_empty() && !std::mem::replace(&mut entry.scopes_warned, true) {
             Record::missing_scopes(shared, granted);
         }
-        if let Ok(token) = granted.header.to_str() {
+        if let Owner::Program(digest) = shared.owner
+            && let Ok(token) = granted.header.to_str()
+        {
             let stored = Stored {
                 token: Secret::new(token),
                 since: granted.since.wall,
                 life: granted.life,
             };
-            self.seams.keeper.keep(shared.digest, stored, now);
+            self.seams.keeper.keep(digest, stored, now);
         }
         entry.settle(now);
     }
@@ -256,7 +302,7 @@ impl Worker {
         } else {
             Urgency::Request
         };
-        self.queue.push(number, lane(&entry.shared), urgency);
+        self.queues.push(number, lane(&entry.shared), urgency);
     }
 
     fn refused(&mut self, number: u64, failure: Failure) {
@@ -275,6 +321,9 @@ impl Worker {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
+        if !entry.cell.is_fetching() {
+            return; // a person's token came meanwhile, by another sign-in
+        }
         entry.refused(&failure, now, &mut self.seams.rng);
         if let Some((_, next)) = entry.cell.failing() {
             self.seams.record.failed(&entry.shared, &failure, next, now);
@@ -287,63 +336,11 @@ impl Worker {
     }
 }
 
-/// Reports a fetch however its task ends, a panic included: a cell whose fetch never ends would
-/// never fetch again.
-struct Outcome {
-    number: u64,
-    result: Option<Result<Granted, Failure>>,
-    reports: UnboundedSender<Report>,
-    credential: Arc<Credential>,
-}
-
-impl Outcome {
-    fn send(mut self, result: Option<Result<Granted, Failure>>) {
-        self.result = Some(result.unwrap_or_else(|| Err(Failure::deadline(&self.credential))));
-    }
-}
-
-impl Drop for Outcome {
-    fn drop(&mut self) {
-        let broken = || Err(Failure::internal(&self.credential));
-        let result = self.result.take().unwrap_or_else(broken);
-        // nobody listens when everything ends
-        let _ = self.reports.send(Report::Fetch(self.number, result));
-    }
-}
-
-impl Failure {
-    fn deadline(credential: &Credential) -> Self {
-        let host = host(credential);
-        let reason = format!("the provider {host} did not answer in time");
-        Self {
-            class: Class::Slow,
-            label: "timeout",
-            reason: reason.as_str().into(),
-            detail: reason,
-            retry_after: None,
-            fingerprint: None,
-        }
-    }
-
-    fn internal(credential: &Credential) -> Self {
-        let host = host(credential);
-        Self {
-            class: Class::Transient,
-            label: "transient",
-            reason: format!("the token request to {host} broke off").into(),
-            detail: "the fetch ended without a result".into(),
-            retry_after: None,
-            fingerprint: None,
-        }
-    }
-}
-
-fn host(credential: &Credential) -> &str {
-    credential.provider.issuer.host_str().unwrap_or("?")
-}
-
 /// What two fetches of this kind must not use at the same time.
 pub(super) fn lane(shared: &Shared) -> Option<Lane> {
+    if let Owner::Person(holding) = &shared.owner {
+        return Some(Lane::Person(holding.number));
+    }
     let credential = shared.credential.load();
     match &credential.grant {
         Grant::RefreshToken { file } => Some(Lane::RefreshToken(file.clone())),

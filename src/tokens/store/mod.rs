@@ -32,17 +32,7 @@ pub(super) type Tokens = HashMap<KeyDigest, Stored>;
 impl Stored {
     /// When it began, on both clocks. A wall clock that went back makes it no older than new.
     pub(super) fn since(&self, now: Moment) -> Moment {
-        let age = now.wall.saturating_sub(self.since);
-        match now.mono.checked_sub(age) {
-            Some(mono) => Moment {
-                wall: self.since.min(now.wall),
-                mono,
-            },
-            None => Moment {
-                wall: Duration::ZERO,
-                mono: now.mono,
-            },
-        }
+        begun(self.since, now)
     }
 
     pub(super) fn header(&self) -> Option<HeaderValue> {
@@ -53,6 +43,21 @@ impl Stored {
 
     fn is_over(&self, now: Moment) -> bool {
         self.since.saturating_add(self.life) <= now.wall
+    }
+}
+
+/// What began then on the wall clock, on both clocks.
+pub(super) fn begun(since: Duration, now: Moment) -> Moment {
+    let age = now.wall.saturating_sub(since);
+    match now.mono.checked_sub(age) {
+        Some(mono) => Moment {
+            wall: since.min(now.wall),
+            mono,
+        },
+        None => Moment {
+            wall: Duration::ZERO,
+            mono: now.mono,
+        },
     }
 }
 

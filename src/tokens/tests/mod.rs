@@ -5,6 +5,7 @@ mod assertions;
 mod failures;
 mod flights;
 mod life;
+mod people;
 mod providers;
 mod rejected;
 mod restart;
@@ -110,6 +111,8 @@ pub(super) struct Script {
     pub(super) fingerprint: Mutex<Fingerprint>,
     pub(super) missing: Mutex<ScopeSet>,
     pub(super) secret: Mutex<SecretInUse>,
+    /// What comes with a token: the number of the fetch is put behind it.
+    pub(super) rotated: Mutex<Option<&'static str>>,
 }
 
 impl Source for Arc<Script> {
@@ -122,7 +125,7 @@ impl Source for Arc<Script> {
         let script = self.clone();
         let shown = match shown {
             Shown::Nothing => None,
-            Shown::Token(token) => Some(token.expose().to_owned()),
+            Shown::Token(token) | Shown::RefreshToken(token) => Some(token.expose().to_owned()),
         };
         script.shown.lock().push((credential.name.clone(), shown));
         async move {
@@ -150,6 +153,10 @@ impl Source for Arc<Script> {
                     header: HeaderValue::from_str(&format!("Bearer t{number}")).unwrap(),
                     since,
                     life,
+                    refresh: script
+                        .rotated
+                        .lock()
+                        .map(|name| Secret::new(format!("{name}{number}"))),
                     missing: script.missing.lock().clone(),
                     secret: *script.secret.lock(),
                 }),
@@ -204,6 +211,7 @@ impl World {
             fingerprint: Mutex::new([0; 32]),
             missing: Mutex::default(),
             secret: Mutex::new(SecretInUse::Current),
+            rotated: Mutex::default(),
         });
         let (metrics, stop) = (Arc::new(Metrics::new()), Shutdown::new());
         let store = store.map(|path| TokenStore {
