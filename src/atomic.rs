@@ -28,6 +28,17 @@ pub fn create_secret(path: &Path, secret: &Secret) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Makes a file that holds all of `secret` as soon as it is there, unless another process was first.
+pub fn create_whole(path: &Path, secret: &Secret) -> io::Result<()> {
+    let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    file.write_all(secret.expose().as_bytes())?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+        _ => Ok(()),
+    }
+}
+
 /// Writes `content` for our user's eyes only (mode 0600). A symbolic link is followed, not
 /// replaced.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {

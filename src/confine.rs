@@ -23,6 +23,8 @@ pub struct Rules {
     write: BTreeSet<PathBuf>,
     /// Directories in which Unix sockets are made.
     sockets: BTreeSet<PathBuf>,
+    /// Sockets without a name in the file system that other processes listen on.
+    abstract_sockets: bool,
 }
 
 /// What the C library and the certificates of authorities need, where it is there.
@@ -93,6 +95,11 @@ impl Rules {
     /// A Unix socket is made and removed there.
     pub fn binds(&mut self, socket: &Path) {
         self.sockets.extend(lookups(socket).into_iter().take(1));
+    }
+
+    /// Abstract sockets of other processes may be connected to.
+    pub fn connects_to_abstract_sockets(&mut self) {
+        self.abstract_sockets = true;
     }
 }
 
@@ -187,13 +194,18 @@ impl Rules {
         } else {
             CompatLevel::SoftRequirement
         };
+        let scope = if self.abstract_sockets {
+            Scope::Signal.into()
+        } else {
+            Scope::AbstractUnixSocket | Scope::Signal
+        };
         let status = Ruleset::default()
             .set_compatibility(refer)
             .handle_access(AccessFs::Refer)?
             .set_compatibility(CompatLevel::BestEffort)
             // connecting to Unix sockets (ABI 9) is like other connections
             .handle_access(AccessFs::from_all(ABI::V5))?
-            .scope(Scope::AbstractUnixSocket | Scope::Signal)?
+            .scope(scope)?
             .create()?
             .add_rules(path_beneath_rules(&self.read, read))?
             .add_rules(path_beneath_rules(&self.write, write))?

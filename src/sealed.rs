@@ -25,6 +25,7 @@ pub enum Purpose {
     Tokens,
     KeySets,
     Revocations,
+    SignIn,
 }
 
 /// A file that cannot be opened.
@@ -38,6 +39,7 @@ impl Purpose {
             Self::Tokens => b"itwin-auth-proxy token store, AES-256-GCM",
             Self::KeySets => b"itwin-auth-proxy key sets, AES-256-GCM",
             Self::Revocations => b"itwin-auth-proxy revocations, AES-256-GCM",
+            Self::SignIn => b"itwin-auth-proxy sign-in, AES-256-GCM",
         }
     }
 }

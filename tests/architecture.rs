@@ -103,6 +103,10 @@ const RESERVED: &[Reserved] = &[
             ),
             ("src/tokens/store", "stores a token"),
             (
+                "src/tokens/kept",
+                "keeps a person's refresh token in the keyring or a sealed file",
+            ),
+            (
                 "src/atomic.rs",
                 "writes a rotated refresh token or a new authority's key to its file",
             ),

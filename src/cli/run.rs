@@ -5,7 +5,7 @@
 
 mod manager;
 
-use std::io;
+use std::{io, sync::Arc};
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,11 +14,12 @@ use self::manager::Manager;
 use super::{Configuration, Exit, complain, output, runtime};
 use crate::{
     app::{self, Inheritance, Inherited, Running, Seams},
-    config::{self, NamedFile, source},
+    config::{self, Config, Credential, NamedFile, source},
     confine::{Held, Rules},
     notify::Notify,
     shutdown::{Shutdown, Stage},
     telemetry::{self, Colour, Format, Requests, Settings},
+    tokens::kept::{Kept, Keyring},
 };
 
 /// Run the proxy.
@@ -54,7 +55,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     let held = if arguments.no_confine {
         None
     } else {
-        Some(confinement(&loaded.files).enforce())
+        prepare(&loaded.config);
+        let mut rules = confinement(&loaded.files);
+        let kept = |credential: &Arc<Credential>| credential.grant.is_kept();
+        if loaded.config.credentials.values().any(kept) && source::session_bus_is_abstract() {
+            rules.connects_to_abstract_sockets();
+        }
+        Some(rules.enforce())
     };
     let log = &loaded.config.log;
     let telemetry = telemetry::init(&settings(log)).map_err(|error| {
@@ -160,6 +167,18 @@ impl Stop {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Makes the directory in which a person's sign-in will be: what is not there now could not be
+/// reached later.
+fn prepare(config: &Config) {
+    for credential in config.credentials.values() {
+        if let Some(login) = credential.grant.login() {
+            let kept = Kept::of(credential, login, &Keyring::default());
+            // a token that is asked for says what is wrong
+            let _ = kept.prepare();
         }
     }
 }

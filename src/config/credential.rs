@@ -10,7 +10,7 @@ use std::{
 
 use url::Url;
 
-use super::{Identity, Name, Provider, SecretPair, SecretSource};
+use super::{Identity, Login, Name, Provider, RefreshSource, SecretPair, SecretSource};
 
 /// A way to get access tokens.
 #[derive(Debug, Clone)]
@@ -80,8 +80,8 @@ pub enum Grant {
         username: String,
         password: SecretSource,
     },
-    /// RFC 6749 section 6; the file is written back when the token is rotated.
-    RefreshToken { file: PathBuf },
+    /// RFC 6749 section 6.
+    RefreshToken { from: RefreshSource },
     /// RFC 8693: for a token that a caller showed.
     TokenExchange { subject_token_type: String },
     /// RFC 7522, or what Bentley IMS had before it.
@@ -168,6 +168,21 @@ impl Grant {
             Self::AuthorizationCode { flow } => Some(*flow),
             _ => None,
         }
+    }
+
+    /// What is known of the sign-in of a person by the command `login`, where it is for one.
+    pub fn login(&self) -> Option<&Login> {
+        match self {
+            Self::RefreshToken {
+                from: RefreshSource::Login(login),
+            } => Some(login),
+            _ => None,
+        }
+    }
+
+    /// Whether it is for a person who signs in by the command `login`.
+    pub fn is_kept(&self) -> bool {
+        self.login().is_some()
     }
 
     /// The credential whose token is shown for this one's.

@@ -107,11 +107,12 @@ mod tests {
     }
 
     /// Texts whose keys look like a file's and are none.
-    const NO_FILES: [&str; 14] = [
+    const NO_FILES: [&str; 15] = [
         ".admin.bind",
         ".authorities.path",
         ".credentials.private_key_algorithm",
         ".credentials.private_key_id",
+        ".credentials.redirect.path",
         ".listeners.socket_mode",
         ".providers.introspection.private_key_algorithm",
         ".providers.introspection.private_key_id",

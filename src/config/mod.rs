@@ -15,6 +15,7 @@ pub mod injector;
 pub mod interception;
 pub mod limits;
 pub mod listener;
+pub mod login;
 mod own;
 mod path;
 pub mod print;
@@ -55,6 +56,7 @@ pub use self::{
         Bind, ClientCertificates, Gateway, Listener, Mode, OwnCertificate, Passage, RedirectedBy,
         ServerTls,
     },
+    login::{Login, LoopbackHost, Redirect, RefreshSource},
     own::{Authority, Discovered, NamedIssuer, OwnEndpoints, TokenRequests, UrlDiscovery, Whereto},
     problem::{Place, Problem, Problems, Rendering, Severity},
     provider::{
@@ -172,7 +174,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Problems> {
         return Err(problems);
     }
     let shaped = shape::check(&tree, &schema, &mut problems);
-    let files = files::named(&shaped, &schema);
+    let mut files = files::named(&shaped, &schema);
     let config = if let Ok(raw) = serde_json::from_value(shaped) {
         valid::check(&raw, &tree, sources.environment(), &mut problems)
     } else {
@@ -188,11 +190,18 @@ pub fn load(sources: Sources) -> Result<Loaded, Problems> {
         None
     };
     match config {
-        Some(config) => Ok(Loaded {
-            config,
-            warnings: problems,
-            files,
-        }),
+        Some(config) => {
+            for credential in config.credentials.values() {
+                if let Some(login) = credential.grant.login() {
+                    files.extend(login.files());
+                }
+            }
+            Ok(Loaded {
+                config,
+                warnings: problems,
+                files,
+            })
+        }
         None => Err(problems),
     }
 }

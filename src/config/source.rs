@@ -34,6 +34,12 @@ pub fn authorities() -> Vec<PathBuf> {
     named.filter(|path| path.is_absolute()).collect()
 }
 
+/// Whether the bus on which the keyring of this session is has no name in the file system.
+pub fn session_bus_is_abstract() -> bool {
+    let bus = std::env::var_os("DBUS_SESSION_BUS_ADDRESS");
+    bus.is_some_and(|bus| bus.to_string_lossy().contains("unix:abstract="))
+}
+
 /// What the service manager that started this process wants to hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceManager {

@@ -759,7 +759,27 @@ const CREDENTIAL_FAULTS: &[(&str, &[&str])] = &[
     ),
     (
         "{client_id: x, grant: refresh_token}",
-        &["refresh_token_file", "is missing"],
+        &["nowhere to keep a sign-in", "XDG_STATE_HOME"],
+    ),
+    (
+        "{client_id: x, grant: refresh_token, refresh_token_file: '@secret', redirect: {path: /x}}",
+        &["redirect", "has no effect with refresh_token_file"],
+    ),
+    (
+        "{client_id: x, client_secret: y, redirect: {path: /x}}",
+        &["redirect", "did you mean grant: refresh_token?"],
+    ),
+    (
+        "{client_id: x, grant: refresh_token, redirect: {host: desk.example}}",
+        &["must be 127.0.0.1, [::1] or localhost"],
+    ),
+    (
+        "{client_id: x, grant: refresh_token, redirect: {path: 'callback?x'}}",
+        &["must begin with /"],
+    ),
+    (
+        "{client_id: x, grant: refresh_token, redirect: {ports: [3000, 0]}}",
+        &["0 is no port"],
     ),
     (
         "{client_id: x, client_secret: y, private_key_file: '@key.pem'}",
@@ -1840,4 +1860,53 @@ providers:
     );
     let loaded = load_yaml(&files.fill(&both)).unwrap();
     assert!(told(&loaded.warnings).contains("holds for requests that pass through only"));
+}
+
+#[test]
+fn a_client_of_a_program_at_a_desk_without_a_secret_is_for_a_person_who_signs_in() {
+    use crate::config::{LoopbackHost, RefreshSource};
+
+    let home = ("HOME", "/home/ann");
+    let read = |pairs: &[(&'static str, &'static str)]| {
+        let loaded = load(Sources::variables(pairs.iter().copied())).unwrap();
+        loaded.config.credentials["agent"].grant.clone()
+    };
+    let Grant::RefreshToken {
+        from: RefreshSource::Login(login),
+    } = read(&[("ITWIN_CLIENT_ID", "native-x"), home])
+    else {
+        panic!("another grant");
+    };
+    assert_eq!(
+        login.directory,
+        std::path::Path::new("/home/ann/.local/state/itwin-auth-proxy")
+    );
+    let redirect = &login.redirect;
+    assert_eq!(
+        (redirect.host, &*redirect.ports, &*redirect.path),
+        (LoopbackHost::Name, &[3000][..], "/signin-callback")
+    );
+    for pairs in [
+        &[
+            ("ITWIN_CLIENT_ID", "native-x"),
+            ("ITWIN_CLIENT_SECRET", "s"),
+        ][..],
+        &[
+            ("ITWIN_CLIENT_ID", "service-x"),
+            ("ITWIN_CLIENT_SECRET", "s"),
+        ],
+    ] {
+        assert!(matches!(read(pairs), Grant::ClientCredentials), "{pairs:?}");
+    }
+    let asked = [
+        ("ITWIN_CLIENT_ID", "desk"),
+        ("ITWIN_GRANT", "refresh_token"),
+        ("XDG_STATE_HOME", "/state"),
+        home,
+    ];
+    let grant = read(&asked);
+    assert_eq!(
+        grant.login().unwrap().directory,
+        std::path::Path::new("/state/itwin-auth-proxy")
+    );
 }

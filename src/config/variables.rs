@@ -39,11 +39,11 @@ enum Target {
     Bind,
     Key(&'static [&'static str]),
     /// Read elsewhere.
-    File,
+    Elsewhere,
 }
 
 /// The short form, whole.
-pub(super) const SHORT: [Short; 14] = [
+pub(super) const SHORT: [Short; 17] = [
     short(
         "ITWIN_CLIENT_ID",
         Target::Credential("client_id"),
@@ -68,6 +68,11 @@ pub(super) const SHORT: [Short; 14] = [
         "ITWIN_CLIENT_SECRET_PREVIOUS_FILE",
         Target::Credential("client_secret_previous_file"),
         "a file that holds it",
+    ),
+    short(
+        "ITWIN_GRANT",
+        Target::Credential("grant"),
+        "the OAuth 2.0 grant; default `refresh_token` (what `login` keeps) for a client `native-…` without a secret, otherwise `client_credentials`",
     ),
     short(
         "ITWIN_SCOPES",
@@ -109,7 +114,17 @@ pub(super) const SHORT: [Short; 14] = [
         Target::Key(&["log", "format"]),
         "`auto`, `human` or `json`",
     ),
-    short(CONFIG_VARIABLE, Target::File, "the configuration file"),
+    short(
+        "ITWIN_LOGIN_KEY",
+        Target::Elsewhere,
+        "what a kept sign-in is sealed with where there is no keyring; default: a random key in a file beside it",
+    ),
+    short(
+        "ITWIN_LOGIN_KEY_FILE",
+        Target::Elsewhere,
+        "a file that holds that key",
+    ),
+    short(CONFIG_VARIABLE, Target::Elsewhere, "the configuration file"),
 ];
 
 const fn short(name: &'static str, target: Target, meaning: &'static str) -> Short {
@@ -159,6 +174,7 @@ pub(super) fn apply(
             Some("leave one of them out".into()),
         );
     }
+    writer.person_at_a_desk();
     for (name, value) in environment
         .values
         .iter()
@@ -196,7 +212,7 @@ impl Writer<'_> {
     fn short(&mut self, short: &Short, value: &str) {
         let name = short.name;
         match short.target {
-            Target::File => {}
+            Target::Elsewhere => {}
             Target::Key(path) => self.write(name, path, value),
             Target::Credential(key) => self.write_credential(name, key, value),
             Target::CredentialSecret(key) => self.write_credential(name, key, name),
@@ -237,6 +253,42 @@ impl Writer<'_> {
                 }
                 self.write(name, &["listeners", "0", "bind"], value);
             }
+        }
+    }
+
+    /// A client that is registered for a program at a desk has no secret, and cannot act for
+    /// itself: it is a person's, who signs in by `login`.
+    fn person_at_a_desk(&mut self) {
+        let Some(credentials) = self.tree.get("credentials") else {
+            return;
+        };
+        let [name] = credentials.keys()[..] else {
+            return;
+        };
+        let name = name.to_owned();
+        let Some(credential) = credentials.get(&name) else {
+            return;
+        };
+        let native = match credential.get("client_id").map(|id| (&id.value, &id.place)) {
+            Some((Written::Scalar(id, _), Place::Variable(_))) => id.starts_with("native-"),
+            _ => false,
+        };
+        let says_how = |key: &&str| {
+            [
+                "grant",
+                "client_auth",
+                "client_secret",
+                "private_key",
+                "assertion",
+                "tls",
+                "username",
+            ]
+            .iter()
+            .any(|how| key.starts_with(how))
+        };
+        if native && !credential.keys().iter().any(says_how) {
+            let path = ["credentials", &name, "grant"];
+            self.write("ITWIN_CLIENT_ID", &path, "refresh_token");
         }
     }
 
@@ -352,6 +404,6 @@ pub(super) fn written_to(short: &Short) -> String {
             .iter()
             .fold(Path::root(), |path, key| path.key(key))
             .to_string(),
-        Target::File => String::new(),
+        Target::Elsewhere => String::new(),
     }
 }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     config::InsufficientScope,
-    tokens::TokenError,
+    tokens::{ErrorKind, TokenError},
     verify::{BadProof, Refusal, Unbound},
 };
 
@@ -324,6 +324,12 @@ impl Failure {
                 "Overloaded",
                 "proxy_internal_response",
                 "This proxy serves as many requests at once as it may (limits.requests).",
+            ),
+            Self::Token { source, .. } if source.kind == ErrorKind::SignInAgain => (
+                401,
+                "SignInRequired",
+                "http_request_denied",
+                "The person whose token this route uses is not signed in any more.",
             ),
             Self::Token { .. } => (
                 503,

@@ -260,12 +260,15 @@ impl Entry {
 
     fn failed(&self, waiter: &Asked, until: Deadline, now: Moment) -> TokenError {
         let class = self.failure.as_ref().map_or(Class::Transient, |f| f.class);
+        let credential = self.shared.credential.load();
         TokenError {
-            credential: self.shared.credential.load().name.clone(),
+            credential: credential.name.clone(),
             kind: match class {
                 Class::Transient | Class::Slow => ErrorKind::Unavailable,
                 Class::Fatal => ErrorKind::Refused,
-                Class::Ended if self.shared.is_persons() => ErrorKind::SignInAgain,
+                Class::Ended if self.shared.is_persons() || credential.grant.is_kept() => {
+                    ErrorKind::SignInAgain
+                }
                 Class::InvalidGrant | Class::Ended => ErrorKind::InvalidGrant,
             },
             occasion: waiter.ask.occasion(),

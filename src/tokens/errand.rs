@@ -25,6 +25,8 @@ use crate::{
 
 /// Beyond the provider's timeout: files to read and write.
 const LOCAL_WORK: Duration = Duration::from_secs(5);
+/// To read from a keyring and to write to it.
+const UNLOCKING: Duration = Duration::from_secs(130);
 
 type Outcome = Result<Granted, Failure>;
 
@@ -38,7 +40,12 @@ pub(super) fn start(
 ) {
     let credential = entry.shared.credential.load_full();
     let total = credential.provider.timeouts.total;
-    let limit = total.saturating_add(LOCAL_WORK);
+    let limit = if credential.grant.is_kept() {
+        // its turn, two attempts, and a person who unlocks the keyring
+        total.saturating_mul(3).saturating_add(UNLOCKING)
+    } else {
+        total.saturating_add(LOCAL_WORK)
+    };
     let reporting = Reporting {
         number,
         outcome: None,

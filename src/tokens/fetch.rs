@@ -113,6 +113,14 @@ impl<'a> Fetch<'a> {
                 grant::password::exchange(&request, username, password, http, now).await
             }
             Asking::RefreshToken(token) => {
+                // what the person granted may be less than what was asked for (RFC 6749 section 6)
+                let all = ScopeSet::default();
+                let granted =
+                    self.credential.grant.is_kept() && *self.scopes == self.credential.scopes;
+                let request = TokenRequest {
+                    scopes: if granted { &all } else { self.scopes },
+                    ..request
+                };
                 grant::refresh_token::exchange(&request, token, http, now).await
             }
             Asking::Exchange {

@@ -44,7 +44,10 @@ impl Key {
             | Grant::TokenExchange { .. }
             | Grant::AuthorizationCode { .. } => {}
             Grant::Password { username, .. } => fields.push(("username", username.clone())),
-            Grant::RefreshToken { file } => fields.push(("file", file.display().to_string())),
+            Grant::RefreshToken { .. } => {
+                let place = super::rotation::watched(credential).unwrap_or_default();
+                fields.push(("file", place.display().to_string()));
+            }
             Grant::SamlBearer { assertion, dialect } => {
                 fields.push(("dialect", format!("{dialect:?}")));
                 saml(assertion, &mut fields);
@@ -118,7 +121,7 @@ fn auth(auth: &ClientAuth) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokens::tests::credential;
+    use crate::{config::RefreshSource, tokens::tests::credential};
 
     #[test]
     fn the_order_of_scopes_does_not_matter_but_every_scope_does() {
@@ -143,7 +146,7 @@ mod tests {
             .extra
             .insert("resource".into(), "https://b".into());
         others[3].grant = Grant::RefreshToken {
-            file: "/run/token".into(),
+            from: RefreshSource::File("/run/token".into()),
         };
         others[4].auth = ClientAuth::None;
         let mut provider = (*base.provider).clone();

@@ -7,7 +7,7 @@ use std::{
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::source::Fingerprint;
+use super::{kept::KeptError, rotation, source::Fingerprint};
 use crate::{
     config::{
         Assertion, ClientAuth, Credential, Grant, JwtSource, Provider, SamlSource, SecretSource,
@@ -44,6 +44,8 @@ pub(super) enum MaterialError {
     Secret(#[from] SecretError),
     #[error(transparent)]
     Http(#[from] ClientError),
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     #[error("{} cannot be used as an assertion", .path.display())]
     Saml { path: PathBuf, source: SamlError },
 }
@@ -128,8 +130,12 @@ pub(super) fn fingerprint(credential: &Credential) -> Fingerprint {
             assertion: JwtSource::Credential(_),
         } => {}
         Grant::Password { password, .. } => source(password),
-        Grant::RefreshToken { file }
-        | Grant::SamlBearer {
+        // of a sign-in, the record: it changes with the token, and asks no keyring
+        Grant::RefreshToken { .. } => {
+            let watched = rotation::watched(credential);
+            source(&SecretSource::File(watched.unwrap_or_default()));
+        }
+        Grant::SamlBearer {
             assertion: SamlSource::File(file),
             ..
         }

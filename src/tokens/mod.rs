@@ -16,6 +16,7 @@ mod error;
 mod exchange;
 mod fetch;
 mod handle;
+pub mod kept;
 mod key;
 mod material;
 mod person;

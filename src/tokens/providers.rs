@@ -1,6 +1,6 @@
 //! Tokens from real providers: secrets read, endpoint found, exchange made, refresh token saved.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{
     TryFutureExt,
@@ -14,6 +14,7 @@ use super::{
     cell,
     endpoints::Endpoints,
     fetch::{Asking, Fetch},
+    kept::{KeptError, Lock},
     material::{Material, MaterialError, fingerprint},
     rotation::{Rotations, Sendable},
     source::{Blame, Failure, Fingerprint, Granted, NotExchanged, SecretInUse, Shown, Source},
@@ -50,7 +51,7 @@ enum FetchError {
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
     #[error("no token within {0:?}")]
-    Late(std::time::Duration),
+    Late(Duration),
     #[error("a file could not be read to its end")]
     Broken,
 }
@@ -85,6 +86,10 @@ impl Providers {
         scopes: ScopeSet,
         shown: Shown,
     ) -> Result<Granted, (FetchError, Option<Fingerprint>)> {
+        let owner = match self.own(&credential).await {
+            Ok(owner) => owner,
+            Err(error) => return Err((error, None)),
+        };
         let (this, reading) = (self.clone(), credential.clone());
         let read = spawn_blocking(move || {
             // first, so that a change in between is seen as one
@@ -112,7 +117,9 @@ impl Providers {
             refresh: refresh.as_ref(),
             shown: &shown,
         };
-        match self.exchange(&fetch).await {
+        let exchanged = self.exchange(&fetch).await;
+        drop(owner);
+        match exchanged {
             Ok((issued, secret, since)) => Ok(granted(&scopes, &issued, secret, since)),
             Err(error) => Err((error, fingerprint)),
         }
@@ -125,22 +132,43 @@ impl Providers {
         fetch: &Fetch<'_>,
     ) -> Result<(Issued, SecretInUse, Moment), FetchError> {
         let total = fetch.credential.provider.timeouts.total;
-        let exchanged = timeout(total, self.ask(fetch)).await;
-        let (issued, secret, since) = exchanged.map_err(|_| FetchError::Late(total))??;
+        let mut result = self.within(total, fetch).await;
+        let mut sent = fetch.refresh.cloned();
+        if let (Err(FetchError::Exchange(error)), Some(refused)) = (&result, fetch.refresh)
+            && error.class() == Class::InvalidGrant
+            && let Some(newer) = self.newer(refused).await
+        {
+            let again = Fetch {
+                refresh: Some(&newer),
+                ..*fetch
+            };
+            result = self.within(total, &again).await;
+            sent = Some(newer);
+        }
+        let (issued, secret, since) = result?;
         for note in &issued.notes {
             warn_of(*note, fetch.credential);
         }
-        if let (Grant::RefreshToken { file }, Some(sent)) = (&fetch.credential.grant, fetch.refresh)
-        {
-            let (this, file, sent) = (self.rotations.clone(), file.clone(), sent.clone());
-            let newest = issued.refresh.clone();
+        if let Some(sent) = sent {
+            let (this, newest) = (self.rotations.clone(), issued.refresh.clone());
             let saved = spawn_blocking(move || match newest {
-                Some(newest) => this.save(&file, &sent, &newest),
-                None => this.save_again(&file, &sent),
+                Some(newest) => this.save(&sent, &newest),
+                None => this.save_again(&sent),
             });
             saved.await.map_err(|_| FetchError::Broken)?;
         }
         Ok((issued, secret, since))
+    }
+
+    async fn within(
+        &self,
+        total: Duration,
+        fetch: &Fetch<'_>,
+    ) -> Result<(Issued, SecretInUse, Moment), FetchError> {
+        match timeout(total, self.ask(fetch)).await {
+            Ok(result) => result,
+            Err(_) => Err(FetchError::Late(total)),
+        }
     }
 
     async fn ask(&self, fetch: &Fetch<'_>) -> Result<(Issued, SecretInUse, Moment), FetchError> {
@@ -195,16 +223,29 @@ impl Providers {
         Err(FetchError::Broken)
     }
 
-    fn refresh_token(&self, credential: &Credential) -> Result<Option<Sendable>, MaterialError> {
-        match &credential.grant {
-            Grant::RefreshToken { file } => self.rotations.read(file).map(Some),
-            Grant::ClientCredentials
-            | Grant::Password { .. }
-            | Grant::TokenExchange { .. }
-            | Grant::SamlBearer { .. }
-            | Grant::JwtBearer { .. }
-            | Grant::AuthorizationCode { .. } => Ok(None),
+    /// Of a sign-in that other processes use too; within the time that they have for a renewal.
+    async fn own(&self, credential: &Credential) -> Result<Option<Lock>, FetchError> {
+        let Some(place) = self.rotations.place(credential) else {
+            return Ok(None);
+        };
+        let total = credential.provider.timeouts.total;
+        match timeout(total, self.rotations.own(&place)).await {
+            Ok(owner) => Ok(owner?),
+            Err(_) => Err(MaterialError::from(place.busy()).into()),
         }
+    }
+
+    fn refresh_token(&self, credential: &Credential) -> Result<Option<Sendable>, MaterialError> {
+        let place = self.rotations.place(credential);
+        place.map(|place| self.rotations.read(place)).transpose()
+    }
+
+    /// What was put in place of a token that was refused meanwhile: by `login`, or by a program that
+    /// does not know of the lock.
+    async fn newer(&self, refused: &Sendable) -> Option<Sendable> {
+        let (this, refused) = (self.rotations.clone(), refused.clone());
+        let look = spawn_blocking(move || this.newer(&refused));
+        look.await.ok().flatten()
     }
 }
 
@@ -261,6 +302,14 @@ impl FetchError {
         let host = credential.provider.issuer.host_str().unwrap_or_default();
         let refused = refused_grant(&credential.grant);
         let (class, label, reason) = match &self {
+            Self::Material(MaterialError::Kept(KeptError::NobodySignedIn { .. })) => (
+                cell::Class::Ended,
+                "signed_out",
+                format!("nobody is signed in; {}", sign_in(credential)),
+            ),
+            Self::Material(MaterialError::Kept(error)) => {
+                (cell::Class::Transient, "secret", error.to_string())
+            }
             Self::Material(_) | Self::Broken => (
                 cell::Class::Transient,
                 "secret",
@@ -300,7 +349,15 @@ impl FetchError {
                     Class::Fatal => cell::Class::Fatal,
                     Class::InvalidGrant => refused,
                 };
-                (class, error.label(), error.reason())
+                let reason = match error.class() {
+                    Class::InvalidGrant if credential.grant.is_kept() => format!(
+                        "the sign-in has ended ({}); {}",
+                        error.reason(),
+                        sign_in(credential)
+                    ),
+                    _ => error.reason(),
+                };
+                (class, error.label(), reason)
             }
         };
         let retry_after = match &self {
@@ -317,6 +374,14 @@ impl FetchError {
             fingerprint,
         }
     }
+}
+
+/// What the person has to do whose sign-in it is.
+fn sign_in(credential: &Credential) -> String {
+    format!(
+        "run `itwin-auth-proxy login --credential {}`",
+        credential.name
+    )
 }
 
 /// What it means that the grant itself was refused.

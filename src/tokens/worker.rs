@@ -22,6 +22,7 @@ use super::{
     queue::{Lane, Queue, Queues},
     record::Record,
     registry::{Registry, Renewed},
+    rotation,
     shown::{self, Evidence},
     source::{Failure, Fingerprint, Granted, Source},
     store::{Keeper, Stored},
@@ -280,6 +281,8 @@ impl Worker {
             Record::missing_scopes(shared, granted);
         }
         if let Owner::Program(digest) = shared.owner
+            // a person's is not found by who comes after them
+            && !shared.credential.load().grant.is_kept()
             && let Ok(token) = granted.header.to_str()
         {
             let stored = Stored {
@@ -343,7 +346,7 @@ pub(super) fn lane(shared: &Shared) -> Option<Lane> {
     }
     let credential = shared.credential.load();
     match &credential.grant {
-        Grant::RefreshToken { file } => Some(Lane::RefreshToken(file.clone())),
+        Grant::RefreshToken { .. } => rotation::watched(&credential).map(Lane::RefreshToken),
         Grant::SamlBearer {
             assertion: SamlSource::Sts(_),
             ..

@@ -3,7 +3,8 @@
 use super::{
     super::{
         Assertion, ClientAuth, Credential, Endpoints, Flow, Grant, Introspected, Introspection,
-        IntrospectionEndpoint, JwtSource, KeysLocation, Provider, SamlDialect, SamlSource,
+        IntrospectionEndpoint, JwtSource, KeysLocation, Provider, Redirect, RefreshSource,
+        SamlDialect, SamlSource,
         raw::{self, Texts},
     },
     client_tls, duration, forms, identity, list, scopes, text,
@@ -94,13 +95,24 @@ pub(super) fn credential(one: &Credential) -> raw::Credential {
                 Flow::Implicit => raw::Flow::Implicit,
             });
         }
-        Grant::RefreshToken { file } => {
+        Grant::RefreshToken { from } => {
             raw.grant = Some(raw::GrantType::RefreshToken);
-            raw.refresh_token_file = Some(text(file));
+            match from {
+                RefreshSource::File(file) => raw.refresh_token_file = Some(text(file)),
+                RefreshSource::Login(login) => raw.redirect = Some(redirect(&login.redirect)),
+            }
         }
     }
     authenticated(&mut raw, &one.auth);
     raw
+}
+
+fn redirect(one: &Redirect) -> raw::Redirect {
+    raw::Redirect {
+        host: Some(one.host.as_str().to_owned()),
+        ports: Some(one.ports.clone()),
+        path: Some(one.path.clone()),
+    }
 }
 
 fn from_file(file: &std::path::Path) -> raw::GrantAssertion {

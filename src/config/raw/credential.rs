@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Identity, SecretText, Words};
+use super::{Identity, Redirect, SecretText, Words};
 
 /// A way to get access tokens: provider, client, grant and scopes.
 ///
@@ -101,7 +101,8 @@ pub(in crate::config) struct Credential {
     pub(in crate::config) password_env: Option<String>,
     /// The file that holds the refresh token, for the grant `refresh_token`. It is written back
     /// when the provider rotates the token: the file and its directory must be writable, and no
-    /// other program may use the same token.
+    /// other program may use the same token. Default: what the command `login` keeps, in the
+    /// system's keyring or in a sealed file.
     #[schemars(extend("x-file" = "replaced"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) refresh_token_file: Option<String>,
@@ -109,6 +110,10 @@ pub(in crate::config) struct Credential {
     #[schemars(extend("default" = "code"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) flow: Option<Flow>,
+    /// Where the browser comes back to when a person signs in by the command `login`, for the grant
+    /// `refresh_token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) redirect: Option<Redirect>,
     /// Where the assertion comes from, for the grants `jwt_bearer` and, in place of `username` and
     /// `password`, `saml_bearer`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,7 +131,8 @@ pub(in crate::config) struct Credential {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) subject_token_type: Option<String>,
     /// What the token is asked to be good for. Default: `itwin-platform` at Bentley IMS (except
-    /// for the grant `refresh_token`), otherwise what the provider grants by itself.
+    /// for a refresh token from a file), otherwise what the provider grants by itself; with them
+    /// `openid offline_access` for a person who signs in by the command `login`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) scopes: Option<Words>,
     /// Parameters that are sent with every token request: `resource` (RFC 8707), `audience`,
@@ -145,7 +151,8 @@ pub(in crate::config) enum GrantType {
     /// A user's name and password (RFC 6749 section 4.3), for authorization servers that still
     /// offer it.
     Password,
-    /// A refresh token from a file (RFC 6749 section 6).
+    /// A refresh token (RFC 6749 section 6): from a file, or of the person who signed in by the
+    /// command `login`.
     RefreshToken,
     /// For a token that a caller showed (RFC 8693); a route names the credential in
     /// `identity.token`.

@@ -17,6 +17,7 @@ mod injector;
 mod interception;
 mod introspection;
 mod listener;
+mod login;
 mod own;
 mod provider;
 mod revocation;
@@ -42,6 +43,7 @@ pub(super) use self::{
     interception::Interception,
     introspection::{IntrospectedTokens, Introspection},
     listener::{ClientsMode, GatewayName, Listener, ProxyUser, RedirectedBy, ServerTls},
+    login::Redirect,
     own::{Authority, DiscoveredUrl, NamedIssuer, TokenRequests, UrlDiscovery},
     provider::{ClientTls, Identity, Provider},
     revocation::{BackchannelLogout, Revocation},

@@ -1,6 +1,6 @@
 //! Credentials: client, grant and scopes fit together.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     super::{
@@ -12,6 +12,7 @@ use super::{
     Check,
     assertion::in_order,
     files::Forms,
+    login::default_scopes,
     provider::{BENTLEY_SCOPE, Providers, preset_of},
 };
 
@@ -181,9 +182,17 @@ impl Check<'_> {
                 "did you mean grant: jwt_bearer, or assertion_file?",
             );
         }
-        if kind != GrantType::RefreshToken && raw.refresh_token_file.is_some() {
+        if kind != GrantType::RefreshToken
+            && (raw.refresh_token_file.is_some() || raw.redirect.is_some())
+        {
+            let from_file = raw.refresh_token_file.is_some();
+            let key = if from_file {
+                "refresh_token_file"
+            } else {
+                "redirect"
+            };
             self.error(
-                &path.key("refresh_token_file"),
+                &path.key(key),
                 other_grant,
                 "did you mean grant: refresh_token?",
             );
@@ -236,17 +245,7 @@ impl Check<'_> {
                 let (username, password) = self.user(path, raw, "password")?;
                 Some(Grant::Password { username, password })
             }
-            GrantType::RefreshToken => {
-                let key = path.key("refresh_token_file");
-                let Some(file) = &raw.refresh_token_file else {
-                    self.missing(&key, "is missing: the grant refresh_token needs it", "");
-                    return None;
-                };
-                let readable = self.readable(&key, file).is_some();
-                (self.writable_directory(&key, file) && readable).then(|| Grant::RefreshToken {
-                    file: PathBuf::from(file),
-                })
-            }
+            GrantType::RefreshToken => self.refresh_token(path, raw, provider),
         }
     }
 
@@ -282,13 +281,18 @@ impl Check<'_> {
         let kind = raw.grant.unwrap_or(GrantType::ClientCredentials);
         let Some(words) = &raw.scopes else {
             let bentley = provider.is_some_and(|provider| preset_of(provider).is_some());
-            if kind == GrantType::AuthorizationCode {
-                let offline = (raw.flow != Some(raw::Flow::Implicit)).then_some("offline_access");
-                let person = ["openid", "profile", "email"].into_iter().chain(offline);
-                return ScopeSet::new(person.chain(bentley.then_some(BENTLEY_SCOPE)));
-            }
-            let default = (bentley && kind != GrantType::RefreshToken).then_some(BENTLEY_SCOPE);
-            return ScopeSet::new(default);
+            let kept = raw.refresh_token_file.is_none();
+            return match kind {
+                GrantType::AuthorizationCode => {
+                    let offline =
+                        (raw.flow != Some(raw::Flow::Implicit)).then_some("offline_access");
+                    let person = ["openid", "profile", "email"].into_iter().chain(offline);
+                    ScopeSet::new(person.chain(bentley.then_some(BENTLEY_SCOPE)))
+                }
+                GrantType::RefreshToken if kept => ScopeSet::new(default_scopes(bentley)),
+                GrantType::RefreshToken => ScopeSet::default(),
+                _ => ScopeSet::new(bentley.then_some(BENTLEY_SCOPE)),
+            };
         };
         let for_person = kind != GrantType::ClientCredentials;
         self.scopes(&path.key("scopes"), &words.0, for_person)

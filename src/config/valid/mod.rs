@@ -19,6 +19,7 @@ mod injector;
 mod interception;
 mod introspection;
 mod listener;
+mod login;
 mod own;
 mod passage;
 mod provider;

@@ -102,7 +102,7 @@ async fn one_refresh_token_is_never_sent_twice_at_once() {
     let world = World::new(|_| Answer::Token(HOUR));
     let mut person = credential();
     person.grant = Grant::RefreshToken {
-        file: "/run/refresh".into(),
+        from: RefreshSource::File("/run/refresh".into()),
     };
     let person = Arc::new(person);
     let handles: Vec<TokenHandle> = (0..5)

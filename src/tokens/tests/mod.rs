@@ -30,7 +30,7 @@ use super::{
 use crate::{
     config::{
         ClientAuth, ClientTls, Endpoints, Grant, JwtSource, Name, Provider, ProviderKeys,
-        ProviderTimeouts, SecretPair, SecretSource,
+        ProviderTimeouts, RefreshSource, SecretPair, SecretSource,
     },
     secret::Secret,
 };

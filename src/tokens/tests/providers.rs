@@ -10,7 +10,10 @@ use tokio::{
 use url::Url;
 
 use super::*;
-use crate::config::{Assertion, SigningKey};
+use crate::{
+    config::{Assertion, SigningKey},
+    tokens::rotation::{Place, Rotations},
+};
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
@@ -372,7 +375,9 @@ mod refreshing {
 
     fn person(idp: &Idp, path: &Path) -> Credential {
         let mut credential = idp.credential();
-        credential.grant = Grant::RefreshToken { file: path.into() };
+        credential.grant = Grant::RefreshToken {
+            from: RefreshSource::File(path.into()),
+        };
         credential
     }
 
@@ -396,29 +401,36 @@ mod refreshing {
     async fn a_file_that_somebody_else_changed_meanwhile_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = file(&directory, "refresh", "first");
-        let rotations = crate::tokens::rotation::Rotations::default();
-        let sent = rotations.read(&path).unwrap();
+        let rotations = Rotations::default();
+        let sent = rotations.read(Place::File(path.clone())).unwrap();
         fs::write(&path, "theirs").unwrap();
-        rotations.save(&path, &sent, &Secret::new("second"));
+        rotations.save(&sent, &Secret::new("second"));
         assert_eq!(fs::read(&path).unwrap(), b"theirs");
-        assert_eq!(rotations.read(&path).unwrap().token.expose(), "theirs");
+        assert_eq!(
+            rotations
+                .read(Place::File(path.clone()))
+                .unwrap()
+                .token
+                .expose(),
+            "theirs"
+        );
     }
 
     #[tokio::test]
     async fn a_token_that_cannot_be_written_is_kept_and_written_later() {
         let directory = tempfile::tempdir().unwrap();
         let path = file(&directory, "refresh", "first");
-        let rotations = crate::tokens::rotation::Rotations::default();
-        let sent = rotations.read(&path).unwrap();
+        let rotations = Rotations::default();
+        let sent = rotations.read(Place::File(path.clone())).unwrap();
         // a directory in its place cannot be replaced by a file, also not by root
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        rotations.save(&path, &sent, &Secret::new("second"));
+        rotations.save(&sent, &Secret::new("second"));
         fs::remove_dir(&path).unwrap();
         fs::write(&path, "first").unwrap();
-        let next = rotations.read(&path).unwrap();
+        let next = rotations.read(Place::File(path.clone())).unwrap();
         assert_eq!(next.token.expose(), "second");
-        rotations.save_again(&path, &next);
+        rotations.save_again(&next);
         assert_eq!(fs::read(&path).unwrap(), b"second");
     }
 
