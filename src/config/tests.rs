@@ -1866,7 +1866,7 @@ providers:
 fn a_client_of_a_program_at_a_desk_without_a_secret_is_for_a_person_who_signs_in() {
     use crate::config::{LoopbackHost, RefreshSource};
 
-    let home = ("HOME", "/home/ann");
+    let home = ("HOME", "/people/ann");
     let read = |pairs: &[(&'static str, &'static str)]| {
         let loaded = load(Sources::variables(pairs.iter().copied())).unwrap();
         loaded.config.credentials["agent"].grant.clone()
@@ -1879,7 +1879,7 @@ fn a_client_of_a_program_at_a_desk_without_a_secret_is_for_a_person_who_signs_in
     };
     assert_eq!(
         login.directory,
-        std::path::Path::new("/home/ann/.local/state/itwin-auth-proxy")
+        std::path::Path::new("/people/ann/.local/state/itwin-auth-proxy")
     );
     let redirect = &login.redirect;
     assert_eq!(

@@ -52,7 +52,7 @@ impl Check<'_> {
             Some(_) => Redirect::at_bentley(),
             None => Redirect::default(),
         };
-        let redirect = self.redirect(&path.key("redirect"), raw.redirect.as_ref(), default);
+        let redirect = self.redirect(&path.key("redirect"), raw.redirect.as_ref(), default)?;
         let directory = state_directory(self.environment);
         if directory.is_none() {
             self.missing(
@@ -62,7 +62,7 @@ impl Check<'_> {
             );
         }
         Some(Login {
-            redirect: redirect?,
+            redirect,
             directory: directory?,
             key: sealing_key(self.environment),
         })
