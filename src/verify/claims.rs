@@ -206,6 +206,18 @@ fn text(claims: &Object, claim: &'static str) -> Result<Option<Box<str>>, Refusa
     }
 }
 
+/// Text that says something; an empty one is of a wrong type.
+pub(super) fn nonempty<'c>(
+    claims: &'c Object,
+    claim: &'static str,
+) -> Result<Option<&'c str>, Refusal> {
+    match claims.get(claim) {
+        None => Ok(None),
+        Some(Json::Text(text)) if !text.is_empty() => Ok(Some(text)),
+        Some(_) => Err(Refusal::WrongType { claim }),
+    }
+}
+
 /// `scope` (RFC 9068), as text or as IMS and IdentityServer write it, a list; `scp` elsewhere.
 fn scopes(claims: &Object) -> Result<Box<[Box<str>]>, Refusal> {
     let claim = if claims.has("scope") { "scope" } else { "scp" };

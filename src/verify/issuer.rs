@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    Unverified,
+    LONGEST_WAIT, Unverified,
     claims::Claims,
     introspection::Introspector,
     jwt::{Jws, said_issuer},
@@ -23,7 +23,7 @@ use super::{
     refusal::{Refusal, shown},
 };
 use crate::{
-    clock::{Deadline, Moment},
+    clock::{Clock, Deadline, Moment},
     config::{Name, Provider},
 };
 
@@ -141,12 +141,12 @@ impl Issuer {
         }
     }
 
-    /// Its own name, rather than another that its tokens may have.
     /// All that its tokens may call it.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|name| &**name)
     }
 
+    /// Its own name, rather than another that its tokens may have.
     pub(super) fn first_name(&self) -> &str {
         self.names.first().map(|name| &**name).unwrap_or_default()
     }
@@ -177,6 +177,32 @@ impl Issuer {
             None if self.keys().generation() != unverified.generation => Newer::Here,
             None => Newer::No,
         }
+    }
+
+    /// Whether one of its keys signed the token; newer ones are asked for where that may help.
+    pub(super) async fn signed(
+        &self,
+        token: &str,
+        jws: &Jws<'_>,
+        clock: &Clock,
+    ) -> Result<(), Refusal> {
+        let keys = self.keys();
+        let generation = keys.generation();
+        let verified = keys.verify(jws).map(drop);
+        drop(keys);
+        let Err(refusal) = verified else {
+            return Ok(());
+        };
+        let unverified = Unverified {
+            refusal,
+            generation,
+        };
+        match self.newer(token, &unverified, clock.now()) {
+            Newer::No => return Err(unverified.refusal),
+            Newer::Here => {}
+            Newer::Coming(keys) => keys.ended(clock.mono() + LONGEST_WAIT).await,
+        }
+        self.keys().verify(jws).map(drop)
     }
 
     fn ask(&self, token: &str, now: Moment) -> Option<NewerKeys> {
@@ -225,28 +251,24 @@ impl Issuer {
         known.any(|(_, until)| !until.passed(now))
     }
 
-    /// Reads the claims of a token that one of its keys signed, or of one that no rule would take
-    /// anyway.
+    /// Whether it is this issuer that a token names.
     pub(super) fn is_named(&self, issuer: &str) -> Result<(), Refusal> {
-        let name = without_slash(issuer);
-        if self.names.iter().any(|known| **known == *name) {
+        if self.is_called(issuer) {
             return Ok(());
         }
         let found = shown(issuer);
         Err(Refusal::Issuer { found })
     }
 
+    /// Reads the claims of a token that one of its keys signed, or of one that no rule would take
+    /// anyway.
     pub(super) fn claims(&self, token: &Jws<'_>, now: Moment) -> Result<Claims, Refusal> {
         self.is_from(Claims::read(token.payload()?, token.typ.clone(), now)?)
     }
 
     /// The claims, if they are this issuer's.
     pub(super) fn is_from(&self, claims: Claims) -> Result<Claims, Refusal> {
-        if self.is_called(&claims.issuer) {
-            return Ok(claims);
-        }
-        let found = shown(&claims.issuer);
-        Err(Refusal::Issuer { found })
+        self.is_named(&claims.issuer).map(|()| claims)
     }
 
     /// To the character, but for one slash at the end, which a URL without a path may have.

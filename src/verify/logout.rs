@@ -10,8 +10,8 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    LONGEST_WAIT, Unverified, claims,
-    issuer::{Issuer, Newer},
+    claims::{self, nonempty as text},
+    issuer::Issuer,
     json::{Json, Object},
     jwt::Jws,
     refusal::{Refusal, shown},
@@ -98,7 +98,7 @@ impl Logouts {
             None | Some("logout+jwt" | "jwt") => {}
             Some(_) => return Err(BadLogout::Type),
         }
-        self.signed(token, &jws).await?;
+        self.issuer.signed(token, &jws, &self.clock).await?;
         let (claims, now) = (jws.payload()?, self.clock.now());
         let (name, before) = self.check(&claims, now)?;
         let jti = text(&claims, "jti")?.ok_or(Refusal::Missing { claim: "jti" })?;
@@ -120,27 +120,6 @@ impl Logouts {
         let provider = &*self.issuer.name;
         tracing::info!(provider, ?claim, value, "logged out by the provider");
         Ok(())
-    }
-
-    /// With newer keys, if need be.
-    async fn signed(&self, token: &str, jws: &Jws<'_>) -> Result<(), Refusal> {
-        let keys = self.issuer.keys();
-        let generation = keys.generation();
-        let verified = keys.verify(jws).map(drop);
-        drop(keys);
-        let Err(refusal) = verified else {
-            return Ok(());
-        };
-        let unverified = Unverified {
-            refusal,
-            generation,
-        };
-        match self.issuer.newer(token, &unverified, self.clock.now()) {
-            Newer::No => return Err(unverified.refusal),
-            Newer::Here => {}
-            Newer::Coming(keys) => keys.ended(self.clock.mono() + LONGEST_WAIT).await,
-        }
-        self.issuer.keys().verify(jws).map(drop)
     }
 
     /// Whose tokens are revoked: those of a session, or those that a user has until now.
@@ -194,13 +173,5 @@ impl Logouts {
             return Err(BadLogout::Full);
         }
         Ok(())
-    }
-}
-
-fn text<'c>(claims: &'c Object, claim: &'static str) -> Result<Option<&'c str>, Refusal> {
-    match claims.get(claim) {
-        None => Ok(None),
-        Some(Json::Text(text)) if !text.is_empty() => Ok(Some(text)),
-        Some(_) => Err(Refusal::WrongType { claim }),
     }
 }

@@ -13,6 +13,7 @@ mod coming;
 mod dpop;
 mod examine;
 mod follow;
+mod id_token;
 mod introspection;
 mod issuer;
 mod json;
@@ -39,6 +40,9 @@ pub use self::{
     coming::{Coming, LONGEST_WAIT, Waited},
     dpop::{BadProof, Expected, Nonce, Proofs, Requested},
     examine::{Finding, Verdict, examine},
+    id_token::{
+        AtHash, BadIdToken, ExpectedIdToken, IdToken, IdTokenError, SentNonce, id_token_once,
+    },
     introspection::{Introspector, Outcome, Said, Unavailable, UnreadableAnswer, read_answer},
     issuer::{Issuer, Newer, NewerKeys},
     json::{Json, Object},

@@ -3,6 +3,7 @@
 mod accepted;
 mod followed;
 mod forged;
+mod id_tokens;
 mod key_sets;
 mod proofs;
 mod properties;
