@@ -26,6 +26,7 @@ use itwin_auth_proxy::{
     },
     metrics::Metrics,
     proxy::Plan,
+    session::Sessions,
     shutdown::Shutdown,
     tokens::{TokenHandle, TokenService},
     verify::KeyService,
@@ -55,7 +56,15 @@ static HELD: LazyLock<Held> = LazyLock::new(|| {
         let readiness = Readiness::new();
         let keys = KeyService::start(&config, &clock, &metrics, &stop, &readiness, &mut rng);
         let tokens = TokenService::start(clock.clone(), metrics.clone(), &stop, None, rng);
-        let plan = Plan::new(&config, &tokens, &keys, &metrics, None).unwrap();
+        let plan = Plan::new(
+            &config,
+            &tokens,
+            &keys,
+            &Sessions::default(),
+            &metrics,
+            None,
+        )
+        .unwrap();
         let token = plan.tokens().next().unwrap();
         tokens.ready(&token).await;
         (plan.for_thread(&metrics), token)

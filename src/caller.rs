@@ -19,6 +19,8 @@ pub enum Caller {
     Certificate(Arc<str>),
     /// Known by the user id of the process on the other end of a Unix socket.
     Uid(u32),
+    /// A person who is signed in with a browser.
+    Person(Arc<Holder>),
     /// Known by the name and password that it showed the forward proxy.
     ProxyUser(Arc<str>),
 }
@@ -58,6 +60,10 @@ impl fmt::Display for Caller {
                 let client = holder.client.as_deref().unwrap_or("-");
                 let subject = holder.subject.as_deref().unwrap_or("-");
                 write!(f, "bearer:{client}/{subject}")
+            }
+            Self::Person(holder) => {
+                let subject = holder.subject.as_deref().unwrap_or("-");
+                write!(f, "person:{subject}")
             }
             Self::Certificate(name) => write!(f, "cert:{name}"),
             Self::Uid(uid) => write!(f, "uid:{uid}"),

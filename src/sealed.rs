@@ -26,6 +26,7 @@ pub enum Purpose {
     KeySets,
     Revocations,
     SignIn,
+    Sessions,
 }
 
 /// A file that cannot be opened.
@@ -40,6 +41,7 @@ impl Purpose {
             Self::KeySets => b"itwin-auth-proxy key sets, AES-256-GCM",
             Self::Revocations => b"itwin-auth-proxy revocations, AES-256-GCM",
             Self::SignIn => b"itwin-auth-proxy sign-in, AES-256-GCM",
+            Self::Sessions => b"itwin-auth-proxy session, AES-256-GCM",
         }
     }
 }

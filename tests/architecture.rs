@@ -94,8 +94,10 @@ const RESERVED: &[Reserved] = &[
             ("src/oauth", "sends it to the provider, or signs with it"),
             ("src/cli/asking.rs", "sends the admin key"),
             ("src/sealed.rs", "seals files with it"),
-            ("src/session/cookie", "seals cookies with it"),
-            ("src/session/codec.rs", "writes it down to be sealed"),
+            (
+                "src/session",
+                "seals it into cookies and files, or sends it to the provider",
+            ),
             ("src/tls/issued.rs", "signs with it, or serves with it"),
             (
                 "src/injector",

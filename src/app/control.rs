@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     health::{Document, Readiness, Report},
     proxy::{Plan, Signer},
+    session::{Sessions, Stands},
     shutdown::Stage,
     tokens::TokenService,
     verify::KeyService,
@@ -98,7 +99,22 @@ fn run(
     );
     let signer = config.signing.as_ref().map(Signer::new).transpose()?;
     let signer = signer.map(Arc::new);
-    let plan = Plan::new(config, &tokens, &keys, &seams.metrics, signer.as_ref())?;
+    let stands = Stands {
+        clock: &seams.clock,
+        metrics: &seams.metrics,
+        shutdown: stop,
+        tokens: &tokens,
+        keys: &keys,
+    };
+    let sessions = Sessions::start(config, &stands, &mut rng())?;
+    let plan = Plan::new(
+        config,
+        &tokens,
+        &keys,
+        &sessions,
+        &seams.metrics,
+        signer.as_ref(),
+    )?;
     let plan = Arc::new(plan);
     let handles: Vec<_> = plan.tokens().collect();
     tokens.first_tokens(readiness, handles);
@@ -126,6 +142,7 @@ fn run(
         Arc::new(tokens.authorities()),
         Arc::new(tokens),
         Arc::new(keys),
+        Arc::new(sessions),
         Arc::clone(&revoked) as _,
     ];
     let state = AdminState {

@@ -44,6 +44,7 @@ use crate::{
     net::bind::{self, BindError, SocketFile},
     proxy::{PlanError, SignerError},
     pulse::Pulse,
+    session::SessionError,
     shutdown::{Shutdown, Stage},
     telemetry::RequestLog,
     tls::TlsError,
@@ -82,6 +83,8 @@ pub enum StartError {
     Tls { listener: String, source: TlsError },
     #[error(transparent)]
     Plan(#[from] PlanError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
     #[error(transparent)]
     Signing(#[from] SignerError),
     #[error("connections cannot be opened (interception)")]

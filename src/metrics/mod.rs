@@ -60,6 +60,27 @@ pub struct HandedOutLabels {
     pub credential: String,
 }
 
+/// Labels of the people of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SessionLabels {
+    pub session: String,
+}
+
+/// Labels of a sign-in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SignInLabels {
+    pub session: String,
+    /// `begun`, `ok`, or why there was none.
+    pub result: &'static str,
+}
+
+/// Labels of sessions that have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SessionEndLabels {
+    pub session: String,
+    pub reason: &'static str,
+}
+
 /// Labels of a token fetch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FetchLabels {
@@ -126,6 +147,10 @@ pub struct Metrics {
     pub introspections: Family<IntrospectionLabels, Counter>,
     pub tokens_handed_out: Family<HandedOutLabels, Counter>,
     pub revoked_tokens_refused: Counter,
+    /// People who are signed in.
+    pub sessions: Family<SessionLabels, Gauge>,
+    pub sign_ins: Family<SignInLabels, Counter>,
+    pub sessions_ended: Family<SessionEndLabels, Counter>,
     pub token_expiries: TokenExpiries,
     /// 1 while the previous of two secrets is the one that works.
     pub previous_secret_in_use: Family<CredentialLabels, Gauge>,
@@ -158,12 +183,16 @@ impl Metrics {
             introspections: Family::default(),
             tokens_handed_out: Family::default(),
             revoked_tokens_refused: Counter::default(),
+            sessions: Family::default(),
+            sign_ins: Family::default(),
+            sessions_ended: Family::default(),
             token_expiries: TokenExpiries::default(),
             previous_secret_in_use: Family::default(),
         };
         metrics.register_requests();
         metrics.register_program();
         metrics.register_tokens();
+        metrics.register_people();
         metrics
     }
 
@@ -229,6 +258,25 @@ impl Metrics {
             "log_lines_dropped",
             "Log lines dropped because their reader was too slow",
             self.log_lines_dropped.clone(),
+        );
+    }
+
+    fn register_people(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "sessions",
+            "People who are signed in with a browser",
+            self.sessions.clone(),
+        );
+        r.register(
+            "sign_ins",
+            "Sign-ins that began, and how they ended",
+            self.sign_ins.clone(),
+        );
+        r.register(
+            "sessions_ended",
+            "Sessions that have ended, by reason",
+            self.sessions_ended.clone(),
         );
     }
 

@@ -4,27 +4,29 @@
 //! browser on this machine can do that, too, so such a route also asks that the request names a
 //! host of this machine and does not come from another site (DNS rebinding, cross-site requests).
 
+mod key;
+
 use std::{net::IpAddr, sync::Arc};
 
-use arc_swap::ArcSwap;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{ORIGIN, PROXY_AUTHORIZATION, REFERER},
+    header::{AUTHORIZATION, ORIGIN, REFERER},
 };
 
+pub use self::key::{Key, Shown};
 use super::{
     bearer::{self, Bearer, Denied, Known, Tokens},
     bound::{self, Called},
     failure::{Failure, Wants},
+    person::{self, Challenged},
     target::Target,
 };
 use crate::{
     caller::{Caller, Vouched},
-    config::{AdmitRule, Name, SecretPair},
+    config::AdmitRule,
     http::survey::{Field, Survey},
     net::{Conn, Names, Peer, Reach},
-    secret::Secret,
+    session::{Present, Realm, Wanted, Who},
     verify::{KeyService, Verified},
 };
 
@@ -41,6 +43,8 @@ pub enum Gate {
     Rules {
         rules: Vec<Rule>,
         hosts: Vec<String>,
+        /// Where people sign in whom none of the others admits.
+        realm: Option<Realm>,
     },
 }
 
@@ -53,96 +57,6 @@ pub enum Rule {
     Bearer(Bearer),
 }
 
-/// A shared key and what its files held when they were last read.
-#[derive(Debug)]
-pub struct Key {
-    name: Name,
-    shown: Shown,
-    secrets: SecretPair,
-    current: ArcSwap<Vec<Secret>>,
-}
-
-/// How a caller shows a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
-    In(HeaderName),
-    /// As the password of the user whom the key is named after (RFC 7617).
-    AsProxyUser,
-}
-
-impl Key {
-    pub fn new(name: Name, shown: Shown, secrets: SecretPair) -> Self {
-        let key = Self {
-            name,
-            shown,
-            secrets,
-            current: ArcSwap::default(),
-        };
-        key.refresh();
-        key
-    }
-
-    /// Reads the files again; one that cannot be read leaves what was known.
-    pub fn refresh(&self) {
-        let sources = [Some(&self.secrets.current), self.secrets.previous.as_ref()];
-        let mut secrets = Vec::new();
-        for source in sources.into_iter().flatten() {
-            match source.read() {
-                Ok(secret) => secrets.push(secret),
-                Err(error) => tracing::warn!(key = %self.name, %error, "shared key not read again"),
-            }
-        }
-        if !secrets.is_empty() {
-            self.current.store(Arc::new(secrets));
-        }
-    }
-
-    /// The field that it is shown in.
-    pub fn header(&self) -> HeaderName {
-        match &self.shown {
-            Shown::In(header) => header.clone(),
-            Shown::AsProxyUser => PROXY_AUTHORIZATION,
-        }
-    }
-
-    fn caller(&self) -> Caller {
-        match self.shown {
-            Shown::In(_) => Caller::Key(self.name.clone()),
-            Shown::AsProxyUser => Caller::ProxyUser(self.name.clone()),
-        }
-    }
-
-    fn opens(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(self.header()).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return false;
-        };
-        let known = |shown: &[u8]| {
-            let current = self.current.load();
-            current.iter().any(|secret| secret.matches(shown))
-        };
-        match self.shown {
-            Shown::In(_) => known(value.as_bytes()),
-            Shown::AsProxyUser => basic(value.as_bytes()).is_some_and(|pair| {
-                let user = pair.iter().position(|byte| *byte == b':');
-                user.is_some_and(|end| {
-                    pair[..end] == *self.name.as_bytes() && known(&pair[end + 1..])
-                })
-            }),
-        }
-    }
-}
-
-/// Name and password of `Basic` credentials, still together.
-fn basic(value: &[u8]) -> Option<Vec<u8>> {
-    let at = value.iter().position(|byte| *byte == b' ')?;
-    let (scheme, encoded) = value.split_at(at);
-    if !scheme.eq_ignore_ascii_case(b"basic") {
-        return None;
-    }
-    STANDARD.decode(encoded.trim_ascii()).ok()
-}
-
 /// A caller whom the route's rules admit. Made here only.
 #[derive(Debug)]
 pub struct Admission {
@@ -150,6 +64,8 @@ pub struct Admission {
     verified: Option<Arc<Verified>>,
     /// What the caller's next proof must carry (RFC 9449 section 8.2), where it would not know.
     nonce: Option<HeaderValue>,
+    /// Who is signed in, if that is how the caller is known.
+    present: Option<Present>,
 }
 
 /// An admission, taken apart.
@@ -159,6 +75,7 @@ pub(super) struct Admitted {
     /// The token that the caller is known by.
     pub(super) verified: Option<Arc<Verified>>,
     pub(super) nonce: Option<HeaderValue>,
+    pub(super) present: Option<Present>,
 }
 
 impl Admission {
@@ -167,6 +84,7 @@ impl Admission {
             caller,
             verified: None,
             nonce: None,
+            present: None,
         }
     }
 
@@ -175,11 +93,13 @@ impl Admission {
             caller,
             verified,
             nonce,
+            present,
         } = self;
         Admitted {
             caller,
             verified,
             nonce,
+            present,
         }
     }
 
@@ -197,6 +117,7 @@ impl From<Known> for Admission {
                 caller: Caller::Bearer(Arc::clone(&verified.claims.holder)),
                 verified: Some(verified),
                 nonce,
+                present: None,
             },
         }
     }
@@ -228,7 +149,7 @@ impl Gate {
                     && from != Site::Another;
                 inside.then_some(Caller::Local)
             }
-            (Self::Rules { rules, hosts }, _) => {
+            (Self::Rules { rules, hosts, .. }, _) => {
                 let rebound = guest.is_none() && is_rebound(conn, target, hosts, from);
                 let page = from == Site::Another || rebound;
                 let mut open = rules
@@ -251,6 +172,15 @@ impl Gate {
             }
         };
         let mut bearers = self.bearers().peekable();
+        // a gateway that asks cannot pass on what a browser has to be told
+        let realm = self
+            .realm()
+            .filter(|_| caller.is_none() && !conn.mode.decides());
+        if let Some(realm) = realm
+            && !(bearers.peek().is_some() && headers.contains_key(AUTHORIZATION))
+        {
+            return signed_in(realm, headers, tokens);
+        }
         if let Some(caller) = caller {
             // nobody has checked it, and behind such a route it is taken for checked
             if bearers.peek().is_some() && bearer::is_in_query(tokens.query) {
@@ -265,6 +195,14 @@ impl Gate {
             route: route.to_owned(),
             wants: self.wants(),
         }))
+    }
+
+    /// Where people sign in whom it admits.
+    fn realm(&self) -> Option<&Realm> {
+        match self {
+            Self::Rules { realm, .. } => realm.as_ref(),
+            Self::Local { .. } | Self::Anyone => None,
+        }
     }
 
     /// Whether it looks at callers' tokens.
@@ -302,6 +240,30 @@ impl Gate {
     }
 }
 
+/// A person whose cookie is good, and whose request no page of another site made.
+fn signed_in(realm: &Realm, headers: &HeaderMap, tokens: &Tokens<'_>) -> Result<Admission, Denied> {
+    let challenged = |wanted| {
+        Err(Denied::Challenged(Box::new(Challenged {
+            realm: realm.clone(),
+            wanted,
+        })))
+    };
+    if realm.is_preflight(tokens.method, headers) {
+        return challenged(Wanted::Preflight);
+    }
+    match realm.who(headers, tokens.now) {
+        Who::Nobody(trace) => challenged(Wanted::SignIn(trace)),
+        Who::Person(_) if !realm.allows(tokens.method, headers) => challenged(Wanted::SameSite),
+        Who::Person(present) if present.wants_renewal(tokens.method, headers, tokens.now) => {
+            challenged(Wanted::Renewal)
+        }
+        Who::Person(present) => Ok(Admission {
+            present: Some(present.clone()),
+            ..Admission::of(person::caller(&present))
+        }),
+    }
+}
+
 impl Rule {
     pub fn new(rule: &AdmitRule, keys: &KeyService) -> Option<Self> {
         Some(match rule {
@@ -325,7 +287,7 @@ impl Rule {
                 rules: Arc::clone(rules),
                 algorithms: bound::algorithms(rules),
             }),
-            // nobody yet
+            // asked for by the gate
             AdmitRule::Session(_) => return None,
             AdmitRule::Certificate { names } => Self::Certificate(names.iter().cloned().collect()),
             AdmitRule::Uids(uids) => Self::Uids(uids.iter().copied().collect()),
@@ -501,6 +463,7 @@ mod tests {
         net::share::{Share, Spread},
         verify::{Proofs, Revoked, Verifier, Waited},
     };
+    use crate::{config::SecretPair, secret::Secret};
 
     fn conn(peer: &str, local: Reach) -> Conn {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
@@ -630,6 +593,7 @@ mod tests {
             pair,
         );
         let gate = Gate::Rules {
+            realm: None,
             hosts: Vec::new(),
             rules: vec![
                 Rule::Networks(vec!["10.1.0.0/16".parse().unwrap()]),
@@ -644,7 +608,7 @@ mod tests {
                 .map(Admission::into_caller)
                 .map_err(|denied| match denied {
                     Denied::For(failure) => failure.status().as_u16(),
-                    Denied::Until(_) => 0,
+                    Denied::Until(_) | Denied::Challenged(_) => 0,
                 })
         };
         let inside: IpAddr = "10.1.2.3".parse().unwrap();
@@ -670,6 +634,7 @@ mod tests {
     #[test]
     fn a_page_whose_name_was_pointed_here_has_its_browsers_address_for_nothing() {
         let gate = Gate::Rules {
+            realm: None,
             hosts: vec!["proxy.corp.test".into(), "*.apps.test".into()],
             rules: vec![Rule::Networks(vec!["10.0.0.0/8".parse().unwrap()])],
         };
@@ -689,7 +654,7 @@ mod tests {
             );
             admitted.map(|_| ()).map_err(|denied| match denied {
                 Denied::For(failure) => failure.to_string(),
-                Denied::Until(_) => String::new(),
+                Denied::Until(_) | Denied::Challenged(_) => String::new(),
             })
         };
         let said = |fields: &[(&'static str, &'static str)]| {

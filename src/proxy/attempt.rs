@@ -257,7 +257,7 @@ impl Proxy {
 /// How the request gets a token, if it does.
 fn injection<'p>(permit: &'p Permit, outgoing: &Outgoing) -> Option<(&'p TokenHandle, &'p Inject)> {
     let route = permit.route();
-    match (&route.token, &route.config.inject, outgoing.injects) {
+    match (permit.token(), &route.config.inject, outgoing.injects) {
         (Some(handle), Some(inject), Injects::Yes) => Some((handle, inject)),
         _ => None,
     }

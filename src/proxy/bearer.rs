@@ -17,6 +17,7 @@ use percent_encoding::percent_decode_str;
 use super::{
     bound::{self, Called},
     failure::Failure,
+    person::Challenged,
 };
 use crate::{
     clock::Moment,
@@ -71,6 +72,8 @@ pub enum Denied {
     For(Failure),
     /// Perhaps, when what is under way has come.
     Until(Coming),
+    /// A browser, which is told what to do.
+    Challenged(Box<Challenged>),
 }
 
 impl From<Failure> for Denied {

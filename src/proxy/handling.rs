@@ -193,6 +193,20 @@ impl Proxy {
         let carried = self.carry(&mut prepared, first, &mut ending.record);
         let carried = futures_util::FutureExt::catch_unwind(AssertUnwindSafe(carried));
         match carried.await {
+            Ok(Err(Failure::Token { credential, source })) => {
+                let id = ending.record.id().to_string();
+                let Prepared {
+                    permit, outgoing, ..
+                } = &*prepared;
+                match Self::signs_in_again(permit, outgoing, id).await {
+                    Some(answer) => self.answer(ending, |record| {
+                        record.answers(answer.status().as_u16());
+                        let (parts, body) = answer.into_parts();
+                        Ok((parts, Content::own(body)))
+                    }),
+                    None => self.answer(ending, |_| Err(Failure::Token { credential, source })),
+                }
+            }
             Ok(outcome) => self.answer(ending, |_| outcome),
             Err(_) => self.panicked(ending),
         }

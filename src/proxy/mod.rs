@@ -27,6 +27,7 @@ mod own;
 mod pac;
 mod passing;
 mod permit;
+mod person;
 mod plan;
 mod record;
 mod redirected;
@@ -67,6 +68,7 @@ use self::{
     outgoing::Outgoing,
     passing::Passing,
     permit::Permit,
+    person::Challenged,
     plan::Route,
     record::Record,
     slots::Full,
@@ -306,6 +308,13 @@ impl Proxy {
         let admission = match admitted {
             Ok(admission) => admission,
             Err(Denied::For(failure)) => return Err(failure),
+            Err(Denied::Challenged(challenged)) => {
+                let Challenged { realm, wanted } = *challenged;
+                let request_id = record.id().to_string();
+                let visit =
+                    person::visit(&request, Bytes::new(), person::address(conn), request_id);
+                return Ok(Step::Own(realm.challenge(wanted, visit).boxed()));
+            }
             Err(Denied::Until(coming)) => {
                 let conn = conn.clone();
                 return Ok(Step::Held(Box::new(Held {
@@ -317,7 +326,7 @@ impl Proxy {
                 })));
             }
         };
-        let permit = Permit::grant(route, admission);
+        let permit = Permit::grant(route, admission, conn);
         record.caller(permit.caller());
         if conn.mode.decides() {
             let shown = request.headers();
@@ -419,8 +428,13 @@ impl Proxy {
             let now = self.observer.clock.mono();
             total.saturating_sub(now.saturating_duration_since(record.begun().mono))
         });
-        let answer = incoming::clean(exchanged, permit, asked, outgoing, left)?;
+        let mut answer = incoming::clean(exchanged, permit, asked, outgoing, left)?;
         record.passes(status.as_u16());
+        let headers = &mut answer.0.headers;
+        person::strip_answer(headers);
+        if let Some(person) = permit.person() {
+            person.answered(outgoing.head.headers(), headers, self.observer.clock.now());
+        }
         Ok(answer)
     }
 }

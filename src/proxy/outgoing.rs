@@ -36,6 +36,7 @@ use crate::{
     },
     net::Conn,
     secret::Secret,
+    session::strip_ours,
 };
 
 /// A request on its way.
@@ -84,6 +85,16 @@ pub(super) enum Protocol {
     Http2,
 }
 
+impl Head {
+    pub(super) fn path(&self) -> &PathAndQuery {
+        &self.path
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
 impl Outgoing {
     /// Takes the request apart.
     ///
@@ -130,6 +141,8 @@ impl Outgoing {
             None => {}
         }
         if survey.has(Field::Cookie) {
+            // they are nobody's but ours
+            strip_ours(&mut headers);
             join_cookies(&mut headers);
         }
         let exchanged = to_exchange(&headers, permit);

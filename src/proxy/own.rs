@@ -13,10 +13,11 @@ mod keys;
 mod logout;
 mod look;
 mod metadata;
+mod session;
 mod token_requests;
 mod url_discovery;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -35,17 +36,25 @@ pub(super) use self::{
 use super::{admit::Gate, forward::Meant, identity::Signer, route::Matcher, target::Target};
 use crate::{
     config::{BackchannelLogout, Config},
+    session::Sessions,
     tokens::{TokenHandle, TokenService},
     verify::{KeyService, Logouts},
 };
 
+/// Who asks an endpoint that is for anybody.
+#[derive(Debug)]
+pub(super) struct Visitor {
+    /// Goes into an error that the endpoint makes.
+    pub(super) request_id: String,
+    pub(super) peer: IpAddr,
+}
+
 /// What answers.
 pub(super) trait Endpoint: fmt::Debug + Send + Sync {
-    /// `request_id` goes into an error that the endpoint makes.
     fn answer(
         &self,
         request: Request<Incoming>,
-        request_id: String,
+        visitor: Visitor,
     ) -> BoxFuture<'static, Response<Bytes>>;
 }
 
@@ -104,6 +113,12 @@ impl Own {
             all: all.chain(logout).chain(keys).collect(),
             ..Self::default()
         }
+    }
+
+    /// With those for people who sign in.
+    pub(super) fn signing_in(mut self, sessions: &Sessions) -> Self {
+        self.all.extend(session::endpoints(sessions));
+        self
     }
 
     /// With those that stand in for services.

@@ -9,9 +9,10 @@ use http::HeaderValue;
 
 use super::{
     admit::{Admission, Admitted},
+    person::Person,
     plan::Route,
 };
-use crate::{caller::Caller, verify::Verified};
+use crate::{caller::Caller, net::Conn, tokens::TokenHandle, verify::Verified};
 
 /// A request may use this route.
 #[derive(Debug)]
@@ -20,16 +21,19 @@ pub(super) struct Permit {
     caller: Caller,
     verified: Option<Arc<Verified>>,
     nonce: Option<HeaderValue>,
+    person: Option<Person>,
 }
 
 impl Permit {
-    pub(super) fn grant(route: &Arc<Route>, admission: Admission) -> Self {
+    pub(super) fn grant(route: &Arc<Route>, admission: Admission, conn: &Conn) -> Self {
         let Admitted {
             caller,
             verified,
             nonce,
+            present,
         } = admission.into_parts();
         Self {
+            person: present.map(|present| Person::new(present, route, conn)),
             route: Arc::clone(route),
             caller,
             verified,
@@ -49,6 +53,20 @@ impl Permit {
     /// For the caller's next proof.
     pub(super) fn nonce(&self) -> Option<&HeaderValue> {
         self.nonce.as_ref()
+    }
+
+    /// Who is signed in, if that is how the caller is known.
+    pub(super) fn person(&self) -> Option<&Person> {
+        self.person.as_ref()
+    }
+
+    /// Where the token comes from that goes with the request.
+    pub(super) fn token(&self) -> Option<&TokenHandle> {
+        let own = self
+            .person
+            .as_ref()
+            .and_then(|person| person.token.as_ref());
+        own.or(self.route.token.as_ref())
     }
 
     pub(super) fn caller(&self) -> &Caller {

@@ -16,6 +16,7 @@ use super::{
     identity::{self, Identity, Signer},
     incoming::Https,
     own::{self, Own},
+    person,
     route::Matcher,
     target::{PathMatters, Target},
     upstream::{self, Pool, UpstreamError},
@@ -28,6 +29,7 @@ use crate::{
     http::headers::Aliases,
     metrics::{Metrics, RouteMetrics},
     net::ours::Ours,
+    session::Sessions,
     tokens::{Exchanger, TokenHandle, TokenService},
     verify::{KeyService, Revoked},
 };
@@ -176,6 +178,7 @@ impl Plan {
         config: &Config,
         tokens: &TokenService,
         keys: &KeyService,
+        sessions: &Sessions,
         metrics: &Metrics,
         signer: Option<&Arc<Signer>>,
     ) -> Result<Self, PlanError> {
@@ -189,7 +192,7 @@ impl Plan {
                 let route = route.name.to_string();
                 PlanError::Upstream { route, source }
             })?;
-            let mut prepared = prepare(route, upstream, to, tokens, keys, metrics)?;
+            let mut prepared = prepare(route, upstream, to, (tokens, keys, sessions), metrics)?;
             prepared.identity = identity(&mut identities, route, signer);
             prepared.exchanger = route.exchange.as_ref().map(|credential| {
                 let known = exchangers.entry(Arc::clone(&credential.name));
@@ -204,7 +207,10 @@ impl Plan {
         let issuers = keys;
         let logout = config.revocation.logout.as_ref();
         let logout = logout.map(|logout| (logout, Arc::new(issuers.logouts(logout))));
-        let own = Own::of(config, logout, signer).standing_in(config, tokens, issuers);
+        let own = Own::of(config, logout, signer);
+        let own = own
+            .signing_in(sessions)
+            .standing_in(config, tokens, issuers);
         let gates = routes.iter().map(|route| &route.gate).chain(own.gates());
         let keys = gates.flat_map(Gate::keys);
         let keys = keys.map(|key| key.header());
@@ -394,8 +400,7 @@ fn prepare(
     route: &Arc<config::Route>,
     upstream: usize,
     to: Arc<Upstream>,
-    tokens: &TokenService,
-    keys: &KeyService,
+    (tokens, keys, sessions): (&TokenService, &KeyService, &Sessions),
     metrics: &Metrics,
 ) -> Result<Route, PlanError> {
     let origin = &to.origin;
@@ -415,6 +420,7 @@ fn prepare(
                 .iter()
                 .filter_map(|rule| Rule::new(rule, keys))
                 .collect(),
+            realm: person::realm(sessions, rules),
             hosts,
         },
     };
@@ -432,7 +438,10 @@ fn prepare(
             .resource
             .as_ref()
             .map(|url| own::metadata_url(url).as_str().into()),
-        token: inject.map(|inject| tokens.handle(&inject.credential, &inject.scopes)),
+        // a person's token is that person's
+        token: inject
+            .filter(|inject| inject.credential.grant.flow().is_none())
+            .map(|inject| tokens.handle(&inject.credential, &inject.scopes)),
         exchanger: None,
         identity: None,
         metrics: metrics.route(&route.name),

@@ -307,6 +307,10 @@ fn write_caller(out: &mut Vec<u8>, caller: &Caller, escape: impl Fn(&mut Vec<u8>
             put(out, "/");
             escape(out, holder.subject.as_deref().unwrap_or("-"));
         }
+        Caller::Person(holder) => {
+            put(out, "person:");
+            escape(out, holder.subject.as_deref().unwrap_or("-"));
+        }
         Caller::Uid(uid) => {
             put(out, "uid:");
             number(out, (*uid).into());

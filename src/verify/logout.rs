@@ -39,6 +39,15 @@ pub struct Logouts {
     seen: Mutex<HashMap<Box<str>, Duration>>,
 }
 
+/// Who was logged out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoggedOut {
+    /// A session, by its `sid`.
+    Session(Box<str>),
+    /// All sessions of a user, by `sub`.
+    Subject(Box<str>),
+}
+
 /// A logout token that is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLogout {
@@ -92,7 +101,7 @@ impl Logouts {
     ///
     /// # Errors
     /// When the token is not a good one of the provider, or comes again.
-    pub async fn take(&self, token: &str) -> Result<(), BadLogout> {
+    pub async fn take(&self, token: &str) -> Result<LoggedOut, BadLogout> {
         let jws = Jws::of_any_kind(token)?;
         match jws.typ.as_deref() {
             None | Some("logout+jwt" | "jwt") => {}
@@ -119,7 +128,11 @@ impl Logouts {
             .insert(jti.into(), now.wall + OLDEST + SKEW);
         let provider = &*self.issuer.name;
         tracing::info!(provider, ?claim, value, "logged out by the provider");
-        Ok(())
+        let value = name.value;
+        Ok(match claim {
+            Claim::Sid => LoggedOut::Session(value),
+            Claim::Sub | Claim::Jti => LoggedOut::Subject(value),
+        })
     }
 
     /// Whose tokens are revoked: those of a session, or those that a user has until now.

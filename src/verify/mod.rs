@@ -48,9 +48,9 @@ pub use self::{
     json::{Json, Object},
     jwt::{Jws, LONGEST},
     keys::{Key, KeyIdentity, KeySet, KeySetError, Unusable},
-    logout::{BadLogout, Logouts},
+    logout::{BadLogout, LoggedOut, Logouts},
     refusal::{Part, Refusal},
-    revoked::Revoked,
+    revoked::{Revoked, SignedIn},
     service::KeyService,
 };
 use crate::clock::Moment;

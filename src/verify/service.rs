@@ -135,6 +135,9 @@ fn asked_for(config: &Config) -> BTreeMap<Name, Arc<Provider>> {
         Admit::Rules(rules) => rules.as_slice(),
         Admit::Local | Admit::Anyone => &[],
     });
+    let people = config.sessions.values();
+    let people = people.map(|session| &session.credential.provider);
+    let people = people.map(|provider| (provider.name.clone(), Arc::clone(provider)));
     rules
         .filter_map(|rule| match rule {
             AdmitRule::Bearer { provider, .. } => {
@@ -142,6 +145,7 @@ fn asked_for(config: &Config) -> BTreeMap<Name, Arc<Provider>> {
             }
             _ => None,
         })
+        .chain(people)
         .collect()
 }
 

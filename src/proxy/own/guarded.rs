@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 
-use super::{Endpoint, Found};
+use super::{Endpoint, Found, Visitor};
 use crate::{
     caller::Caller,
     config::{Admit, Glob, Match, Name},
@@ -20,7 +20,7 @@ use crate::{
         bound::Called,
         failure::{Failure, Wants},
         forward::Meant,
-        forwarded,
+        forwarded, person,
         record::Record,
         route::Matcher,
         target::{Target, canonical},
@@ -99,6 +99,7 @@ impl Guarded {
                     .filter_map(|rule| Rule::new(rule, keys))
                     .collect(),
                 hosts: named,
+                realm: None,
             },
         };
         Self {
@@ -154,8 +155,8 @@ impl Guarded {
         match admitted {
             Ok(admission) => Ok((admission.into_parts().caller, from)),
             Err(Denied::For(failure)) => Err(failure),
-            // no rule here looks at tokens
-            Err(Denied::Until(_)) => Err(Failure::NotAdmitted {
+            // no rule here looks at tokens or cookies
+            Err(Denied::Until(_) | Denied::Challenged(_)) => Err(Failure::NotAdmitted {
                 route: self.name.to_string(),
                 wants: Wants::Another,
             }),
@@ -167,7 +168,7 @@ impl Guarded {
 pub(in crate::proxy) enum Asking {
     Open {
         endpoint: Arc<dyn Endpoint>,
-        request_id: String,
+        visitor: Visitor,
     },
     Guarded {
         service: Arc<dyn Service>,
@@ -186,10 +187,7 @@ impl Asking {
         mut request: Request<Incoming>,
     ) -> BoxFuture<'static, Response<Bytes>> {
         match self {
-            Self::Open {
-                endpoint,
-                request_id,
-            } => endpoint.answer(request, request_id),
+            Self::Open { endpoint, visitor } => endpoint.answer(request, visitor),
             Self::Guarded {
                 service,
                 request_id,
@@ -230,10 +228,9 @@ impl Proxy {
             Found::Guarded(guarded) => guarded,
             Found::Open(endpoint) => {
                 let endpoint = Arc::clone(endpoint);
-                return Ok(Asking::Open {
-                    endpoint,
-                    request_id,
-                });
+                let peer = person::address(conn);
+                let visitor = Visitor { request_id, peer };
+                return Ok(Asking::Open { endpoint, visitor });
             }
         };
         let arrived = Called {

@@ -7,7 +7,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method, Request, Response, header::CACHE_CONTROL};
 use hyper::body::Incoming;
 
-use super::{Endpoint, document, other_method};
+use super::{Endpoint, Visitor, document, other_method};
 use crate::{health::Document, proxy::identity::Signer};
 
 /// Serves what the signer has now.
@@ -18,7 +18,7 @@ impl Endpoint for Keys {
     fn answer(
         &self,
         request: Request<Incoming>,
-        request_id: String,
+        Visitor { request_id, .. }: Visitor,
     ) -> BoxFuture<'static, Response<Bytes>> {
         let answer = if matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = document("application/jwk-set+json", self.0.text());

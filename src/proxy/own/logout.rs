@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::{Endpoint, document, other_method};
+use super::{Endpoint, Visitor, document, other_method};
 use crate::verify::{BadLogout, LONGEST, Logouts};
 
 /// A token and its name.
@@ -29,7 +29,7 @@ impl Endpoint for Logout {
     fn answer(
         &self,
         request: Request<Incoming>,
-        request_id: String,
+        Visitor { request_id, .. }: Visitor,
     ) -> BoxFuture<'static, Response<Bytes>> {
         let logouts = Arc::clone(&self.0);
         Box::pin(async move {
@@ -64,7 +64,7 @@ async fn post(logouts: &Logouts, request: Request<Incoming>, request_id: &str) -
         return refused("send exactly one logout_token");
     };
     match logouts.take(&token).await {
-        Ok(()) => Response::new(Bytes::new()),
+        Ok(_) => Response::new(Bytes::new()),
         Err(error) => {
             let full = error == BadLogout::Full;
             let reason = std::error::Error::source(&error).map(ToString::to_string);

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 use url::Url;
 
-use super::{Endpoint, document, other_method};
+use super::{Endpoint, Visitor, document, other_method};
 use crate::config::{Admit, AdmitRule, Offered, Route, TokenRules};
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -101,7 +101,7 @@ impl Endpoint for Document {
     fn answer(
         &self,
         request: Request<Incoming>,
-        request_id: String,
+        Visitor { request_id, .. }: Visitor,
     ) -> BoxFuture<'static, Response<Bytes>> {
         let answer = if matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = document("application/json", self.text.clone());

@@ -80,6 +80,17 @@ pub struct Entry {
     pub until: Option<Duration>,
 }
 
+/// A session of ours, as it may be named.
+#[derive(Debug, Clone, Copy)]
+pub struct SignedIn<'s> {
+    pub name: &'s str,
+    pub sid: Option<&'s str>,
+    pub subject: &'s str,
+    pub issuer: &'s str,
+    /// When the person signed in.
+    pub since: Duration,
+}
+
 /// There is no room for a further entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the list of revoked tokens is full")]
@@ -127,6 +138,42 @@ impl Revoked {
             }
         }
         Ok(())
+    }
+
+    /// Whether a session of ours is on the list: by its own name, as `jti`, or by what the provider calls
+    /// it and the person.
+    pub fn has_session(&self, session: &SignedIn<'_>, now: Moment) -> bool {
+        let lists = self.now.load();
+        let named = [
+            (Claim::Jti, Some(session.name)),
+            (Claim::Sid, session.sid),
+            (Claim::Sub, Some(session.subject)),
+        ];
+        let mut named = named.into_iter().filter_map(|(claim, value)| {
+            let value = value?.into();
+            Some(Name { claim, value })
+        });
+        named.any(|name| {
+            let entries = [&lists.file, &lists.said].into_iter();
+            let mut entries = entries.filter_map(|list| list.0.get(&name)).flatten();
+            entries.any(|entry| entry.is_about_one(session.issuer, Some(session.since), now))
+        })
+    }
+
+    /// Puts a session of ours on the list. Where that is full, it ends all the same: its cookie is
+    /// taken away.
+    pub fn add_session(&self, name: &str, until: Duration, now: Moment) {
+        let name = Name {
+            claim: Claim::Jti,
+            value: name.into(),
+        };
+        let entry = Entry {
+            until: Some(until),
+            ..Entry::default()
+        };
+        if let Err(full) = self.add(name, entry, now) {
+            tracing::warn!(error = %full, "that a session has ended is not remembered");
+        }
     }
 
     /// Adds what a provider said.
@@ -258,12 +305,16 @@ impl Entry {
     }
 
     fn is_about(&self, claims: &Claims, now: Moment) -> bool {
+        // a token that was renewed is as old as the sign-in; one that does not say is old
+        let age = claims.signed_in.or(claims.issued);
+        self.is_about_one(&claims.issuer, age, now)
+    }
+
+    fn is_about_one(&self, its_issuer: &str, age: Option<Duration>, now: Moment) -> bool {
         let its = self
             .issuer
             .as_deref()
-            .is_none_or(|issuer| without_slash(issuer) == without_slash(&claims.issuer));
-        // a token that was renewed is as old as the sign-in; one that does not say is old
-        let age = claims.signed_in.or(claims.issued);
+            .is_none_or(|issuer| without_slash(issuer) == without_slash(its_issuer));
         let old = self
             .before
             .is_none_or(|before| age.is_none_or(|age| age < before));

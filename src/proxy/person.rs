@@ -1,0 +1,127 @@
+//! People who are signed in, as routes see them: who is sent to sign in, whose token goes with a
+//! request, and what the browser is given with the answer.
+
+use std::{net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, header::SET_COOKIE};
+
+use super::{Proxy, outgoing::Outgoing, permit::Permit};
+use crate::{
+    clock::Moment,
+    net::{Conn, Peer},
+    session::{Present, Realm, Trace, Visit, Wanted, strip_set_by_others},
+    tokens::TokenHandle,
+};
+
+/// A person whom a route admitted.
+#[derive(Debug)]
+pub(super) struct Person {
+    pub(super) present: Present,
+    /// Where the route injects the person's own.
+    pub(super) token: Option<TokenHandle>,
+    peer: IpAddr,
+}
+
+/// A browser that is answered in place of its route.
+#[derive(Debug)]
+pub struct Challenged {
+    pub realm: Realm,
+    pub wanted: Wanted,
+}
+
+impl Person {
+    pub(super) fn new(present: Present, permitted: &super::plan::Route, conn: &Conn) -> Self {
+        let inject = permitted.config.inject.as_ref();
+        let own = inject.filter(|inject| inject.credential.grant.flow().is_some());
+        let token = own.map(|inject| present.session.person.handle(&inject.scopes));
+        Self {
+            present,
+            token,
+            peer: address(conn),
+        }
+    }
+
+    /// Sets what the browser should have newer, and lets pages of other origins read the answer
+    /// that may.
+    pub(super) fn answered(&self, asked: &HeaderMap, headers: &mut HeaderMap, now: Moment) {
+        for line in self.present.newer_cookies(now) {
+            headers.append(SET_COOKIE, line);
+        }
+        self.present.realm().share(asked, headers);
+    }
+}
+
+/// Upstreams have no say about our cookies.
+pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    if headers.contains_key(SET_COOKIE) {
+        strip_set_by_others(headers);
+    }
+}
+
+/// Who began the connection; of a Unix socket somebody on this machine.
+pub(super) fn address(conn: &Conn) -> IpAddr {
+    match &conn.peer {
+        Peer::Tcp(address) => address.ip(),
+        Peer::Unix { .. } => IpAddr::from([127, 0, 0, 1]),
+    }
+}
+
+impl Proxy {
+    /// Where a person's tokens turned out to be over: the way to new ones, in place of an error.
+    pub(super) async fn signs_in_again(
+        permit: &Permit,
+        outgoing: &Outgoing,
+        request_id: String,
+    ) -> Option<Response<Bytes>> {
+        let person = permit.person()?;
+        if !person.present.session.person.is_over() {
+            return None;
+        }
+        let realm = person.present.realm().clone();
+        let visit = Visit {
+            method: outgoing.head.method.clone(),
+            path: outgoing.head.path().path().to_owned(),
+            query: outgoing.head.path().query().map(str::to_owned),
+            headers: outgoing.head.headers().clone(),
+            body: Bytes::new(),
+            peer: person.peer,
+            request_id,
+        };
+        Some(realm.challenge(Wanted::SignIn(Trace::Stale), visit).await)
+    }
+}
+
+/// What a browser asked, without what it sent.
+pub(super) fn visit<B>(
+    request: &http::Request<B>,
+    body: Bytes,
+    peer: IpAddr,
+    request_id: String,
+) -> Visit {
+    Visit {
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().map(str::to_owned),
+        headers: request.headers().clone(),
+        body,
+        peer,
+        request_id,
+    }
+}
+
+/// Realms that routes ask, by name.
+pub(super) fn realm(
+    sessions: &crate::session::Sessions,
+    rules: &[crate::config::AdmitRule],
+) -> Option<Realm> {
+    rules.iter().find_map(|rule| match rule {
+        crate::config::AdmitRule::Session(session) => sessions.realm(&session.name).cloned(),
+        _ => None,
+    })
+}
+
+/// Whom a log calls by name.
+pub(super) fn caller(present: &Present) -> crate::caller::Caller {
+    crate::caller::Caller::Person(Arc::clone(&present.session.called))
+}
