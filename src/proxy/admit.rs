@@ -255,7 +255,7 @@ fn signed_in(realm: &Realm, headers: &HeaderMap, tokens: &Tokens<'_>) -> Result<
         Who::Nobody(trace) => challenged(Wanted::SignIn(trace)),
         Who::Person(_) if !realm.allows(tokens.method, headers) => challenged(Wanted::SameSite),
         Who::Person(present) if present.wants_renewal(tokens.method, headers, tokens.now) => {
-            challenged(Wanted::Renewal)
+            challenged(Wanted::Renewal(present.id()))
         }
         Who::Person(present) => Ok(Admission {
             present: Some(present.clone()),

@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use tokio::time::{Sleep, sleep};
 
-use super::{record::Record, upstream::Pool};
+use super::{person::Lasting, record::Record, upstream::Pool};
 use crate::http::{
     body::{AnswerGuard, BoxError, IdleTimer, Intake, OutgoingBody},
     links::LinksBody,
@@ -59,16 +59,25 @@ pub struct Relay {
     lease: Lease,
     idle: IdleTimer,
     left: Option<Pin<Box<Sleep>>>,
+    lasting: Option<Lasting>,
 }
 
 impl Relay {
-    /// `idle` without a byte, `left` of the whole request's time, break it off.
-    pub fn new(inner: Incoming, lease: Lease, idle: Duration, left: Option<Duration>) -> Self {
+    /// `idle` without a byte, `left` of the whole request's time, the end of the session that it is
+    /// `lasting` for, break it off.
+    pub fn new(
+        inner: Incoming,
+        lease: Lease,
+        idle: Duration,
+        left: Option<Duration>,
+        lasting: Option<Lasting>,
+    ) -> Self {
         Self {
             inner,
             lease,
             idle: IdleTimer::new(idle),
             left: left.map(|left| Box::pin(sleep(left))),
+            lasting,
         }
     }
 }
@@ -79,6 +88,8 @@ enum Late {
     Stalled(Duration),
     #[error("the request took longer than its route allows")]
     Total,
+    #[error("the session has ended")]
+    Ended,
 }
 
 impl Body for Relay {
@@ -95,7 +106,15 @@ impl Body for Relay {
         {
             return Poll::Ready(Some(Err(Late::Total.into())));
         }
+        if this.lasting.as_ref().is_some_and(Lasting::has_ended) {
+            return Poll::Ready(Some(Err(Late::Ended.into())));
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+            if let Some(lasting) = &mut this.lasting
+                && lasting.poll_over(cx).is_ready()
+            {
+                return Poll::Ready(Some(Err(Late::Ended.into())));
+            }
             ready!(this.idle.poll_idle(cx));
             return Poll::Ready(Some(Err(Late::Stalled(this.idle.after()).into())));
         };

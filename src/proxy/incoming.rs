@@ -18,6 +18,7 @@ use super::{
     failure::Failure,
     outgoing::{Injects, Outgoing},
     permit::Permit,
+    person::Person,
     rejected::{is_repository, leads_to_provider},
     target,
 };
@@ -102,7 +103,8 @@ pub(super) fn clean(
     if let Some(nonce) = permit.nonce() {
         parts.headers.insert(DPOP_NONCE, nonce.clone());
     }
-    let body = Relay::new(body, exchanged.lease, config.timeouts.idle, left);
+    let lasting = permit.person().and_then(Person::lasting);
+    let body = Relay::new(body, exchanged.lease, config.timeouts.idle, left, lasting);
     let LinkRewriting::On { public } = &config.links else {
         return Ok((parts, Content::Relay(body)));
     };

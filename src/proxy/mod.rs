@@ -68,7 +68,7 @@ use self::{
     outgoing::Outgoing,
     passing::Passing,
     permit::Permit,
-    person::Challenged,
+    person::{Challenged, Person},
     plan::Route,
     record::Record,
     slots::Full,
@@ -417,7 +417,10 @@ impl Proxy {
                 (self.connection(), place),
                 Tunnelled::begin(&self.observer, Some(record.id()), permit.route().origin()),
                 Arc::clone(&self.spares),
-                self.stop.clone(),
+                upgrade::Until {
+                    stop: self.stop.clone(),
+                    lasting: permit.person().and_then(Person::lasting),
+                },
             );
             record.passes(status.as_u16());
             let (parts, _) = exchanged.response.into_parts();

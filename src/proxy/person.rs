@@ -1,7 +1,13 @@
 //! People who are signed in, as routes see them: who is sent to sign in, whose token goes with a
 //! request, and what the browser is given with the answer.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, header::SET_COOKIE};
@@ -9,8 +15,9 @@ use http::{HeaderMap, Response, header::SET_COOKIE};
 use super::{Proxy, outgoing::Outgoing, permit::Permit};
 use crate::{
     clock::Moment,
+    config::Streams,
     net::{Conn, Peer},
-    session::{Present, Realm, Trace, Visit, Wanted, strip_set_by_others},
+    session::{Present, Realm, Session, Trace, Visit, Wanted, strip_set_by_others},
     tokens::TokenHandle,
 };
 
@@ -42,6 +49,15 @@ impl Person {
         }
     }
 
+    /// What streams of the request end with, where they do.
+    pub(super) fn lasting(&self) -> Option<Lasting> {
+        let closes = self.present.realm().config().streams == Streams::Close;
+        closes.then(|| Lasting {
+            session: Arc::clone(&self.present.session),
+            over: None,
+        })
+    }
+
     /// Sets what the browser should have newer, and lets pages of other origins read the answer
     /// that may.
     pub(super) fn answered(&self, asked: &HeaderMap, headers: &mut HeaderMap, now: Moment) {
@@ -49,6 +65,44 @@ impl Person {
             headers.append(SET_COOKIE, line);
         }
         self.present.realm().share(asked, headers);
+    }
+}
+
+/// Whose streams go with a session.
+#[derive(Debug)]
+pub struct Lasting {
+    session: Arc<Session>,
+    over: Option<Over>,
+}
+
+struct Over(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl fmt::Debug for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Over")
+    }
+}
+
+impl Lasting {
+    /// Whether the session has ended; wakes when it does.
+    pub(super) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.session.has_ended().is_some() {
+            return Poll::Ready(());
+        }
+        // most answers are there before anybody has to wait
+        let over = self
+            .over
+            .get_or_insert_with(|| Over(Box::pin(Arc::clone(&self.session).over())));
+        over.0.as_mut().poll(cx)
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.session.has_ended().is_some()
+    }
+
+    /// Waits until the session has ended.
+    pub(super) async fn over(self) {
+        self.session.over().await;
     }
 }
 

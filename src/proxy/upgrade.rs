@@ -10,7 +10,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Open, tunnelled::Tunnelled, upstream};
+use super::{Open, person::Lasting, tunnelled::Tunnelled, upstream};
 use crate::{
     http::serve::Watched,
     net::{
@@ -20,6 +20,25 @@ use crate::{
     shutdown::{Shutdown, Stage, spawn_on_worker},
 };
 
+/// What ends a tunnel, besides its two ends.
+pub(super) struct Until {
+    pub(super) stop: Shutdown,
+    /// The session that it is for.
+    pub(super) lasting: Option<Lasting>,
+}
+
+impl Until {
+    async fn reached(self) {
+        let Some(lasting) = self.lasting else {
+            return self.stop.reached(Stage::Hard).await;
+        };
+        tokio::select! {
+            () = self.stop.reached(Stage::Hard) => {}
+            () = lasting.over() => {}
+        }
+    }
+}
+
 /// Passes bytes between the two once both have switched, until both ways have ended or the stop is
 /// hard: a tunnel has no message whose end a soft stop could wait for. It counts as a connection.
 pub(super) fn join(
@@ -28,7 +47,7 @@ pub(super) fn join(
     held: (Open, Place),
     tunnelled: Tunnelled,
     spares: Arc<Spares>,
-    stop: Shutdown,
+    until: Until,
 ) {
     spawn_on_worker(async move {
         let _held = held;
@@ -45,7 +64,7 @@ pub(super) fn join(
                     tracing::debug!(%error, "a tunnel broke");
                 }
             }
-            () = stop.reached(Stage::Hard) => {}
+            () = until.reached() => {}
         }
     });
 }

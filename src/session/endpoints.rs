@@ -14,6 +14,7 @@ use super::{
     answer::{self, Problem},
     asked::{Asked, Verdict, asked},
     cors,
+    live::Id,
     realm::{Trace, Who},
     return_to::ReturnTo,
     sign_in::{Purpose, Wish},
@@ -41,7 +42,7 @@ pub enum Wanted {
     /// Somebody who is signed in.
     SignIn(Trace),
     /// Another token, had behind the back of the person who is signed in.
-    Renewal,
+    Renewal(Id),
     /// Another page than one of another site.
     SameSite,
     /// Nothing: a browser asks whether it may.
@@ -139,12 +140,12 @@ impl Realm {
                     (true, false) => answer::problem(&self, &visit, &Problem::NotBegun),
                 }
             }
-            Endpoint::Logout => self.sign_out(&visit),
+            Endpoint::Logout => self.sign_out(&visit).await,
             Endpoint::SignedOut => answer::signed_out(&self),
             Endpoint::Session => self.told(&visit),
             Endpoint::Renew => self.renewed(&visit).await,
             Endpoint::BackchannelLogout => self.backchannel(&visit.body).await,
-            Endpoint::FrontchannelLogout => self.frontchannel(&visit),
+            Endpoint::FrontchannelLogout => self.frontchannel(&visit).await,
         };
         cors::add(&self.0.origins, &visit.headers, response.headers_mut());
         let headers = response.headers_mut();
@@ -170,11 +171,11 @@ impl Realm {
         let mut response = match wanted {
             Wanted::Preflight => return cors::preflight(&self.0.origins, &visit.headers),
             Wanted::SameSite => answer::problem(&self, &visit, &Problem::CrossSite),
-            Wanted::Renewal => {
+            Wanted::Renewal(id) => {
                 let wish = Wish {
                     return_to: self.here(&visit),
                     parameters: Vec::new(),
-                    purpose: Purpose::Renewal,
+                    purpose: Purpose::Renewal(id),
                 };
                 self.begin(wish, &visit).await
             }
@@ -263,14 +264,14 @@ impl Realm {
             Who::Nobody(_) => answer::sign_in_required(self, visit),
             // renewed by itself
             Who::Person(_) if !implicit => answer::plain(StatusCode::NO_CONTENT),
-            Who::Person(_) => {
+            Who::Person(present) => {
                 let query = visit.query.as_deref();
                 let mut wish = Wish::of_query(query, self);
                 if !query.is_some_and(|query| query.contains("return_to=")) {
                     let path = self.config().path("session");
                     wish.return_to = ReturnTo::ours(&path);
                 }
-                wish.purpose = Purpose::Renewal;
+                wish.purpose = Purpose::Renewal(present.session.id);
                 self.begin(wish, visit).await
             }
         }

@@ -24,7 +24,7 @@ const SHARDS: usize = 16;
 pub(super) const MOST: usize = 100_000;
 
 /// A session's name, random and known to its cookie alone.
-pub(super) type Id = [u8; 16];
+pub type Id = [u8; 16];
 
 /// Why a session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,7 +27,7 @@ mod state;
 pub use self::{
     cookie::{strip_ours, strip_set_by_others},
     endpoints::{Endpoint, Visit, Wanted},
-    live::{Ended, Session},
+    live::{Ended, Id, Session},
     realm::{Present, Realm, Trace, Who},
     service::{SessionError, Sessions, Stands},
     state::Facts,

@@ -347,6 +347,11 @@ impl Realm {
 }
 
 impl Present {
+    /// The session's name.
+    pub fn id(&self) -> Id {
+        self.session.id
+    }
+
     pub fn realm(&self) -> &Realm {
         &self.realm
     }

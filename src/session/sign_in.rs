@@ -15,7 +15,7 @@ use super::{
     answer::{self, Problem},
     cookie::{NoTransaction, SameSite, Transaction},
     endpoints::Visit,
-    live::{Ended, Session},
+    live::{Ended, Id, Known, Session},
     provider::ProviderError,
     realm::Who,
     return_to::ReturnTo,
@@ -62,8 +62,8 @@ pub(super) struct Wish {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     SignIn,
-    /// Without showing anybody anything, for the person who is signed in.
-    Renewal,
+    /// Another token for this session, without showing anybody anything.
+    Renewal(Id),
 }
 
 /// Why a sign-in did not begin, or did not end in a session.
@@ -148,11 +148,15 @@ impl Realm {
         let mut rng = self.rng();
         let pkce = Pkce::new(&mut rng);
         let transaction = Transaction {
-            state: Secret::new(format!("{}{}", wish.purpose.sign(), unguessable(&mut rng))),
+            state: Secret::new(unguessable(&mut rng)),
             nonce: Secret::new(unguessable(&mut rng)),
             verifier: pkce.verifier.clone(),
             return_to: wish.return_to.as_str().to_owned(),
             issuer: metadata.issuer.clone(),
+            renews: match wish.purpose {
+                Purpose::SignIn => None,
+                Purpose::Renewal(id) => Some(id),
+            },
             started_at: now.unix_seconds(),
         };
         let flow = credential.grant.flow().unwrap_or(Flow::Code);
@@ -168,7 +172,7 @@ impl Realm {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         extra.extend(wish.parameters);
-        if wish.purpose == Purpose::Renewal {
+        if transaction.renews.is_some() {
             extra.push(("prompt".to_owned(), "none".to_owned()));
         }
         let redirect_uri = this.config.redirect_uri();
@@ -255,14 +259,15 @@ impl Realm {
         }
         let return_to = ReturnTo::parse(&transaction.return_to, &this.config);
         let return_to = return_to.unwrap_or_else(ReturnTo::root);
-        let purpose = Purpose::of(&answered.state);
+        let renewed = transaction.renews.and_then(|id| match this.live.find(&id) {
+            Known::Here(session) => Some(session),
+            Known::Gone | Known::No => None,
+        });
         let redeemed = match (flow, answered.answer) {
             (_, Answer::Refused(refused)) => {
-                if purpose == Purpose::Renewal
-                    && let Who::Person(present) = self.seen(&visit.headers, now)
-                {
+                if let Some(session) = renewed {
                     // the token is good for a while; when it has ended, the person signs in
-                    present.session.be_quiet(now.wall + QUIET);
+                    session.be_quiet(now.wall + QUIET);
                     let at = return_to.as_str();
                     return Ok(answer::redirect(StatusCode::SEE_OTHER, at));
                 }
@@ -285,23 +290,18 @@ impl Realm {
         let token = self
             .identified(&redeemed.issued, &transaction, flow)
             .await?;
-        let who = self.who(&visit.headers, now);
-        let session = match (purpose, who) {
-            (Purpose::Renewal, Who::Person(present)) => {
-                if *present.session.facts.subject != *token.subject {
-                    return Err(SignInError::AnotherPerson(
-                        present.session.facts.subject.clone(),
-                    ));
-                }
-                present.session.person.deposit(redeemed.deposit(self));
-                Arc::clone(&present.session)
+        let session = if let Some(session) = renewed {
+            // OpenID Connect Core section 3.1.2.6: the provider may have somebody else's session
+            if *session.facts.subject != *token.subject {
+                return Err(SignInError::AnotherPerson(session.facts.subject.clone()));
             }
-            (_, before) => {
-                if let Who::Person(before) = before {
-                    self.end(&before.session, Ended::Replaced);
-                }
-                self.session_for(&token, &redeemed, now)
+            session.person.deposit(redeemed.deposit(self));
+            session
+        } else {
+            if let Who::Person(before) = self.seen(&visit.headers, now) {
+                self.end(&before.session, Ended::Replaced);
             }
+            self.session_for(&token, &redeemed, now)
         };
         let held = this.cookies.load().held(&visit.headers);
         let lines = self.cookies_of(&session, held, now)?;
@@ -435,24 +435,6 @@ fn state_of(parameters: &[u8]) -> Option<String> {
     let mut pairs = form_urlencoded::parse(parameters);
     let (_, state) = pairs.find(|(name, _)| name == "state")?;
     Some(state.into_owned())
-}
-
-impl Purpose {
-    /// In front of `state`.
-    fn sign(self) -> char {
-        match self {
-            Self::SignIn => 's',
-            Self::Renewal => 'r',
-        }
-    }
-
-    fn of(state: &str) -> Self {
-        if state.starts_with('r') {
-            Self::Renewal
-        } else {
-            Self::SignIn
-        }
-    }
 }
 
 impl SignInError {

@@ -10,7 +10,8 @@ use http::{Method, Response, StatusCode, header::CONTENT_TYPE};
 use url::form_urlencoded;
 
 use super::{
-    Realm, answer,
+    Realm,
+    answer::{self, Problem},
     endpoints::Visit,
     live::{Ended, Session},
     realm::Who,
@@ -27,7 +28,7 @@ use crate::{
 
 impl Realm {
     /// Ends the session here, and sends the browser to the provider to end its own.
-    pub(super) fn sign_out(&self, visit: &Visit) -> Response<Bytes> {
+    pub(super) async fn sign_out(&self, visit: &Visit) -> Response<Bytes> {
         let now = self.0.clock.now();
         let Who::Person(present) = self.seen(&visit.headers, now) else {
             let mut response = answer::redirect(StatusCode::SEE_OTHER, &self.signed_out_at());
@@ -41,7 +42,8 @@ impl Realm {
             return answer::sign_out_asked(self, visit);
         }
         let session = Arc::clone(&present.session);
-        let provider = self.0.provider.known();
+        // a process that has just begun may not know it yet
+        let provider = self.0.provider.metadata().await.ok();
         let id_token = session.facts.id_token.clone();
         self.end(&session, Ended::SignedOut);
         let return_to = self.signed_out_url();
@@ -103,7 +105,7 @@ impl Realm {
 
     /// A frame in a page of the provider's. The browser keeps our cookies from it, so that the session's
     /// name at the provider is all there is to go by: it has to be right, and nobody can guess it.
-    pub(super) fn frontchannel(&self, visit: &Visit) -> Response<Bytes> {
+    pub(super) async fn frontchannel(&self, visit: &Visit) -> Response<Bytes> {
         let query = visit.query.as_deref().unwrap_or_default();
         let mut issuer = None;
         let mut sid = None;
@@ -117,15 +119,27 @@ impl Realm {
                 return answer::plain(StatusCode::BAD_REQUEST);
             }
         }
-        let known = self.0.provider.known();
-        let (Some(issuer), Some(sid), Some(metadata)) = (issuer, sid, known) else {
+        let (Some(issuer), Some(sid)) = (issuer, sid) else {
             return answer::plain(StatusCode::BAD_REQUEST);
         };
-        if !metadata.is_named(&issuer) || sid.is_empty() {
+        let now = self.0.clock.now();
+        if let Err(wait) = self.0.rates.lock().take(visit.peer, now) {
+            return answer::problem(self, visit, &Problem::TooMany { wait });
+        }
+        let named = self.0.provider.metadata().await;
+        if !named.is_ok_and(|metadata| metadata.is_named(&issuer)) || sid.is_empty() {
             return answer::plain(StatusCode::BAD_REQUEST);
         }
         let ends = |session: &Session| session.facts.sid.as_deref() == Some(&*sid);
         self.end_all(ends, Ended::ByProvider);
+        // one that only a cookie knows does not come back either
+        let until = now.wall + self.config().absolute;
+        self.0.revoked.add_provider_session(
+            &sid,
+            self.config().credential.provider.issuer.as_str(),
+            until,
+            now,
+        );
         answer::framed_by_anybody(StatusCode::OK)
     }
 

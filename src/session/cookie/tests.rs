@@ -328,6 +328,7 @@ fn transaction(tag: &str) -> Transaction {
         verifier: Secret::new("verifier"),
         return_to: "/app?x=1".to_owned(),
         issuer: "https://ims.example".to_owned(),
+        renews: None,
         started_at: NOW,
     }
 }

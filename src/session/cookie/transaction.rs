@@ -43,6 +43,9 @@ pub struct Transaction {
     pub return_to: String,
     /// The issuer that was asked.
     pub issuer: String,
+    /// The session that is to get another token: its own cookie does not come with a form that the
+    /// provider's page posts.
+    pub renews: Option<[u8; 16]>,
     /// Seconds since 1970.
     pub started_at: u64,
 }
@@ -173,6 +176,9 @@ impl Transaction {
             .secret(&self.verifier)
             .text(&self.return_to)
             .text(&self.issuer)
+            .maybe(self.renews, |writer, id| {
+                writer.bytes(&id);
+            })
             .number(self.started_at);
         writer.finish()
     }
@@ -185,6 +191,7 @@ impl Transaction {
             verifier: reader.secret()?,
             return_to: reader.text()?.to_owned(),
             issuer: reader.text()?.to_owned(),
+            renews: reader.maybe(Reader::array)?,
             started_at: reader.number()?,
         };
         reader.finish()?;
