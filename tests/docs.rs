@@ -26,13 +26,14 @@ fn rows(page: &str) -> impl Iterator<Item = Vec<String>> {
         })
 }
 
-/// Every error's code and status, as `src/proxy/failure.rs` has them: `(status, "Code", "…`.
+/// Every error's code and status, as `src/proxy/failure.rs` and those beside it have them: `(status, "Code", "…`.
 fn errors() -> BTreeMap<String, String> {
     let files = [
         "src/proxy/failure.rs",
         "src/proxy/failure/connect.rs",
         "src/proxy/failure/unpassed.rs",
         "src/proxy/failure/wants.rs",
+        "src/session/answer.rs",
     ];
     let source: String = files.map(read).concat().split_whitespace().collect();
     source
@@ -45,6 +46,11 @@ fn errors() -> BTreeMap<String, String> {
                 Some("BAD_GATEWAY") => "502",
                 Some("GATEWAY_TIMEOUT") => "504",
                 Some("SERVICE_UNAVAILABLE") => "503",
+                Some("BAD_REQUEST") => "400",
+                Some("UNAUTHORIZED") => "401",
+                Some("CONFLICT") => "409",
+                Some("TOO_MANY_REQUESTS") => "429",
+                Some("INTERNAL_SERVER_ERROR") => "500",
                 Some(other) => panic!("give this test the number of {other}"),
                 None => status,
             };
@@ -67,7 +73,7 @@ fn every_error_of_the_proxys_own_is_explained() {
         .collect();
     assert_eq!(
         page, errors,
-        "docs/errors.md on the left, src/proxy/failure.rs on the right"
+        "docs/errors.md on the left, the code on the right"
     );
 }
 

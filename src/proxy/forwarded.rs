@@ -109,6 +109,32 @@ impl Forwarding {
     }
 }
 
+/// Where a request comes from, as far as that can be known: the peer's address, or what trusted proxies
+/// say of the one before them.
+pub(super) fn address(headers: &HeaderMap, conn: &Conn, trusted: &[ipnet::IpNet]) -> IpAddr {
+    let Peer::Tcp(peer) = conn.peer else {
+        return IpAddr::from([127, 0, 0, 1]); // somebody on this machine
+    };
+    nearest(headers, peer.ip(), trusted)
+}
+
+fn nearest(headers: &HeaderMap, peer: IpAddr, trusted: &[ipnet::IpNet]) -> IpAddr {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut nearest = peer.to_canonical();
+    let told = lines(headers, &FOR);
+    let mut told = told.iter().rev().flat_map(|line| line.rsplit(','));
+    while is_trusted(&nearest) {
+        let Some(next) = told
+            .next()
+            .and_then(|text| text.trim().parse::<IpAddr>().ok())
+        else {
+            break; // it said nothing, or nothing that could be counted by
+        };
+        nearest = next.to_canonical();
+    }
+    nearest
+}
+
 /// Scheme and authority of the URL that a caller used, as far as that can be known: what the route's
 /// resource is called, else what a gateway that asks us or a trusted proxy in front of us says, else
 /// the connection and the request.
@@ -196,6 +222,37 @@ mod tests {
         ("forwarded", "for=1.1.1.1;proto=http"),
         ("x-forwarded-host", "a\";for=9.9.9.9;x=\""),
     ];
+
+    #[test]
+    fn where_a_request_comes_from_is_what_trusted_proxies_say_of_the_one_before_them() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let table: &[(&str, &[&str], &str)] = &[
+            ("192.0.2.1:5", &["198.51.100.9"], "192.0.2.1"),
+            ("10.0.0.1:5", &["198.51.100.9"], "198.51.100.9"),
+            (
+                "10.0.0.1:5",
+                &["1.1.1.1, 198.51.100.9, 10.9.9.9"],
+                "198.51.100.9",
+            ),
+            ("10.0.0.1:5", &["1.1.1.1", "198.51.100.9"], "198.51.100.9"),
+            ("10.0.0.1:5", &[], "10.0.0.1"),
+            ("10.0.0.1:5", &["unknown"], "10.0.0.1"),
+            ("10.0.0.1:5", &["10.0.0.2"], "10.0.0.2"),
+            ("[::ffff:10.0.0.1]:5", &["2001:db8::1"], "2001:db8::1"),
+        ];
+        for (peer, lines, expected) in table {
+            let mut headers = HeaderMap::new();
+            for line in *lines {
+                headers.append(FOR, line.parse().unwrap());
+            }
+            let found = nearest(
+                &headers,
+                peer.parse::<std::net::SocketAddr>().unwrap().ip(),
+                &trusted,
+            );
+            assert_eq!(found.to_string(), *expected, "{peer} {lines:?}");
+        }
+    }
 
     #[test]
     fn a_stranger_s_word_is_not_passed_on() {

@@ -40,6 +40,7 @@ mod upgrade;
 mod upstream;
 
 use std::{
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -50,7 +51,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use http::{Request, Response, StatusCode, response::Parts};
+use http::{HeaderMap, Request, Response, StatusCode, response::Parts};
 use hyper::body::Incoming;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -245,6 +246,10 @@ impl Proxy {
         self.admit(request, survey, conn, meant, record, &Waited::default())
     }
 
+    fn peer(&self, headers: &HeaderMap, conn: &Conn) -> IpAddr {
+        forwarded::address(headers, conn, &self.plan.trusted_proxies)
+    }
+
     /// The connections to a route's upstream.
     fn pool<'p>(&'p self, route: &'p Route) -> &'p Arc<Pool> {
         route.pool().unwrap_or_else(|| &self.pools[route.upstream])
@@ -311,8 +316,8 @@ impl Proxy {
             Err(Denied::Challenged(challenged)) => {
                 let Challenged { realm, wanted } = *challenged;
                 let request_id = record.id().to_string();
-                let visit =
-                    person::visit(&request, Bytes::new(), person::address(conn), request_id);
+                let peer = self.peer(request.headers(), conn);
+                let visit = person::visit(&request, Bytes::new(), peer, request_id);
                 return Ok(Step::Own(realm.challenge(wanted, visit).boxed()));
             }
             Err(Denied::Until(coming)) => {
@@ -326,7 +331,7 @@ impl Proxy {
                 })));
             }
         };
-        let permit = Permit::grant(route, admission, conn);
+        let permit = Permit::grant(route, admission, || self.peer(request.headers(), conn));
         record.caller(permit.caller());
         if conn.mode.decides() {
             let shown = request.headers();

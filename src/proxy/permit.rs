@@ -3,7 +3,7 @@
 //! A token and a socket are handed out against a permit only, and only this file makes one, from an
 //! admission that only `admit` makes: a request that was not admitted cannot be given either.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::HeaderValue;
 
@@ -12,7 +12,7 @@ use super::{
     person::Person,
     plan::Route,
 };
-use crate::{caller::Caller, net::Conn, tokens::TokenHandle, verify::Verified};
+use crate::{caller::Caller, tokens::TokenHandle, verify::Verified};
 
 /// A request may use this route.
 #[derive(Debug)]
@@ -25,7 +25,12 @@ pub(super) struct Permit {
 }
 
 impl Permit {
-    pub(super) fn grant(route: &Arc<Route>, admission: Admission, conn: &Conn) -> Self {
+    /// `peer`: where the request comes from.
+    pub(super) fn grant(
+        route: &Arc<Route>,
+        admission: Admission,
+        peer: impl FnOnce() -> IpAddr,
+    ) -> Self {
         let Admitted {
             caller,
             verified,
@@ -33,7 +38,7 @@ impl Permit {
             present,
         } = admission.into_parts();
         Self {
-            person: present.map(|present| Person::new(present, route, conn)),
+            person: present.map(|present| Person::new(present, route, peer())),
             route: Arc::clone(route),
             caller,
             verified,

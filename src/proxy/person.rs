@@ -16,7 +16,6 @@ use super::{Proxy, outgoing::Outgoing, permit::Permit};
 use crate::{
     clock::Moment,
     config::Streams,
-    net::{Conn, Peer},
     session::{Present, Realm, Session, Trace, Visit, Wanted, strip_set_by_others},
     tokens::TokenHandle,
 };
@@ -38,14 +37,14 @@ pub struct Challenged {
 }
 
 impl Person {
-    pub(super) fn new(present: Present, permitted: &super::plan::Route, conn: &Conn) -> Self {
+    pub(super) fn new(present: Present, permitted: &super::plan::Route, peer: IpAddr) -> Self {
         let inject = permitted.config.inject.as_ref();
         let own = inject.filter(|inject| inject.credential.grant.flow().is_some());
         let token = own.map(|inject| present.session.person.handle(&inject.scopes));
         Self {
             present,
             token,
-            peer: address(conn),
+            peer,
         }
     }
 
@@ -110,14 +109,6 @@ impl Lasting {
 pub(super) fn strip_answer(headers: &mut HeaderMap) {
     if headers.contains_key(SET_COOKIE) {
         strip_set_by_others(headers);
-    }
-}
-
-/// Who began the connection; of a Unix socket somebody on this machine.
-pub(super) fn address(conn: &Conn) -> IpAddr {
-    match &conn.peer {
-        Peer::Tcp(address) => address.ip(),
-        Peer::Unix { .. } => IpAddr::from([127, 0, 0, 1]),
     }
 }
 

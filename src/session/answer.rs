@@ -232,14 +232,6 @@ pub(super) fn problem(realm: &Realm, visit: &Visit, problem: &Problem<'_>) -> Re
 
 impl Problem<'_> {
     fn said(&self) -> Said {
-        let said = |status, code, title, text| Said {
-            status,
-            code,
-            title,
-            text,
-            detail: None,
-            way: Way::SignIn(ReturnTo::root()),
-        };
         match self {
             Self::TooMany { .. } => said(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -262,26 +254,27 @@ impl Problem<'_> {
     }
 }
 
-fn not_begun() -> Said {
+fn said(status: StatusCode, code: &'static str, title: &'static str, text: &'static str) -> Said {
     Said {
-        status: StatusCode::BAD_REQUEST,
-        code: "SignInNotBegun",
-        title: "This sign-in is over",
-        text: "This browser began no such sign-in, or has ended it: the page may have been loaded twice, or the sign-in took longer than ten minutes. Sign in again to go on.",
-        detail: None,
-        way: Way::SignIn(ReturnTo::root()),
-    }
-}
-
-fn of_sign_in(error: &SignInError) -> Said {
-    let said = |status, code, title, text| Said {
         status,
         code,
         title,
         text,
         detail: None,
         way: Way::SignIn(ReturnTo::root()),
-    };
+    }
+}
+
+fn not_begun() -> Said {
+    said(
+        StatusCode::BAD_REQUEST,
+        "SignInNotBegun",
+        "This sign-in is over",
+        "This browser began no such sign-in, or has ended it: the page may have been loaded twice, or the sign-in took longer than ten minutes. Sign in again to go on.",
+    )
+}
+
+fn of_sign_in(error: &SignInError) -> Said {
     match error {
         SignInError::NoTransaction(_) => not_begun(),
         SignInError::Provider(_) | SignInError::Push(_) => said(

@@ -207,7 +207,7 @@ fn check(
         acr: kept("acr")?,
         name: told(claims, "name"),
         preferred_username: told(claims, "preferred_username"),
-        email: told(claims, "email"),
+        email: told(claims, "email").filter(|_| is_proven(claims)),
     })
 }
 
@@ -322,4 +322,13 @@ fn told(claims: &Object, claim: &str) -> Option<Box<str>> {
 
 fn is_direction(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+/// Whether the address may be the person's: unless the provider says that nobody has proved it (Core
+/// section 5.1).
+fn is_proven(claims: &Object) -> bool {
+    match claims.get("email_verified") {
+        Some(Json::Bool(proven)) => *proven,
+        Some(Json::Text(text)) => !text.eq_ignore_ascii_case("false"),
+        _ => true,
+    }
 }

@@ -88,7 +88,7 @@ impl Check<'_> {
         let usual;
         let raw = match raw {
             Some(raw) => raw,
-            None if !injects && admit.is_some_and(asks_for_tokens) => {
+            None if !injects && admit.is_some_and(knows_people) => {
                 usual = raw::CallerIdentity::default();
                 &usual
             }
@@ -318,6 +318,15 @@ fn names(route: &Route) -> impl Iterator<Item = &str> {
         let jwt = identity.jwt.iter().map(|jwt| jwt.header.as_str());
         jwt.chain(identity.headers.iter().map(|header| header.name.as_str()))
     })
+}
+
+/// Whether it learns of callers who they are.
+fn knows_people(admit: &Admit) -> bool {
+    let people = match admit {
+        Admit::Rules(rules) => rules.iter().any(AdmitRule::is_session),
+        Admit::Local | Admit::Anyone => false,
+    };
+    people || asks_for_tokens(admit)
 }
 
 fn asks_for_tokens(admit: &Admit) -> bool {

@@ -22,6 +22,7 @@ use crate::{
     caller::Caller,
     clock::Moment,
     config::{CallerIdentity, CallersToken, Name, Says},
+    session::Facts,
     verify::{Claims, Json, Verified},
 };
 
@@ -95,6 +96,15 @@ impl Identity {
         memory: &Memory,
         now: Moment,
     ) {
+        if let Some(person) = permit.person() {
+            let facts = &person.present.session.facts;
+            for (name, says) in &self.fields {
+                if let Some(value) = said_of(says, facts) {
+                    headers.insert(name.clone(), value);
+                }
+            }
+            return;
+        }
         let Some(verified) = permit.verified() else {
             let caller = self.fields.iter().find(|(_, says)| *says == Says::Caller);
             if let Some((name, _)) = caller
@@ -226,6 +236,25 @@ fn said(says: &Says, claims: &Claims) -> Option<Result<HeaderValue, value::Unsen
         Says::Email => text(email(claims)?),
         Says::Claim(name) => value::claim(claims.find(name)?),
     }
+}
+
+/// The same of a person who is signed in; what cannot be sent whole is not sent.
+fn said_of(says: &Says, facts: &Facts) -> Option<HeaderValue> {
+    let text = match says {
+        Says::Caller => return Some(HeaderValue::from_static("person")),
+        Says::Subject => &facts.subject,
+        Says::Client => &facts.client,
+        Says::Issuer => &facts.issuer,
+        Says::Email => facts.email.as_ref()?,
+        Says::Scopes => return None,
+        Says::Claim(name) => match name.as_str() {
+            "name" => facts.name.as_ref()?,
+            "preferred_username" => facts.username.as_ref()?,
+            "sid" => facts.sid.as_ref()?,
+            _ => return None,
+        },
+    };
+    value::text(text).ok()
 }
 
 /// The address, unless the provider says that nobody has proved that it is the caller's.

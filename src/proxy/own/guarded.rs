@@ -20,7 +20,7 @@ use crate::{
         bound::Called,
         failure::{Failure, Wants},
         forward::Meant,
-        forwarded, person,
+        forwarded,
         record::Record,
         route::Matcher,
         target::{Target, canonical},
@@ -228,7 +228,7 @@ impl Proxy {
             Found::Guarded(guarded) => guarded,
             Found::Open(endpoint) => {
                 let endpoint = Arc::clone(endpoint);
-                let peer = person::address(conn);
+                let peer = self.peer(request.headers(), conn);
                 let visitor = Visitor { request_id, peer };
                 return Ok(Asking::Open { endpoint, visitor });
             }
