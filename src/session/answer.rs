@@ -335,8 +335,14 @@ fn of_sign_in(error: &SignInError) -> Said {
             "Somebody else is signed in at the provider",
             "The identity provider has another person's session than this application. Sign in again to go on as that person.",
         ),
-        SignInError::Response(_)
-        | SignInError::OtherFlow
+        // anybody can make a browser bring this
+        SignInError::Response(_) => said(
+            StatusCode::BAD_REQUEST,
+            "SignInFailed",
+            "The sign-in did not succeed",
+            "This is not an answer of the identity provider to a sign-in of this browser, so nobody was signed in. Sign in again to go on.",
+        ),
+        SignInError::OtherFlow
         | SignInError::Exchange(_)
         | SignInError::NoIdToken
         | SignInError::IdToken(_) => said(

@@ -14,7 +14,7 @@ use super::{
     answer::{self, Problem},
     endpoints::Visit,
     live::{Ended, Session},
-    realm::Who,
+    realm::{Trace, Who},
 };
 use crate::{
     oauth::{
@@ -30,10 +30,16 @@ impl Realm {
     /// Ends the session here, and sends the browser to the provider to end its own.
     pub(super) async fn sign_out(&self, visit: &Visit) -> Response<Bytes> {
         let now = self.0.clock.now();
-        let Who::Person(present) = self.seen(&visit.headers, now) else {
-            let mut response = answer::redirect(StatusCode::SEE_OTHER, &self.signed_out_at());
-            answer::set_cookies(&mut response, self.cleared());
-            return response;
+        let present = match self.seen(&visit.headers, now) {
+            Who::Person(present) => present,
+            Who::Nobody(trace) => {
+                let mut response = answer::redirect(StatusCode::SEE_OTHER, &self.signed_out_at());
+                // a form of another site comes without cookies, and must not take them away
+                if trace == Trace::Stale {
+                    answer::set_cookies(&mut response, self.cleared());
+                }
+                return response;
+            }
         };
         // a link of ours is as good as a form of ours; one of another site is neither
         let ours = self.allows(&Method::POST, &visit.headers)

@@ -106,15 +106,20 @@ impl AuthorizationResponse {
     /// section 2.4, RFC 9700 section 4.4).
     ///
     /// # Errors
-    /// When it says that it is another; or says nothing, although the metadata promise it.
+    /// When it says that it is another; or says nothing, although the metadata promise it and no ID
+    /// token says it in its place.
     pub fn check_issuer(&self, metadata: &SignInMetadata) -> Result<(), ResponseError> {
         match &self.issuer {
             Some(name) if metadata.is_named(name) => Ok(()),
             Some(name) => Err(ResponseError::ForeignIssuer {
                 found: harmless(name),
             }),
-            None if metadata.says_issuer => Err(ResponseError::NoIssuer),
-            None => Ok(()),
+            None => match self.answer {
+                // the ID token has it, and is checked (RFC 9207 section 2.4)
+                Answer::Tokens(_) => Ok(()),
+                _ if metadata.says_issuer => Err(ResponseError::NoIssuer),
+                _ => Ok(()),
+            },
         }
     }
 }
