@@ -19,18 +19,20 @@ const SECRET = 'not a real secret, but a long one';
  *   credential   keys of `credentials.web`
  *   client       the registration (RFC 7591 names)
  *   lifetime     of access tokens in seconds
+ *   framed       the provider's session is known in frames
  *   inject       keys of the API's `inject`
  *   routes       further ones, before the API's and the front end's; a function gets the upstreams
- *   tls          { cert, key } files: the application is at https, by `name`
+ *   tls          { certificate, key } files: the application is at https, by `name`
  */
 export async function startApplication(t, options = {}) {
   const {
-    session, credential, credentials, client, clients = [], lifetime, inject, routes = [], tls, name = 'localhost', ...rest
+    session, credential, credentials, client, clients = [], lifetime, framed, inject, routes = [], tls, name = 'localhost', ...rest
   } = options;
   const door = await startDoor(t);
   const url = `${tls ? 'https' : 'http'}://${name}:${door.port}`;
   const provider = await startProvider(t, {
     lifetime,
+    framed,
     clients: [
       {
         client_id: 'webapp-a',
@@ -49,7 +51,7 @@ export async function startApplication(t, options = {}) {
     ],
   });
   const [api, front] = [await startApi(t), await startFront(t)];
-  const keys = keyFile(t);
+  const keys = makeKey(t);
   const config = {
     workers: 2,
     providers: { idp: { issuer: provider.issuer } },
@@ -86,18 +88,25 @@ export async function startApplication(t, options = {}) {
     proxy: undefined,
     /** Ends the proxy as a service manager does, and starts it anew with the same files. */
     async restart() {
-      door.behind = undefined;
+      door.shut();
       await application.proxy?.stop();
       application.proxy = await startProxy(t, config);
       door.behind = new URL(application.proxy.origin).host;
     },
+  };
+  /** The network to the proxy is gone while this is done. */
+  application.without = async (something) => {
+    const { behind } = door;
+    door.shut();
+    await something();
+    door.behind = behind;
   };
   await application.restart();
   return application;
 }
 
 /** A key for sealing cookies, as the documentation says to make one. */
-function keyFile(t) {
+export function makeKey(t) {
   const home = mkdtempSync(path.join(tmpdir(), 'itwin-auth-proxy-browser-'));
   t.after(() => rmSync(home, { recursive: true, force: true }));
   const file = path.join(home, 'cookie-key');

@@ -1,7 +1,8 @@
 // A real browser, and people who use it: sign in at the provider's pages, open tabs, work in them.
 import { after } from 'node:test';
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 
 import { chromium } from 'playwright-core';
 
@@ -21,18 +22,29 @@ export const LAUNCH = {
 const PATIENCE = 10_000;
 
 let browser;
-after(() => browser?.close());
+after(async () => (await browser)?.close());
 
 /** One person's browser: cookies of its own, gone with the test. `options` are Playwright's of a context. */
 export async function startPerson(t, options = {}) {
-  browser ??= await chromium.launch(LAUNCH);
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
+  browser ??= chromium.launch(LAUNCH);
+  const context = await (await browser).newContext({ ignoreHTTPSErrors: true, ...options });
   t.after(() => context.close());
   return person(context);
 }
 
 /** The same, with a profile on disk that outlives the browser. */
 export async function startPersonOnDisk(t, profile, options = {}) {
+  return launch(t, profile, options);
+}
+
+/** The same, with frames that have the cookies of their own sites, as browsers once had for everybody. */
+export async function startTrustingPerson(t, profile) {
+  mkdirSync(path.join(profile, 'Default'));
+  writeFileSync(path.join(profile, 'Default/Preferences'), JSON.stringify({ profile: { cookie_controls_mode: 0 } }));
+  return launch(t, profile, { ignoreHTTPSErrors: true });
+}
+
+async function launch(t, profile, options) {
   const context = await chromium.launchPersistentContext(profile, { ...LAUNCH, ...options });
   t.after(() => context.close());
   return person(context);
@@ -59,6 +71,15 @@ function person(context) {
     /** Every answer that came, redirects too. */
     seen,
     tab: () => context.newPage(),
+    /** What a script of the application would get from this address, asked from no page. */
+    async ask(url, { method = 'GET', site = 'same-origin' } = {}) {
+      const answer = await context.request.fetch(url, {
+        method,
+        headers: { 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty', 'sec-fetch-site': site },
+        maxRedirects: 0,
+      });
+      return { status: answer.status(), body: await answer.json() };
+    },
     /** The cookies that the proxy set for this origin. */
     async cookies(url) {
       return (await context.cookies(url)).filter(({ name }) => name.startsWith('__Host-itwin-auth'));
@@ -72,7 +93,9 @@ function person(context) {
       }
       found.push(JSON.stringify(await context.storageState()));
       for (const answer of seen) {
+        const late = setTimeout(() => { throw new Error(`${answer.url} did not end`); }, PATIENCE);
         const [headers, sent, body] = await Promise.all([answer.headers, answer.sent, answer.body]);
+        clearTimeout(late);
         found.push(answer.url, JSON.stringify(headers), JSON.stringify(sent), answer.posted, body);
       }
       return found.join('\n');
@@ -119,6 +142,23 @@ export function ask(page, path, options = {}) {
     }
     return { status: answer.status, type: answer.headers.get('content-type'), redirected: answer.redirected, url: answer.url, body };
   }, [path, options]);
+}
+
+/** A page's script calls the API for so many milliseconds; how often each status came. */
+export function work(page, milliseconds, path = '/imodels/first') {
+  return page.evaluate(async ([milliseconds, path]) => {
+    const statuses = {};
+    const end = Date.now() + milliseconds;
+    while (Date.now() < end) {
+      const answers = await Promise.all([path, path, path].map((path) => fetch(path)));
+      for (const answer of answers) {
+        await answer.text();
+        statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return statuses;
+  }, [milliseconds, path]);
 }
 
 /** Who is signed in, as the proxy tells front ends. */

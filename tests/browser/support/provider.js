@@ -1,7 +1,7 @@
 // A certified authorization server (npm oidc-provider) with the sign-in and consent pages it comes with,
 // on a free loopback port: authorization code, implicit, pushed requests, rotated refresh tokens, logout
 // by the browser and by back channel. It remembers what it issued, so that a test can look for it.
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import http from 'node:http';
 
 import { createLocalJWKSet, jwtVerify } from 'jose';
@@ -11,6 +11,9 @@ import { listen } from './server.js';
 
 export const API = 'https://api.example.com/';
 export const SCOPES = ['itwin-platform', 'imodels:read'];
+
+/** Makes the tokens of one person 4 KB together, as Bentley's are. */
+const ENTITLEMENTS = Array.from({ length: 55 }, () => randomBytes(16).toString('hex'));
 
 const pair = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const signing = { ...pair.privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: 'test' };
@@ -28,8 +31,9 @@ for (const level of ['info', 'warn']) {
  * Starts a provider.
  *   clients    client metadata (RFC 7591 names)
  *   lifetime   of access tokens in seconds
+ *   framed     its session is known in frames of other sites' pages, as large providers' are
  */
-export async function startProvider(t, { clients, lifetime = 3600 }) {
+export async function startProvider(t, { clients, lifetime = 3600, framed = false }) {
   const server = http.createServer();
   await listen(t, server);
   const issuer = `http://127.0.0.1:${server.address().port}`;
@@ -66,6 +70,7 @@ export async function startProvider(t, { clients, lifetime = 3600 }) {
         }),
       },
     },
+    extraTokenClaims: () => ({ entitlement: ENTITLEMENTS }),
     rotateRefreshToken: true,
     ttl: {
       AccessToken: lifetime,
@@ -87,6 +92,8 @@ export async function startProvider(t, { clients, lifetime = 3600 }) {
   const running = {
     issuer,
     provider,
+    /** While set, it answers everything with 503. */
+    away: false,
     /** What arrived: `{ endpoint, parameters, result, error }`. */
     requests: [],
     /** Every token that was handed out: `{ kind, token }`. */
@@ -120,13 +127,33 @@ export async function startProvider(t, { clients, lifetime = 3600 }) {
   provider.on('pushed_authorization_request.success', note('pushed', 'success'));
   provider.on('end_session.success', note('end_session', 'success'));
   provider.on('end_session.error', note('end_session', 'error'));
-  provider.on('revocation.success', note('revocation', 'success'));
+  provider.use(async (ctx, next) => {
+    await next();
+    if (ctx.oidc?.route === 'revocation') note('revocation', ctx.status === 200 ? 'success' : 'error')(ctx);
+  });
   provider.on('backchannel.success', (ctx, client) => running.told.push({ client: client.clientId, taken: true }));
   provider.on('backchannel.error', (ctx, error, client) =>
     running.told.push({ client: client.clientId, taken: false, error: error.message }));
   provider.on('server_error', (ctx, error) => console.error(error));
-  server.on('request', provider.callback());
+  const serve = provider.callback();
+  server.on('request', (request, response) => {
+    if (framed) allowInFrames(response);
+    if (!running.away) return serve(request, response);
+    response.writeHead(503);
+    return response.end();
+  });
   return running;
+}
+
+/** Its cookies go with requests of other sites' pages; browsers want `Secure` for that. */
+function allowInFrames(response) {
+  const setHeader = response.setHeader.bind(response);
+  response.setHeader = (name, value) => setHeader(
+    name,
+    name.toLowerCase() === 'set-cookie'
+      ? [value].flat().map((cookie) => `${cookie.replace(/; (samesite=\w+|secure)/gi, '')}; Secure; SameSite=None`)
+      : value,
+  );
 }
 
 /** The claims of an access token that is good at this moment; nothing if it is not. */

@@ -25,9 +25,19 @@ export async function listen(t, server) {
  * (`127.0.0.1:port`), so that the address by which browsers know the proxy is known before it is started.
  */
 export async function startDoor(t) {
-  const door = { behind: undefined };
+  const open = new Set();
+  const door = {
+    behind: undefined,
+    /** Nobody gets through, and who is inside is thrown out. */
+    shut() {
+      door.behind = undefined;
+      for (const socket of open) socket.destroy();
+    },
+  };
   const server = net.createServer((outside) => {
     if (!door.behind) return outside.destroy();
+    open.add(outside);
+    outside.once('close', () => open.delete(outside));
     const [host, port] = door.behind.split(':');
     const inside = net.connect({ host, port });
     for (const [one, other] of [[outside, inside], [inside, outside]]) {
