@@ -18,9 +18,20 @@ use tokio::{
 };
 
 use super::{Exit, complain, output};
-use crate::sandbox::{Sandbox, SandboxConfig, SigningAlgorithm, TokenShape};
+use crate::sandbox::{Client, Person, Sandbox, SandboxConfig, SigningAlgorithm, TokenShape};
 
 /// Run a mock authorization server and a mock iModelHub to try the proxy with.
+///
+/// The authorization server signs people in, by browser and by device code, with pages that show
+/// whom it knows: three people at sandbox.example, and their password. Its clients are
+/// `service-sandbox` and `webapp-sandbox` (a web application; both with
+/// the secret `sandbox-secret`), `spa-sandbox` (the same without a secret), `native-sandbox`
+/// (a program at a desk) and `legacy-sandbox` (implicit flow only). Their redirect URIs are
+/// `/.itwin-auth/callback` and `/signin-callback` on this machine, at any port; of
+/// `native-sandbox` also `/callback` and `/`.
+///
+/// What people, browsers and clients have to suffer is set with `POST /__faults` on any of the
+/// three addresses; `{"visitor": "ada@sandbox.example"}` signs everybody in without a page.
 ///
 /// The authorization server also plays the security token service of old agents: SAML assertions
 /// for a name and a password, and tokens for those.
@@ -159,6 +170,7 @@ fn human(sandbox: &Sandbox) -> String {
          \u{20} itwin-auth-proxy run\n\n\
          and call it without a token:\n\n\
          \u{20} curl 'http://127.0.0.1:8080/imodels?iTwinId={itwin}&$top=3'\n\n\
+         {people}\
          Stop the authorization server, start it again, see what was asked:\n\n\
          \u{20} curl -d '{{\"idp_door\":\"refuse\"}}' {hub}/__faults\n\
          \u{20} curl -d '{{\"clear\":true}}' {hub}/__faults\n\
@@ -166,6 +178,32 @@ fn human(sandbox: &Sandbox) -> String {
          Ctrl-C ends it.\n",
         issuer = sandbox.issuer(),
         storage = sandbox.storage(),
+        people = people(sandbox),
+    )
+}
+
+/// Who signs in, and through which clients.
+fn people(sandbox: &Sandbox) -> String {
+    let person = |person: &Person| format!("  {:<27} {}\n", person.mail, person.password);
+    let people: Vec<String> = sandbox.people().iter().map(person).collect();
+    let people = people.concat();
+    let client = |client: &Client| {
+        let secret = client.secrets.first().map_or("no secret", String::as_str);
+        let name = &client.registration.name;
+        format!("  {:<16} {secret:<16} {name}\n", client.id)
+    };
+    let with_people = |client: &&Client| !client.registration.redirect_uris.is_empty();
+    let clients: Vec<String> = sandbox
+        .clients()
+        .iter()
+        .filter(with_people)
+        .map(client)
+        .collect();
+    let clients = clients.concat();
+    format!(
+        "These people can sign in (pages of the authorization server show them, too):\n\n{people}\n\
+         through these clients, which may return to /.itwin-auth/callback and /signin-callback on this\n\
+         machine, native-sandbox also to /callback:\n\n{clients}\n"
     )
 }
 
@@ -190,6 +228,16 @@ fn machine(sandbox: &Sandbox) -> serde_json::Value {
         "username": username,
         "password": password,
         "refresh_token": sandbox.refresh_token(),
+        "people": sandbox.people().iter().map(|person| json!({
+            "mail": person.mail,
+            "name": person.name,
+            "password": person.password,
+        })).collect::<Vec<_>>(),
+        "clients": sandbox.clients().iter().map(|client| json!({
+            "client_id": client.id,
+            "client_secret": client.secrets.first(),
+            "redirect_uris": client.registration.redirect_uris,
+        })).collect::<Vec<_>>(),
         "upload_link": sandbox.upload_link("example.bin"),
         "environment": environment,
     })

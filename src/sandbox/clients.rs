@@ -14,7 +14,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::idp::{Form, OAuthError};
+use super::{
+    idp::{Form, OAuthError},
+    people::Registration,
+};
 use crate::clock::Moment;
 
 /// A registered client.
@@ -26,6 +29,8 @@ pub struct Client {
     pub assertion: AssertionTrust,
     /// What it may ask for; empty: anything.
     pub scopes: Vec<String>,
+    /// Where it signs people in.
+    pub registration: Registration,
 }
 
 impl Client {
@@ -36,6 +41,16 @@ impl Client {
             secrets: vec![secret.into()],
             assertion: AssertionTrust::None,
             scopes: Vec::new(),
+            registration: Registration::default(),
+        }
+    }
+
+    /// Without any secret.
+    pub fn public(id: impl Into<String>, registration: Registration) -> Self {
+        Self {
+            secrets: Vec::new(),
+            registration,
+            ..Self::with_secret(id, "")
         }
     }
 }
@@ -149,7 +164,7 @@ impl Clients {
         }
     }
 
-    fn known(&self, id: &str) -> Result<Client, OAuthError> {
+    pub(super) fn known(&self, id: &str) -> Result<Client, OAuthError> {
         let client = self.by_id.lock().get(id).cloned();
         client.ok_or_else(|| OAuthError::client("Invalid client or client credentials."))
     }

@@ -10,8 +10,9 @@ use url::Url;
 use super::{
     clients::Authenticated,
     hub::serial,
-    idp::{Form, Idp, Issue, OAuthError},
+    idp::{Form, Idp, OAuthError},
     signing::Claims,
+    token::Issue,
 };
 
 pub(super) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -101,6 +102,7 @@ impl Idp {
                 audience,
                 named: Named::Yes,
             }),
+            granted: None,
         })
     }
 }

@@ -4,7 +4,10 @@
 //! number of times it was set for; a new one replaces it. What is switched holds from the moment the
 //! call returns.
 
+mod sign_in;
+
 use std::{
+    collections::BTreeSet,
     io,
     sync::{
         Arc,
@@ -16,6 +19,8 @@ use std::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::sign_in::Point;
+pub use self::sign_in::SignInFault;
 pub use super::server::Door;
 use super::{server::Origin, signing::Signer};
 
@@ -47,6 +52,10 @@ pub enum IdpFault {
     ForeignIssuer,
     /// Token endpoint: this `error`, status 400 as for every one of them.
     OAuthError { error: String },
+    /// Sends the request on to another address, with this status.
+    Redirect { status: u16, to: String },
+    /// The right answer after this many milliseconds.
+    Slow { milliseconds: u64 },
 }
 
 /// Which of its endpoints a fault strikes.
@@ -57,6 +66,14 @@ pub enum IdpEndpoint {
     Keys,
     Token,
     Introspection,
+    Authorization,
+    PushedRequests,
+    DeviceAuthorization,
+    Userinfo,
+    Revocation,
+    EndSession,
+    /// Where people answer.
+    Pages,
     /// Name and password for an assertion.
     Sts,
     /// An assertion for an assertion.
@@ -128,9 +145,13 @@ struct Inner {
     signer: Arc<Signer>,
     idp: Mutex<Option<(IdpEndpoint, Armed<IdpFault>)>>,
     hub: Mutex<Option<Armed<HubFault>>>,
+    sign_in: Mutex<Option<Armed<SignInFault>>>,
+    visitor: Mutex<Option<String>>,
     lifetime_ms: AtomicU64,
     /// Tokens with a lower serial number are refused by the hub.
     revoked_below: AtomicU64,
+    /// And these.
+    revoked: Mutex<BTreeSet<u64>>,
     issued: AtomicU64,
 }
 
@@ -147,8 +168,11 @@ impl Faults {
             signer,
             idp: Mutex::default(),
             hub: Mutex::default(),
+            sign_in: Mutex::default(),
+            visitor: Mutex::default(),
             lifetime_ms: AtomicU64::default(),
             revoked_below: AtomicU64::new(0),
+            revoked: Mutex::default(),
             issued: AtomicU64::new(0),
         }));
         faults.token_lifetime(lifetime);
@@ -165,6 +189,17 @@ impl Faults {
         *self.0.hub.lock() = Some(Armed { fault, times });
     }
 
+    /// Sets a fault of signing in.
+    pub fn sign_in(&self, fault: SignInFault, times: Times) {
+        *self.0.sign_in.lock() = Some(Armed { fault, times });
+    }
+
+    /// Whoever comes to the pages is this person, has shown the password, and allows everything;
+    /// empty: people are asked.
+    pub fn visitor(&self, mail: &str) {
+        *self.0.visitor.lock() = Some(mail.to_owned()).filter(|mail| !mail.is_empty());
+    }
+
     /// Opens or shuts the authorization server.
     pub fn idp_door(&self, door: Door) -> io::Result<()> {
         self.0.idp_origin.set_door(door)
@@ -179,6 +214,8 @@ impl Faults {
     pub fn clear(&self) -> io::Result<()> {
         *self.0.idp.lock() = None;
         *self.0.hub.lock() = None;
+        *self.0.sign_in.lock() = None;
+        *self.0.visitor.lock() = None;
         self.0.idp_origin.open()?;
         self.0.hub_origin.open()
     }
@@ -211,6 +248,12 @@ impl Faults {
 
     pub(super) fn is_revoked(&self, serial: u64) -> bool {
         serial < self.0.revoked_below.load(Ordering::SeqCst)
+            || self.0.revoked.lock().contains(&serial)
+    }
+
+    /// The hub answers 401 to this token.
+    pub(super) fn revoke_token(&self, serial: u64) {
+        self.0.revoked.lock().insert(serial);
     }
 
     /// The fault that strikes a request to `endpoint`, if one does.
@@ -225,6 +268,24 @@ impl Faults {
             *armed = None;
         }
         struck
+    }
+
+    /// The fault that strikes there, if one does.
+    pub(super) fn strike_sign_in(&self, point: Point) -> Option<SignInFault> {
+        let mut armed = self.0.sign_in.lock();
+        let fault = armed.as_mut()?;
+        if fault.fault.point() != point {
+            return None;
+        }
+        let (struck, last) = fault.strike();
+        if last {
+            *armed = None;
+        }
+        struck
+    }
+
+    pub(super) fn known_visitor(&self) -> Option<String> {
+        self.0.visitor.lock().clone()
     }
 
     /// The fault that strikes a request to the hub, if one does.
@@ -256,6 +317,12 @@ impl Faults {
         }
         if let Some(armed) = &order.hub {
             self.hub(armed.fault.clone(), armed.times);
+        }
+        if let Some(armed) = &order.sign_in {
+            self.sign_in(armed.fault.clone(), armed.times);
+        }
+        if let Some(mail) = &order.visitor {
+            self.visitor(mail);
         }
         if let Some(seconds) = order.token_lifetime_seconds {
             self.token_lifetime(Duration::from_secs(seconds));
@@ -303,6 +370,11 @@ pub(super) struct Order {
     idp: Option<IdpOrder>,
     #[serde(default)]
     hub: Option<Armed<HubFault>>,
+    #[serde(default)]
+    sign_in: Option<Armed<SignInFault>>,
+    /// Whoever comes to the pages is this person.
+    #[serde(default)]
+    visitor: Option<String>,
     #[serde(default)]
     idp_door: Option<Door>,
     #[serde(default)]

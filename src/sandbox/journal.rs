@@ -22,8 +22,33 @@ pub struct Counts {
     pub tokens_issued: u64,
     /// By `error`.
     pub token_errors: BTreeMap<String, u64>,
+    /// Requests for a token by a refresh token, refused ones included.
+    pub refreshes: u64,
     /// Refresh tokens shown for a second time.
     pub refresh_reuses: u64,
+    /// At the authorization endpoint, by GET or POST.
+    pub authorization_requests: u64,
+    /// Browsers sent back to a client, errors included.
+    pub authorizations: u64,
+    /// By `error`; those shown on a page are not among them.
+    pub authorization_errors: BTreeMap<String, u64>,
+    /// Passwords shown and taken.
+    pub sign_ins: u64,
+    pub code_exchanges: u64,
+    /// Codes shown for a second time.
+    pub code_reuses: u64,
+    pub pushed_requests: u64,
+    pub device_requests: u64,
+    pub device_polls: u64,
+    pub revocation_requests: u64,
+    pub refresh_tokens_revoked: u64,
+    pub access_tokens_revoked: u64,
+    pub userinfo_requests: u64,
+    /// Sessions ended by a client's request.
+    pub logouts: u64,
+    /// Logout tokens that a client answered with success, and others.
+    pub logout_tokens_taken: u64,
+    pub logout_tokens_refused: u64,
     pub hub_connections: u64,
     pub hub_requests: u64,
     /// By status.

@@ -18,12 +18,15 @@ mod itwins;
 mod journal;
 mod model;
 mod page;
+mod people;
+mod registered;
 mod server;
 mod signing;
 mod storage;
 mod sts;
 #[cfg(test)]
 mod tests;
+mod token;
 mod wsg;
 
 use std::{
@@ -50,11 +53,13 @@ use self::{
     server::{Body, Cut, Origin},
     signing::Signer,
     storage::Storage,
+    token::RefreshToken,
 };
 pub use self::{
     clients::{AssertionTrust, Client},
-    faults::{Door, Faults, HubFault, IdpEndpoint, IdpFault, Times},
+    faults::{Door, Faults, HubFault, IdpEndpoint, IdpFault, SignInFault, Times},
     journal::{Counts, HubRequest, TokenRequest},
+    people::{Consent, Implicit, Person, Registration},
     signing::{SigningAlgorithm, TokenShape},
 };
 use crate::{
@@ -73,6 +78,8 @@ pub struct SandboxConfig {
     pub clients: Vec<Client>,
     /// Names and passwords for the `password` grant.
     pub users: BTreeMap<String, String>,
+    /// Who can sign in with a browser; for the `password` grant as well.
+    pub people: Vec<Person>,
     /// Whole seconds; `expires_in` has no others.
     pub token_lifetime: Duration,
     pub signing: SigningAlgorithm,
@@ -86,9 +93,6 @@ pub struct SandboxConfig {
     pub clock: Clock,
 }
 
-/// The client that a sandbox knows unless it is told otherwise.
-const CLIENT_ID: &str = "service-sandbox";
-const CLIENT_SECRET: &str = "sandbox-secret";
 const API: &str = "imodels-api";
 const API_SECRET: &str = "sandbox-api-secret";
 const USER: &str = "agent@sandbox.example";
@@ -101,8 +105,9 @@ impl Default for SandboxConfig {
             idp: loopback,
             hub: loopback,
             storage: loopback,
-            clients: vec![Client::with_secret(CLIENT_ID, CLIENT_SECRET)],
+            clients: registered::clients(),
             users: BTreeMap::from([(USER.to_owned(), PASSWORD.to_owned())]),
+            people: registered::people(),
             token_lifetime: Duration::from_secs(3600),
             signing: SigningAlgorithm::Es256,
             shape: TokenShape::Ims,
@@ -172,6 +177,8 @@ impl Sandbox {
             users: config.users.clone(),
             assertions: sts::Assertions::default(),
             refresh_tokens: Mutex::default(),
+            people: config.people.clone(),
+            desk: Mutex::default(),
         });
         let model = Model::new(
             hub_origin.url(),
@@ -261,9 +268,14 @@ impl Sandbox {
 
     /// A new refresh token for the first client, good for one use.
     pub fn refresh_token(&self) -> String {
-        let scopes = [idp::DEFAULT_SCOPE, idp::OFFLINE].map(str::to_owned);
-        self.idp
-            .refresh_token(self.client_id(), USER, scopes.into())
+        let scopes = [idp::DEFAULT_SCOPE, token::OFFLINE].map(str::to_owned);
+        self.idp.refresh_token(RefreshToken {
+            client_id: self.client_id().to_owned(),
+            user: USER.to_owned(),
+            scopes: scopes.into(),
+            spent: false,
+            granted: None,
+        })
     }
 
     /// The client may use these secrets from now on, and no other.
@@ -278,6 +290,22 @@ impl Sandbox {
             format!("{issuer}{}", sts::SIGN_IN),
             format!("{issuer}{}", sts::DELEGATION),
         )
+    }
+
+    /// Who can sign in with a browser.
+    pub fn people(&self) -> &[Person] {
+        &self.config.people
+    }
+
+    /// Everybody and everything that is registered.
+    pub fn clients(&self) -> &[Client] {
+        &self.config.clients
+    }
+
+    /// Ends that person's sessions in all browsers and tells the clients; returns how many were
+    /// concerned.
+    pub async fn end_sessions(&self, mail: &str) -> usize {
+        self.idp.end_sessions(mail).await
     }
 
     /// No SAML assertion issued so far is good any more.

@@ -13,13 +13,16 @@ use aws_lc_rs::{
     rsa::KeySize,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RsaKeyPair},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
     jwk::Jwk,
 };
 use parking_lot::{Mutex, RwLock};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::idp::random_text;
@@ -52,6 +55,19 @@ pub(super) enum SigningError {
     Generate,
     #[error("the signing key is not usable")]
     Use(#[from] jsonwebtoken::errors::Error),
+}
+
+/// Who signs, and with what.
+#[derive(Debug)]
+pub(super) enum Forgery {
+    /// We, with our key.
+    Genuine,
+    /// Somebody else, who says that it is our key.
+    ForeignKey,
+    /// Somebody who knows the client's secret.
+    Hs256(String),
+    /// Nobody.
+    None,
 }
 
 /// Why a token is not taken.
@@ -175,12 +191,40 @@ impl Signer {
         }
     }
 
+    /// A JWT of this `typ` with these claims, genuine or not.
+    pub(super) fn sign_as(
+        &self,
+        typ: &str,
+        claims: &Value,
+        forgery: Forgery,
+    ) -> Result<String, SigningError> {
+        let key = self.newest();
+        let mut header = Header::new(key.algorithm);
+        header.kid = Some(key.id);
+        header.typ = Some(typ.to_owned());
+        let private = match forgery {
+            Forgery::Genuine => key.private,
+            Forgery::ForeignKey => Key::generate(self.algorithm, 0)?.private,
+            Forgery::Hs256(secret) => {
+                header.alg = Algorithm::HS256;
+                header.kid = None;
+                EncodingKey::from_secret(secret.as_bytes())
+            }
+            Forgery::None => {
+                let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+                let header = part(&json!({"alg": "none", "typ": typ}));
+                return Ok(format!("{header}.{}.", part(claims)));
+            }
+        };
+        Ok(encode(&header, claims, &private)?)
+    }
+
     /// The claims of a token of ours that is valid at `now`.
     pub(super) fn verify(&self, token: &str, now: Moment) -> Result<Claims, Refused> {
         let reference = self.references.lock().get(token).cloned();
         let claims = match reference {
             Some(claims) => claims,
-            None => self.read(token)?,
+            None => self.read::<Claims>(token)?,
         };
         match now.unix_seconds() {
             now if now < claims.nbf => Err(Refused::TooEarly),
@@ -189,7 +233,8 @@ impl Signer {
         }
     }
 
-    fn read(&self, token: &str) -> Result<Claims, Refused> {
+    /// The claims of anything that we signed, whenever that was.
+    pub(super) fn read<C: DeserializeOwned + Clone>(&self, token: &str) -> Result<C, Refused> {
         let header = decode_header(token).map_err(|_| Refused::NotOurs)?;
         let key = header
             .kid
@@ -199,7 +244,8 @@ impl Signer {
         // times are compared with the sandbox's clock
         rules.validate_exp = false;
         rules.validate_aud = false;
-        let token = decode::<Claims>(token, &key.public, &rules);
+        rules.required_spec_claims.clear();
+        let token = decode::<C>(token, &key.public, &rules);
         Ok(token.map_err(|_| Refused::NotOurs)?.claims)
     }
 
@@ -249,11 +295,8 @@ impl Key {
     }
 
     fn number(&self) -> u32 {
-        self.id
-            .rsplit('_')
-            .next()
-            .and_then(|number| number.parse().ok())
-            .unwrap_or(0)
+        let number = self.id.rsplit('_').next();
+        number.and_then(|number| number.parse().ok()).unwrap_or(0)
     }
 }
 

@@ -24,8 +24,9 @@ use super::{
     clients::{Authenticated, plain_basic},
     exchange::{Exchanged, Named},
     hub::serial,
-    idp::{Form, Idp, Issue, OAuthError, random_text, scopes},
+    idp::{Form, Idp, OAuthError, random_text},
     server::Body,
+    token::{Issue, scopes},
 };
 
 pub(super) const SIGN_IN: &str = "/rest/ActiveSTSService/json/IssueEx";
@@ -173,6 +174,7 @@ impl Idp {
             scopes: scopes(who, form.get("scope"))?,
             renewable: Vec::new(),
             exchanged: None,
+            granted: None,
         })
     }
 
@@ -199,6 +201,7 @@ impl Idp {
                 audience: Vec::new(),
                 named: Named::No,
             }),
+            granted: None,
         })
     }
 }

@@ -17,6 +17,7 @@ mod exchange;
 mod faults;
 mod hub;
 mod idp;
+mod people;
 
 use super::*;
 
