@@ -29,6 +29,8 @@ ARG PROFILE=release
 WORKDIR /src
 COPY deploy/image/target.sh deploy/image/
 COPY Cargo.toml Cargo.lock ./
+# Without the system's keyring: a container has none.
+#
 # A program of nothing takes the place of the source, so that this layer holds for as long as the two
 # files above stay as they are. That benchmarks exist is all that cargo wants to know of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
@@ -36,7 +38,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
  && for bench in $(sed -n '/^\[\[bench\]\]/{n;s/name = "\(.*\)"/\1/p}' Cargo.toml); do touch "benches/$bench.rs"; done \
  && cargo fetch --quiet --locked \
  && . deploy/image/target.sh \
- && cargo auditable build --locked --profile "$PROFILE" --target "$target" --bin itwin-auth-proxy
+ && cargo auditable build --locked --profile "$PROFILE" --target "$target" --bin itwin-auth-proxy --no-default-features
 
 FROM dependencies AS build
 ARG TARGETARCH
@@ -47,7 +49,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     touch src/lib.rs src/main.rs \
  && cargo fetch --quiet --locked \
  && . deploy/image/target.sh \
- && cargo auditable build --locked --profile "$PROFILE" --target "$target" --bin itwin-auth-proxy \
+ && cargo auditable build --locked --profile "$PROFILE" --target "$target" --bin itwin-auth-proxy --no-default-features \
  && case $PROFILE in dev) built=debug ;; *) built=$PROFILE ;; esac \
  && mkdir -p /image/usr/local/bin \
  && cp "target/$target/$built/itwin-auth-proxy" /image/usr/local/bin/
@@ -62,7 +64,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo fetch --quiet --locked \
  && . deploy/image/target.sh \
  && sh deploy/image/licences.sh "$target" >/image/usr/share/doc/itwin-auth-proxy/THIRD-PARTY \
- && cargo cyclonedx --quiet --format json --spec-version 1.5 --target "$target" --override-filename bom \
+ && cargo cyclonedx --quiet --no-default-features --format json --spec-version 1.5 --target "$target" --override-filename bom \
  && mkdir -p /sbom /state/itwin-auth-proxy/authority && mv bom.json /sbom/itwin-auth-proxy.cdx.json \
  && mkdir -m 1777 /image/tmp && mkdir -p /image/var/lib \
  && find /image /sbom /state -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +

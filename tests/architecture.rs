@@ -93,6 +93,10 @@ const RESERVED: &[Reserved] = &[
             ),
             ("src/oauth", "sends it to the provider, or signs with it"),
             ("src/cli/asking.rs", "sends the admin key"),
+            (
+                "src/cli/login",
+                "checks an ID token, reads what a browser brings back",
+            ),
             ("src/sealed.rs", "seals files with it"),
             (
                 "src/session",

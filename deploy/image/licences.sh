@@ -22,7 +22,7 @@ take() {
 }
 
 # "name version" of the crates, without our own
-cargo tree --locked --quiet --prefix none --edges normal --target "$1" --format '{p}|{l}' \
+cargo tree --no-default-features --locked --quiet --prefix none --edges normal --target "$1" --format '{p}|{l}' \
   | sed 's/ (\*)$//' | sed -n 's/^\([^ ]*\) v\([^ |]*\)\( (proc-macro)\)\{0,1\}|\(.*\)$/\1 \2 \4/p' | sort -u >"$work/crates"
 
 echo "itwin-auth-proxy is made of the following, under the licences named; their texts are below."

@@ -12,6 +12,9 @@ mod explain;
 mod init;
 mod inject;
 mod live;
+mod login;
+mod logout;
+mod named;
 mod order;
 mod output;
 mod probe;
@@ -49,6 +52,8 @@ enum Exit {
     NotPermitted,
     /// The configuration is wrong.
     Config,
+    /// Somebody pressed Ctrl-C.
+    Interrupted,
 }
 
 impl From<Exit> for ExitCode {
@@ -62,6 +67,7 @@ impl From<Exit> for ExitCode {
             Exit::CannotCreate => 73,
             Exit::NotPermitted => 77,
             Exit::Config => 78,
+            Exit::Interrupted => 130,
         })
     }
 }
@@ -94,6 +100,8 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
+    Login(login::Arguments),
+    Logout(logout::Arguments),
     Token(token::Arguments),
     Verify(verify::Arguments),
     Init(init::Arguments),
@@ -163,6 +171,8 @@ impl Command {
             Self::Demo(arguments) => demo::run(arguments),
             Self::Run(arguments) => run::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),
+            Self::Login(arguments) => login::run(arguments),
+            Self::Logout(arguments) => logout::run(arguments),
             Self::Token(arguments) => token::run(arguments),
             Self::Verify(arguments) => verify::run(arguments),
             Self::Check(arguments) => check::run(arguments),

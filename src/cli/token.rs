@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use clap::Args;
 use rand::{SeedableRng, rngs::StdRng};
 
-use super::{Configuration, Exit, block_on, complain, output::chain, say};
+use super::{Configuration, Exit, block_on, complain, named::Which, output::chain, say};
 use crate::{
     clock::Clock,
     config::{Credential, ScopeSet},
@@ -14,19 +14,20 @@ use crate::{
     tokens::TokenService,
 };
 
-/// Fetch an access token and print it on standard output.
+/// Fetch an access token and print it on standard output; its remaining life goes to standard error.
 ///
-/// It is a secret: whoever has it acts as the client until it expires. The grant refresh_token may
-/// use up the refresh token that a running proxy holds; do not use it beside one.
+/// It is a secret: whoever has it acts as the client, or as the person who signed in, until it
+/// expires. With refresh_token_file it may use up the refresh token that a running proxy holds: do
+/// not use it beside one. A sign-in by login can be shared.
 #[derive(Debug, Args)]
 #[expect(clippy::doc_markdown, reason = "the text is for the terminal")]
 pub(super) struct Arguments {
     #[command(flatten)]
     configuration: Configuration,
-    /// The credential's name [default: the only one].
-    credential: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Other scopes than the credential's.
-    #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
+    #[arg(long, alias = "scope", value_name = "SCOPES", value_delimiter = ',')]
     scopes: Vec<String>,
     /// Print the whole header's value, `Bearer …`.
     #[arg(long)]
@@ -35,26 +36,14 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     let config = arguments.configuration.load()?.config;
-    let mut all = config.credentials.values();
-    let found = match &arguments.credential {
-        Some(name) => config.credentials.get(name.as_str()),
-        None => all.next().filter(|_| all.next().is_none()),
-    };
-    let Some(credential) = found else {
-        let names: Vec<&str> = config.credentials.keys().map(AsRef::as_ref).collect();
-        complain(format!(
-            "error: name one of the credentials: {}",
-            names.join(", ")
-        ));
-        return Ok(Exit::Usage);
-    };
+    let credential = arguments.which.any(&config)?;
     let scopes = if arguments.scopes.is_empty() {
         credential.scopes.clone()
     } else {
         ScopeSet::new(&arguments.scopes)
     };
-    let header = block_on(fetch(credential, &scopes))?.map_err(|reason| {
-        complain(format!("error: {}: {reason}", credential.provider.issuer));
+    let (header, life) = block_on(fetch(credential, &scopes))?.map_err(|error| {
+        complain(format!("error: {}: {error}", credential.provider.issuer));
         Exit::Unavailable
     })?;
     let token = if arguments.header {
@@ -63,13 +52,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         header.strip_prefix("Bearer ").unwrap_or(&header)
     };
     say(token);
+    let life = Duration::from_secs(life.as_secs());
+    complain(format!("valid for {}", humantime::format_duration(life)));
     Ok(Exit::Ok)
 }
 
-async fn fetch(credential: &Arc<Credential>, scopes: &ScopeSet) -> Result<String, String> {
+async fn fetch(
+    credential: &Arc<Credential>,
+    scopes: &ScopeSet,
+) -> Result<(String, Duration), String> {
+    let clock = Clock::system();
     let shutdown = Shutdown::new();
     let tokens = TokenService::start(
-        Clock::system(),
+        clock.clone(),
         Arc::new(Metrics::new()),
         &shutdown,
         None,
@@ -83,5 +78,5 @@ async fn fetch(credential: &Arc<Credential>, scopes: &ScopeSet) -> Result<String
     shutdown.finished().await;
     let ready = got.map_err(|error| chain(&error))?;
     let text = ready.header().to_str().map_err(|error| error.to_string())?;
-    Ok(text.to_owned())
+    Ok((text.to_owned(), ready.expires().remaining(clock.now())))
 }

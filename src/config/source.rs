@@ -40,6 +40,26 @@ pub fn session_bus_is_abstract() -> bool {
     bus.is_some_and(|bus| bus.to_string_lossy().contains("unix:abstract="))
 }
 
+/// What the desktop of this session can show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Desktop {
+    /// The person's choice of a browser (`BROWSER`).
+    pub browser: Option<String>,
+    /// Whether there is a screen.
+    pub display: bool,
+}
+
+/// The desktop of this process's session.
+pub fn desktop() -> Desktop {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    Desktop {
+        browser: set("BROWSER").and_then(|browser| browser.into_string().ok()),
+        display: ["DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME"]
+            .iter()
+            .any(|name| set(name).is_some()),
+    }
+}
+
 /// What the service manager that started this process wants to hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceManager {
