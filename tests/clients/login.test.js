@@ -251,6 +251,7 @@ test('a running proxy serves the person, says who must do what, and goes on afte
 test('processes that renew at the same moment take turns, and no token is used twice', async (t) => {
   const at = await desk(t);
   await signIn(at);
+  // of five calls of @itwin/node-cli-authorization 1.0.1 one succeeds, and its sign-in is dead then
   const all = await Promise.all(Array.from({ length: 8 }, () => at.run('token')));
   for (const one of all) assert.equal(one.code, 0, one.stderr);
   assert.equal(at.provider.refreshed('success').length, 8);

@@ -317,7 +317,7 @@ fn report(credential: &Credential, record: &Record, issued: &Issued, kept: &Kept
     let name = name.map_or("somebody whom the provider does not name", String::as_str);
     let place = match record.place {
         Place::Keyring => "the system's keyring".to_owned(),
-        Place::File => format!("{}, sealed", kept.sealed_file().display()),
+        Place::File => format!("{} (sealed)", kept.sealed_file().display()),
     };
     let life = Duration::from_secs(issued.life.as_secs());
     complain(format!(
