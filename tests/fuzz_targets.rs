@@ -62,3 +62,18 @@ fn proofs() {
 fn what_a_connection_begins_with() {
     over_the_corpus("peek", targets::peek);
 }
+
+#[test]
+fn cookies() {
+    over_the_corpus("cookie", targets::cookie);
+}
+
+#[test]
+fn addresses_to_return_to() {
+    over_the_corpus("return_to", targets::return_to);
+}
+
+#[test]
+fn what_cookies_carry() {
+    over_the_corpus("codec", targets::codec);
+}

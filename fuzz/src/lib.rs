@@ -28,6 +28,10 @@ use itwin_auth_proxy::{
 use rustls::server::Acceptor;
 use serde_json::{Value, json};
 
+mod people;
+
+pub use people::{codec, cookie, return_to};
+
 /// When all targets happen.
 const NOW: u64 = 1_700_000_000;
 const ISSUER: &str = "https://ids.example";

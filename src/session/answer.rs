@@ -20,7 +20,7 @@ use super::{
     Realm,
     asked::{Asked, Effect, asked},
     endpoints::Visit,
-    pages::{ErrorPage, SignIn, SignOut, SignedOut},
+    pages::{ErrorPage, Needed, SignIn, SignOut, SignedOut},
     return_to::ReturnTo,
     sign_in::{Lines, SignInError},
 };
@@ -149,11 +149,18 @@ pub(super) fn sign_in_needed(
     return_to: &ReturnTo,
 ) -> Response<Bytes> {
     // where something was to be changed, there is nothing to come back to
-    let return_to = match asked(&visit.method, &visit.headers) {
-        Asked::Navigation(Effect::Unsafe) => &ReturnTo::root(),
-        _ => return_to,
+    let return_to = if visit.method.is_safe() {
+        return_to
+    } else {
+        &ReturnTo::root()
+    };
+    let why = match asked(&visit.method, &visit.headers) {
+        Asked::Navigation(Effect::Unsafe) => Needed::Unsent,
+        Asked::Frame => Needed::Frame,
+        _ => Needed::Start,
     };
     realm.0.pages.sign_in(&SignIn {
+        why,
         session: &realm.config().name,
         login: &login(realm, return_to),
     })
@@ -161,7 +168,10 @@ pub(super) fn sign_in_needed(
 
 pub(super) fn signed_out(realm: &Realm) -> Response<Bytes> {
     let login = login(realm, &ReturnTo::root());
-    realm.0.pages.signed_out(&SignedOut { login: &login })
+    realm.0.pages.signed_out(&SignedOut {
+        session: &realm.config().name,
+        login: &login,
+    })
 }
 
 /// Asks whether the person means it.
@@ -170,7 +180,11 @@ pub(super) fn sign_out_asked(realm: &Realm, visit: &Visit) -> Response<Bytes> {
         return problem(realm, visit, &Problem::CrossSite);
     }
     let action = realm.config().path("logout");
-    realm.0.pages.sign_out(&SignOut { action: &action })
+    realm.0.pages.sign_out(&SignOut {
+        session: &realm.config().name,
+        action: &action,
+        stay: "/",
+    })
 }
 
 fn login(realm: &Realm, return_to: &ReturnTo) -> String {
@@ -215,6 +229,7 @@ pub(super) fn problem(realm: &Realm, visit: &Visit, problem: &Problem<'_>) -> Re
         realm.0.pages.error(
             said.status,
             &ErrorPage {
+                session: &realm.config().name,
                 title: said.title,
                 text: said.text,
                 detail: said.detail.as_deref(),

@@ -141,12 +141,17 @@ pub enum Whose<'h> {
 }
 
 impl Origins {
-    pub fn new<'a>(public: &Url, others: impl IntoIterator<Item = &'a Url>) -> Self {
-        let text = |url: &Url| url.origin().ascii_serialization();
+    /// `others` are written as browsers write them.
+    pub fn new(own: &Url, others: &[String]) -> Self {
         Self {
-            own: text(public),
-            others: others.into_iter().map(text).collect(),
+            own: own.origin().ascii_serialization(),
+            others: others.to_vec(),
         }
+    }
+
+    /// Whether nobody else's pages may ask.
+    pub fn are_only_own(&self) -> bool {
+        self.others.is_empty()
     }
 
     /// As browsers write it in `Origin`.
@@ -389,11 +394,9 @@ mod tests {
     }
 
     fn origins() -> Origins {
-        let url = |text: &str| text.parse::<Url>().unwrap();
-        Origins::new(
-            &url("https://app.example.com/"),
-            &[url("https://spa.example.com"), url("http://localhost:3000")],
-        )
+        let others = ["https://spa.example.com", "http://localhost:3000"];
+        let own = "https://app.example.com/".parse().unwrap();
+        Origins::new(&own, &others.map(str::to_owned))
     }
 
     #[test]

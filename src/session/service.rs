@@ -138,7 +138,7 @@ impl Realm {
             live: Live::new(),
             directory,
             cookies: ArcSwap::from_pointee(cookies),
-            origins: Origins::new(&session.public, &origins(session)),
+            origins: Origins::new(&session.public, &session.origins),
             pages,
             rates: Mutex::new(Rates::new(session.sign_ins_per_minute)),
             rng: Mutex::new(rng),
@@ -212,7 +212,7 @@ impl Realm {
                 if read.0.is(&known.0) && same(&read.1, &known.1) {
                     continue;
                 }
-                let name = cookie_name(&this.config);
+                let name = CookieName::new(&this.config.cookie);
                 if let Ok(ring) = Ring::new(&this.config.name, &read.0, read.1.as_ref()) {
                     this.cookies.store(Arc::new(Cookies::new(name, ring)));
                     tracing::info!(session = %this.config.name, "cookies are sealed with another key now");
@@ -235,19 +235,6 @@ impl Realm {
     }
 }
 
-/// Each was checked when the configuration was read.
-fn origins(session: &config::Session) -> Vec<url::Url> {
-    let origins = session.origins.iter();
-    origins.filter_map(|origin| origin.parse().ok()).collect()
-}
-
-fn cookie_name(session: &config::Session) -> CookieName {
-    match session.cookie.strip_prefix("__Host-itwin-auth-") {
-        Some(name) => CookieName::of(name),
-        None => CookieName::sole(),
-    }
-}
-
 type Secrets = (Secret, Option<Secret>);
 
 fn cookies(
@@ -257,7 +244,7 @@ fn cookies(
     let unusable = |Unspecified| SessionError::Unusable {
         session: Arc::clone(&session.name),
     };
-    let name = cookie_name(session);
+    let name = CookieName::new(&session.cookie);
     let Some(pair) = &session.key else {
         let keys = Ring::random(&session.name, rng).map_err(unusable)?;
         return Ok((Cookies::new(name, keys), None));

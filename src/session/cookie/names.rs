@@ -34,9 +34,10 @@ impl Name {
         Self(PREFIX.to_owned())
     }
 
-    /// Of the session with this name in the configuration: letters, digits, `.`, `_` and `-`.
-    pub fn of(session: &str) -> Self {
-        Self(format!("{PREFIX}-{}", session.replace('.', "~")))
+    /// As the configuration has it: [`PREFIX`], and behind it, where there are several sessions, `-`
+    /// and a name of letters, digits, `.`, `_` and `-`.
+    pub fn new(cookie: &str) -> Self {
+        Self(cookie.replace('.', "~"))
     }
 
     pub fn as_str(&self) -> &str {
@@ -217,7 +218,7 @@ mod tests {
     fn no_two_sessions_chunks_and_transactions_share_a_name() {
         let names = ["web", "web.1", "web-1", "web.tx-abcd", "tx-abcd", "web_1"];
         let mut all = std::collections::BTreeSet::new();
-        let names = names.map(Name::of);
+        let names = names.map(|name| Name::new(&format!("{PREFIX}-{name}")));
         for name in names.iter().chain([&Name::sole()]) {
             for chunk in 0..4 {
                 assert!(all.insert(name.chunk(chunk)), "{name:?}");
