@@ -206,8 +206,15 @@ fn error(
     all.extend(more.map(|(code, message)| json!({"code": code, "message": message})));
     let document = json!({"error": {"code": code, "message": message, "details": all}});
     let mut response = json(status, &document);
+    let kind = if status == StatusCode::SERVICE_UNAVAILABLE {
+        "destination_unavailable"
+    } else if status.is_server_error() {
+        "proxy_internal_response"
+    } else {
+        "http_request_denied"
+    };
     let said = format!(
-        "itwin-auth-proxy; details=\"{code}; request {}\"",
+        "itwin-auth-proxy; error={kind}; details=\"{code}; request {}\"",
         visit.request_id
     );
     if let Ok(said) = HeaderValue::try_from(said) {

@@ -25,7 +25,7 @@ use crate::{
     clock::Moment,
     config::Flow,
     oauth::{
-        ExchangeError, Issued, SignInMetadata, TokenRequest,
+        Class, ExchangeError, Issued, SignInMetadata, TokenRequest,
         authorization::{
             Answer, AuthorizationRequest, Pkce, RefusedKind, ResponseError, ResponseType,
             read_response, unguessable,
@@ -167,11 +167,12 @@ impl Realm {
         };
         let cookies = this.cookies.load();
         let lines = cookies.begin(headers, &transaction, same_site, &mut rng)?;
-        let configured = this.config.parameters.iter();
-        let mut extra: Vec<(String, String)> = configured
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        extra.extend(wish.parameters);
+        let configured = &this.config.parameters;
+        let mut extra = wish.parameters;
+        // a link does not lower what the operator demands
+        extra.retain(|(name, _)| !configured.contains_key(name));
+        let configured = configured.iter();
+        extra.extend(configured.map(|(name, value)| (name.clone(), value.clone())));
         if transaction.renews.is_some() {
             extra.push(("prompt".to_owned(), "none".to_owned()));
         }
@@ -191,7 +192,14 @@ impl Realm {
         let url = match &metadata.pushed {
             // what is there is used: the address bar and its history then hold nothing of it
             Some(pushed) if flow == Flow::Code || metadata.requires_pushed => {
-                self.pushed(&request, pushed, endpoint, now).await?
+                match self.pushed(&request, pushed, endpoint, now).await {
+                    Err(SignInError::Push(error))
+                        if !metadata.requires_pushed && error.class() == Class::Transient =>
+                    {
+                        request.url(endpoint)
+                    }
+                    pushed => pushed?,
+                }
             }
             _ => request.url(endpoint),
         };
@@ -259,50 +267,21 @@ impl Realm {
         }
         let return_to = ReturnTo::parse(&transaction.return_to, &this.config);
         let return_to = return_to.unwrap_or_else(ReturnTo::root);
-        let renewed = transaction.renews.and_then(|id| match this.live.find(&id) {
-            Known::Here(session) => Some(session),
-            Known::Gone | Known::No => None,
-        });
-        let redeemed = match (flow, answered.answer) {
-            (_, Answer::Refused(refused)) => {
-                if let Some(session) = renewed {
-                    // the token is good for a while; when it has ended, the person signs in
-                    session.be_quiet(now.wall + QUIET);
-                    let at = return_to.as_str();
-                    return Ok(answer::redirect(StatusCode::SEE_OTHER, at));
-                }
-                return Err(SignInError::Refused {
-                    kind: refused.kind(),
-                    error: refused.error,
-                    description: refused.description,
-                    return_to,
-                });
-            }
-            (Flow::Code, Answer::Code(code)) => {
-                self.redeemed(&code, &transaction, &metadata).await?
-            }
-            (Flow::Implicit, Answer::Tokens(issued)) => {
-                let (issued, since) = (*issued, now);
-                Redeemed { issued, since }
-            }
-            _ => return Err(SignInError::OtherFlow),
-        };
+        if let Some(id) = transaction.renews {
+            let answer = answered.answer;
+            return Ok(self
+                .renewal(&id, answer, &transaction, &return_to, now)
+                .await);
+        }
+        let redeemed = self.brought(answered.answer, &transaction, &metadata, &return_to, now);
+        let redeemed = redeemed.await?;
         let token = self
             .identified(&redeemed.issued, &transaction, flow)
             .await?;
-        let session = if let Some(session) = renewed {
-            // OpenID Connect Core section 3.1.2.6: the provider may have somebody else's session
-            if *session.facts.subject != *token.subject {
-                return Err(SignInError::AnotherPerson(session.facts.subject.clone()));
-            }
-            session.person.deposit(redeemed.deposit(self));
-            session
-        } else {
-            if let Who::Person(before) = self.seen(&visit.headers, now) {
-                self.end(&before.session, Ended::Replaced);
-            }
-            self.session_for(&token, &redeemed, now)
-        };
+        if let Who::Person(before) = self.seen(&visit.headers, now) {
+            self.end(&before.session, Ended::Replaced);
+        }
+        let session = self.session_for(&token, &redeemed, now);
         let held = this.cookies.load().held(&visit.headers);
         let lines = self.cookies_of(&session, held, now)?;
         this.count.sign_in("ok");
@@ -315,6 +294,79 @@ impl Realm {
         let mut response = answer::redirect(StatusCode::SEE_OTHER, return_to.as_str());
         answer::set_cookies(&mut response, lines);
         Ok(response)
+    }
+
+    /// Another token for a session that is there. Whatever comes of it, the person goes on: the token is
+    /// good for a while, and when it has ended, they sign in.
+    async fn renewal(
+        &self,
+        id: &Id,
+        answered: Answer,
+        transaction: &Transaction,
+        return_to: &ReturnTo,
+        now: Moment,
+    ) -> Response<Bytes> {
+        // one that has ended meanwhile does not come back so
+        if let Known::Here(session) = self.0.live.find(id) {
+            let renewed = async {
+                let Answer::Tokens(issued) = answered else {
+                    return Err(SignInError::OtherFlow);
+                };
+                let (issued, since) = (*issued, now);
+                let flow = Flow::Implicit;
+                let token = self.identified(&issued, transaction, flow).await?;
+                if *session.facts.subject != *token.subject {
+                    let subject = session.facts.subject.clone();
+                    return Err(SignInError::AnotherPerson(subject));
+                }
+                Ok(Redeemed { issued, since })
+            };
+            match renewed.await {
+                Ok(redeemed) => {
+                    session.person.deposit(redeemed.deposit(self));
+                    self.0.count.sign_in("ok");
+                }
+                // OpenID Connect Core section 3.1.2.6: the provider has somebody else's session now
+                Err(error @ SignInError::AnotherPerson(_)) => {
+                    self.0.count.sign_in(error.word());
+                    self.end(&session, Ended::ByProvider);
+                }
+                Err(error) => {
+                    self.0.count.sign_in("needs_person");
+                    session.be_quiet(now.wall + QUIET);
+                    let (name, error) = (&self.0.config.name, chain(&error));
+                    tracing::info!(session = %name, error, "a token is not renewed without the person");
+                }
+            }
+        }
+        answer::redirect(StatusCode::SEE_OTHER, return_to.as_str())
+    }
+
+    /// What the provider's answer is good for.
+    async fn brought(
+        &self,
+        answered: Answer,
+        transaction: &Transaction,
+        metadata: &SignInMetadata,
+        return_to: &ReturnTo,
+        now: Moment,
+    ) -> Result<Redeemed, SignInError> {
+        match (self.0.config.credential.grant.flow(), answered) {
+            (_, Answer::Refused(refused)) => Err(SignInError::Refused {
+                kind: refused.kind(),
+                error: refused.error,
+                description: refused.description,
+                return_to: return_to.clone(),
+            }),
+            (Some(Flow::Code), Answer::Code(code)) => {
+                self.redeemed(&code, transaction, metadata).await
+            }
+            (Some(Flow::Implicit), Answer::Tokens(issued)) => {
+                let (issued, since) = (*issued, now);
+                Ok(Redeemed { issued, since })
+            }
+            _ => Err(SignInError::OtherFlow),
+        }
     }
 
     async fn redeemed(

@@ -79,9 +79,9 @@ impl Realm {
 
     /// What is registered with the provider as `post_logout_redirect_uri`.
     fn signed_out_url(&self) -> url::Url {
-        let mut url = self.config().public.clone();
-        url.set_path(&self.signed_out_at());
-        url
+        let public = &self.config().public;
+        let joined = public.join(&self.signed_out_at());
+        joined.unwrap_or_else(|_| public.clone())
     }
 
     /// A logout token of the provider. Anybody can send one; only what the provider signed counts.
@@ -193,7 +193,8 @@ impl Realm {
             };
             match revoke(&client.http, &request, now).await {
                 Ok(()) => return Ok(()),
-                Err(error) => last = chain(&error),
+                Err(error) if error.is_invalid_client() => last = chain(&error),
+                Err(error) => return Err(chain(&error)),
             }
         }
         Err(last)

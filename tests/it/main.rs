@@ -31,6 +31,7 @@ mod login_pages;
 mod messages;
 mod own;
 mod paths;
+mod people;
 mod replay;
 mod retry;
 mod revocation;

@@ -10,6 +10,7 @@ pub(crate) mod idp;
 pub(crate) mod issuer;
 pub(crate) mod message;
 pub(crate) mod origin;
+pub(crate) mod people;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod wait;
