@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
 };
 
@@ -139,6 +140,47 @@ fn the_pages_about_callers_tokens_have_good_configurations() {
             count += 1;
         }
         assert_eq!(count, routes, "{page}");
+    }
+}
+
+#[test]
+fn the_pages_about_people_have_good_configurations() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    for (name, text) in [
+        ("itwin", "a secret that nobody guesses"),
+        ("cookie-key", "a key for cookies that nobody guesses"),
+        ("tls.key", &pair.signing_key.serialize_pem()),
+        ("tls.crt", &pair.cert.pem()),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    for (page, wanted) in [("docs/people.md", 2), ("README.md", 1)] {
+        let text = read(page);
+        let blocks = text.split("```yaml\n").skip(1);
+        let blocks = blocks.map(|block| block.split("```").next().unwrap());
+        let people = |yaml: &&str| yaml.contains("sessions:") || yaml.contains("redirect:");
+        let mut count = 0;
+        for yaml in blocks.filter(people) {
+            let mut yaml = yaml
+                .replace("webapp-…", "webapp-x")
+                .replace("native-…", "native-x");
+            for place in ["/run/secrets", "/run/tls"] {
+                yaml = yaml.replace(place, &folder.path().display().to_string());
+            }
+            let loaded =
+                load(Sources::yaml(&yaml)).unwrap_or_else(|p| panic!("{page}: {yaml}\n{p}"));
+            assert_eq!(
+                loaded.warnings.iter().count(),
+                0,
+                "{yaml}\n{}",
+                loaded.warnings
+            );
+            count += 1;
+        }
+        assert_eq!(count, wanted, "{page}");
     }
 }
 

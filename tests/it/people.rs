@@ -367,10 +367,7 @@ fn a_refresh_token_that_is_refused_ends_the_session_and_a_page_signs_in_again() 
     provider.faults().visitor(people::ADA);
     let back = ada.follow(page);
     back.is_the_upstreams(200);
-    assert_eq!(
-        origin.requests().last().unwrap().request(),
-        "GET /app?x=1"
-    );
+    assert_eq!(origin.requests().last().unwrap().request(), "GET /app?x=1");
 }
 
 /// Faults of a provider, and what a person is told.
