@@ -170,8 +170,9 @@ fn the_pages_about_people_have_good_configurations() {
             for place in ["/run/secrets", "/run/tls"] {
                 yaml = yaml.replace(place, &folder.path().display().to_string());
             }
-            let loaded =
-                load(Sources::yaml(&yaml)).unwrap_or_else(|p| panic!("{page}: {yaml}\n{p}"));
+            let home = folder.path().to_str().unwrap();
+            let sources = Sources::yaml(&yaml).with_variables([("XDG_STATE_HOME", home)]);
+            let loaded = load(sources).unwrap_or_else(|p| panic!("{page}: {yaml}\n{p}"));
             assert_eq!(
                 loaded.warnings.iter().count(),
                 0,

@@ -97,7 +97,7 @@ fn only_a_navigation_is_sent_away() {
     // what was sent would be lost
     let form = nobody.send("POST", "/form", NAVIGATION, "a=b");
     assert_eq!(form.status(), 401);
-    assert!(form.text().contains("/.itwin-auth/login"), "{form:?}");
+    assert!(read(&form).contains("/.itwin-auth/login"), "{form:?}");
     let frame = NAVIGATION.replace("document", "iframe");
     assert_eq!(nobody.send("GET", "/frame", &frame, "").status(), 401);
     assert!(nobody.cookies.is_empty(), "{:?}", nobody.cookies);
@@ -292,7 +292,7 @@ fn who_signs_out_is_signed_out_at_the_provider_and_a_copy_of_the_cookie_is_nobod
         provider.counts().refresh_tokens_revoked == 1
     });
     let end = ada.follow(away);
-    assert!(end.text().contains("/.itwin-auth/login"), "{end:?}");
+    assert!(read(&end).contains("/.itwin-auth/login"), "{end:?}");
 }
 
 #[test]
@@ -378,12 +378,12 @@ fn hostile() -> Vec<(SignInFault, u16)> {
     };
     vec![
         (F::WrongState, 400),
-        (F::MissingState, 502),
-        (F::MissingIss, 502),
-        (F::ForeignIss, 502),
-        (duplicate("code"), 502),
-        (duplicate("state"), 502),
-        (duplicate("iss"), 502),
+        (F::MissingState, 400),
+        (F::MissingIss, 400),
+        (F::ForeignIss, 400),
+        (duplicate("code"), 400),
+        (duplicate("state"), 400),
+        (duplicate("iss"), 400),
         (F::HtmlInError, 503),
         (
             F::Refuse {
@@ -406,7 +406,6 @@ fn hostile() -> Vec<(SignInFault, u16)> {
         (F::Hs256, 502),
         (F::LogoutToken, 502),
         (F::AccessToken, 502),
-        (F::PushRefused, 503),
     ]
 }
 
@@ -417,11 +416,14 @@ fn nothing_that_a_hostile_provider_says_signs_anybody_in() {
         .in_front_of(&origin)
         .with("sessions.web.sign_ins_per_minute", 1000)
         .start();
+    let mut others = Vec::new();
     for (fault, status) in hostile() {
         let mut ada = Browser::of(&proxy);
         provider.faults().sign_in(fault.clone(), Times::Next(1));
         let page = ada.sign_in("/app");
-        assert_eq!(page.status(), status, "{fault:?}: {page:?}");
+        if page.status() != status {
+            others.push((fault.clone(), page.status()));
+        }
         is_a_page_with_a_way_on(&page, &format!("{fault:?}"));
         let session = ada.names().into_iter().find(|name| !name.contains(".tx-"));
         assert_eq!(session, None, "{fault:?}");
@@ -429,6 +431,17 @@ fn nothing_that_a_hostile_provider_says_signs_anybody_in() {
         let page = ada.sign_in("/app");
         assert_eq!(page.status(), 200, "after {fault:?}: {page:?}");
     }
+    assert_eq!(others, [], "answered with another status");
+    // one that takes requests in the address as well is asked so
+    provider
+        .faults()
+        .sign_in(SignInFault::PushRefused, Times::Next(1));
+    Browser::of(&proxy).sign_in("/app").is_the_upstreams(200);
+}
+
+/// What a page says, with its slashes.
+fn read(page: &Answer) -> String {
+    page.text().replace("&#x2f;", "/")
 }
 
 fn is_a_page_with_a_way_on(page: &Answer, about: &str) {
@@ -438,7 +451,7 @@ fn is_a_page_with_a_way_on(page: &Answer, about: &str) {
             .starts_with("text/html"),
         "{about}: {page:?}"
     );
-    let text = page.text();
+    let text = read(page);
     assert!(text.contains("/.itwin-auth/login"), "{about}: {text}");
     assert!(
         !text.contains("<script") && !text.contains("<img"),
