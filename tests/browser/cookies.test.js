@@ -42,6 +42,22 @@ test('a cookie that is damaged is no session: cleared, and a page signs in again
   }
 });
 
+test('upstreams have cookies of their own, and nothing to do with ours', async (t) => {
+  const application = await startApplication(t, { routes: ({ front }) => [{ path: '/public/**', upstream: front }] });
+  const ada = await startPerson(t);
+  const page = await ada.tab();
+  await signIn(page, application);
+  const before = await ada.cookies(application.url);
+  for (const path of ['/app/cookies', '/public/cookies']) {
+    for (const wanted of ['', 'theme=dark']) {
+      if (!wanted) await ada.context.clearCookies({ name: 'theme' });
+      const { body } = await ask(page, path);
+      assert.equal(body.cookie, wanted, `what ${path} gets`);
+      assert.deepEqual(await ada.cookies(application.url), before, `what ${path} sets`);
+    }
+  }
+});
+
 test('the session of another application is none of ours', async (t) => {
   const [one, other] = [await startApplication(t), await startApplication(t)];
   const ada = await startPerson(t);

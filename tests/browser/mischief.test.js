@@ -39,6 +39,8 @@ async function lostCallback(page, application) {
     await atProvider(page, application).catch(() => {});
     await sent;
     await page.waitForURL('chrome-error://**');
+    // or it would try again by itself
+    await page.goto('about:blank');
   });
   return (await sent).url();
 }

@@ -96,7 +96,7 @@ export async function startProvider(t, { clients, lifetime = 3600, framed = fals
     away: false,
     /** What arrived: `{ endpoint, parameters, result, error }`. */
     requests: [],
-    /** Every token that was handed out: `{ kind, token }`. */
+    /** Every token that was handed out: `{ kind, token, at }`. */
     issued: [],
     /** Back-channel logouts: the client and whether it took it. */
     told: [],
@@ -112,7 +112,7 @@ export async function startProvider(t, { clients, lifetime = 3600, framed = fals
     const parameters = { ...ctx.oidc?.params };
     running.requests.push({ endpoint, result, grant: parameters.grant_type, parameters, error: error?.error });
     for (const kind of ['access_token', 'refresh_token', 'id_token']) {
-      if (ctx.body?.[kind]) running.issued.push({ kind, token: ctx.body[kind] });
+      if (ctx.body?.[kind]) running.issued.push({ kind, token: ctx.body[kind], at: Date.now() });
     }
   };
   provider.on('grant.success', note('token', 'success'));
@@ -121,7 +121,7 @@ export async function startProvider(t, { clients, lifetime = 3600, framed = fals
   provider.on('authorization.success', (ctx, parameters) => {
     note('authorization', 'success')(ctx);
     for (const kind of ['access_token', 'id_token']) {
-      if (parameters?.[kind]) running.issued.push({ kind, token: parameters[kind] });
+      if (parameters?.[kind]) running.issued.push({ kind, token: parameters[kind], at: Date.now() });
     }
   });
   provider.on('pushed_authorization_request.success', note('pushed', 'success'));

@@ -70,6 +70,12 @@ export async function startFront(t) {
     request.resume();
     front.calls.push({ method: request.method, url: request.url, headers: request.headers });
     const { pathname } = new URL(request.url, 'http://front.example');
+    if (pathname.endsWith('/cookies')) {
+      response.setHeader('set-cookie', [
+        'theme=dark; Path=/', '__Host-itwin-auth=planted; Path=/; Secure', '__Host-itwin-auth=; Path=/; Secure; Max-Age=0',
+      ]);
+      return answer(response, 200, { cookie: request.headers.cookie ?? '' });
+    }
     if (pathname.endsWith('/back')) {
       // what some servers do with their caller's headers
       return answer(response, 200, { headers: request.headers });
