@@ -32,8 +32,11 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Why somebody gets no further.
 pub(super) enum Problem<'a> {
-    SignIn(&'a SignInError),
-    TooMany { wait: Duration },
+    /// And where the person wanted to go.
+    SignIn(&'a SignInError, &'a ReturnTo),
+    TooMany {
+        wait: Duration,
+    },
     CrossSite,
     NotBegun,
 }
@@ -271,7 +274,10 @@ impl Problem<'_> {
                 )
             },
             Self::NotBegun => not_begun(),
-            Self::SignIn(error) => of_sign_in(error),
+            Self::SignIn(error, return_to) => Said {
+                way: Way::SignIn((*return_to).clone()),
+                ..of_sign_in(error)
+            },
         }
     }
 }
@@ -309,7 +315,6 @@ fn of_sign_in(error: &SignInError) -> Said {
             error,
             description,
             kind,
-            return_to,
         } => {
             let words = description.as_deref().unwrap_or_default();
             let detail = format!("{error} {words}").trim().to_owned();
@@ -341,7 +346,6 @@ fn of_sign_in(error: &SignInError) -> Said {
             };
             Said {
                 detail: Some(detail),
-                way: Way::SignIn(return_to.clone()),
                 ..refused
             }
         }

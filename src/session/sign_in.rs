@@ -84,7 +84,6 @@ pub(super) enum SignInError {
         error: String,
         description: Option<String>,
         kind: RefusedKind,
-        return_to: ReturnTo,
     },
     #[error("the provider answered with something else than was asked for")]
     OtherFlow,
@@ -127,9 +126,10 @@ impl Realm {
             self.0.count.sign_in("too_many");
             return answer::problem(self, visit, &Problem::TooMany { wait });
         }
+        let return_to = wish.return_to.clone();
         match self.sent(wish, &visit.headers, now).await {
             Ok(response) => response,
-            Err(error) => self.refused(visit, &error),
+            Err(error) => self.refused(visit, &error, &return_to),
         }
     }
 
@@ -234,10 +234,11 @@ impl Realm {
     pub(super) async fn callback(&self, parameters: &[u8], visit: &Visit) -> Response<Bytes> {
         let now = self.0.clock.now();
         let state = state_of(parameters);
-        let ended = self.ended(parameters, visit, now).await;
+        let mut return_to = ReturnTo::root();
+        let ended = self.ended(parameters, visit, now, &mut return_to).await;
         let mut response = match ended {
             Ok(response) => response,
-            Err(error) => self.refused(visit, &error),
+            Err(error) => self.refused(visit, &error, &return_to),
         };
         // it ends once, however
         let over = state.and_then(|state| self.0.cookies.load().end(&state));
@@ -252,6 +253,7 @@ impl Realm {
         parameters: &[u8],
         visit: &Visit,
         now: Moment,
+        return_to: &mut ReturnTo,
     ) -> Result<Response<Bytes>, SignInError> {
         let this = &*self.0;
         let flow = this.config.credential.grant.flow().unwrap_or(Flow::Code);
@@ -260,20 +262,21 @@ impl Realm {
         let seconds = now.unix_seconds();
         let transaction = cookies.transaction(&visit.headers, &answered.state, seconds)?;
         drop(cookies);
+        if let Some(wished) = ReturnTo::parse(&transaction.return_to, &this.config) {
+            *return_to = wished;
+        }
         let metadata = this.provider.metadata().await?;
         answered.check_issuer(&metadata)?;
         if !metadata.is_named(&transaction.issuer) {
             return Err(NoTransaction::Unknown.into());
         }
-        let return_to = ReturnTo::parse(&transaction.return_to, &this.config);
-        let return_to = return_to.unwrap_or_else(ReturnTo::root);
         if let Some(id) = transaction.renews {
             let answer = answered.answer;
             return Ok(self
-                .renewal(&id, answer, &transaction, &return_to, now)
+                .renewal(&id, answer, &transaction, return_to, now)
                 .await);
         }
-        let redeemed = self.brought(answered.answer, &transaction, &metadata, &return_to, now);
+        let redeemed = self.brought(answered.answer, &transaction, &metadata, now);
         let redeemed = redeemed.await?;
         let token = self
             .identified(&redeemed.issued, &transaction, flow)
@@ -348,7 +351,6 @@ impl Realm {
         answered: Answer,
         transaction: &Transaction,
         metadata: &SignInMetadata,
-        return_to: &ReturnTo,
         now: Moment,
     ) -> Result<Redeemed, SignInError> {
         match (self.0.config.credential.grant.flow(), answered) {
@@ -356,7 +358,6 @@ impl Realm {
                 kind: refused.kind(),
                 error: refused.error,
                 description: refused.description,
-                return_to: return_to.clone(),
             }),
             (Some(Flow::Code), Answer::Code(code)) => {
                 self.redeemed(&code, transaction, metadata).await
@@ -453,7 +454,7 @@ impl Realm {
     }
 
     /// What is said of a sign-in that failed.
-    fn refused(&self, visit: &Visit, error: &SignInError) -> Response<Bytes> {
+    fn refused(&self, visit: &Visit, error: &SignInError, return_to: &ReturnTo) -> Response<Bytes> {
         self.0.count.sign_in(error.word());
         tracing::warn!(
             session = %self.0.config.name,
@@ -461,7 +462,7 @@ impl Realm {
             error = chain(error),
             "a sign-in has failed"
         );
-        answer::problem(self, visit, &Problem::SignIn(error))
+        answer::problem(self, visit, &Problem::SignIn(error, return_to))
     }
 }
 
