@@ -7,6 +7,7 @@
 
 mod answer;
 pub mod asked;
+mod callback;
 pub mod codec;
 pub mod cookie;
 pub mod cors;
