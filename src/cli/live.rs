@@ -5,6 +5,8 @@
 //! issued: that it is answered says that the API is known. An upstream is asked for `/` without any
 //! token: whatever it answers, it was reached.
 
+mod sign_in;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -90,7 +92,9 @@ pub(super) async fn contact(config: &Config, tell: impl Fn(Progress<'_>)) -> Vec
         .chain(config.credentials.values().map(|one| (one, &one.scopes)));
     for (credential, scopes) in wanted {
         // there is no caller's token to try it with
-        if matches!(credential.grant, Grant::TokenExchange { .. }) {
+        let of_callers = matches!(credential.grant, Grant::TokenExchange { .. });
+        // nor a person's: what is seen of them is below
+        if of_callers || credential.grant.flow().is_some() {
             continue;
         }
         if !asked.insert((Arc::clone(&credential.name), scopes.clone())) {
@@ -119,6 +123,13 @@ pub(super) async fn contact(config: &Config, tell: impl Fn(Progress<'_>)) -> Vec
     }
     shutdown.advance(Stage::Hard);
     shutdown.finished().await;
+    for session in config.sessions.values() {
+        let what = format!("sign-in of session {}", session.name);
+        tell(Progress::Asking(&what));
+        let result = sign_in::try_session(session, clock.now()).await;
+        let issuer = &session.credential.provider.issuer;
+        found(what, result.map_err(|why| format!("{issuer}: {why}")));
+    }
     for provider in config.providers.values() {
         if let Some(introspection) = &provider.introspection {
             let what = format!(

@@ -42,6 +42,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     } else {
         ScopeSet::new(&arguments.scopes)
     };
+    if credential.grant.flow().is_some() {
+        complain(format!(
+            "error: {} signs people in with a browser, and nobody has their tokens but their sessions; a credential with grant: refresh_token is for a person at a desk, who signs in with `itwin-auth-proxy login`",
+            credential.name
+        ));
+        return Ok(Exit::Usage);
+    }
     let (header, life) = block_on(fetch(credential, &scopes))?.map_err(|error| {
         complain(format!("error: {}: {error}", credential.provider.issuer));
         Exit::Unavailable

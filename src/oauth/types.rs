@@ -69,6 +69,11 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
+    /// Whether the provider understood the request, and said no.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
     /// By the `error` field, not by the status: some servers answer 400 to everything.
     pub fn class(&self) -> Class {
         match self {

@@ -3,7 +3,7 @@
 //! Every page says what happened and has a way on. What a provider wrote is shown as text, cleaned and
 //! escaped; a program gets the shape that errors of iTwin services have.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -55,7 +55,7 @@ struct Said {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
-    text: &'static str,
+    text: Cow<'static, str>,
     /// What the provider wrote.
     detail: Option<String>,
     way: Way,
@@ -228,9 +228,9 @@ fn error(
 }
 
 pub(super) fn problem(realm: &Realm, visit: &Visit, problem: &Problem<'_>) -> Response<Bytes> {
-    let said = problem.said();
+    let said = problem.said(realm);
     let mut response = if wants(visit) == Form::Json {
-        error(said.status, said.code, said.text, visit, &[])
+        error(said.status, said.code, &said.text, visit, &[])
     } else {
         let (label, href) = match &said.way {
             Way::SignIn(return_to) => ("Sign in", login(realm, return_to)),
@@ -241,7 +241,7 @@ pub(super) fn problem(realm: &Realm, visit: &Visit, problem: &Problem<'_>) -> Re
             &ErrorPage {
                 session: &realm.config().name,
                 title: said.title,
-                text: said.text,
+                text: &said.text,
                 detail: said.detail.as_deref(),
                 ways: &[(label, &href)],
                 request_id: &visit.request_id,
@@ -256,7 +256,7 @@ pub(super) fn problem(realm: &Realm, visit: &Visit, problem: &Problem<'_>) -> Re
 }
 
 impl Problem<'_> {
-    fn said(&self) -> Said {
+    fn said(&self, realm: &Realm) -> Said {
         match self {
             Self::TooMany { .. } => said(
                 StatusCode::TOO_MANY_REQUESTS,
@@ -273,10 +273,10 @@ impl Problem<'_> {
                     "A page of another site made this request with your session. It was not carried out. If you meant it, do it from the application itself.",
                 )
             },
-            Self::NotBegun => not_begun(),
+            Self::NotBegun => not_begun(realm),
             Self::SignIn(error, return_to) => Said {
                 way: Way::SignIn((*return_to).clone()),
-                ..of_sign_in(error)
+                ..of_sign_in(realm, error)
             },
         }
     }
@@ -287,24 +287,42 @@ fn said(status: StatusCode, code: &'static str, title: &'static str, text: &'sta
         status,
         code,
         title,
-        text,
+        text: Cow::Borrowed(text),
         detail: None,
         way: Way::SignIn(ReturnTo::root()),
     }
 }
 
-fn not_begun() -> Said {
-    said(
+/// A browser that was sent away from another address than it is sent back to has no cookie here: that
+/// address is named.
+fn not_begun(realm: &Realm) -> Said {
+    let mut said = said(
         StatusCode::BAD_REQUEST,
         "SignInNotBegun",
         "This sign-in is over",
         "This browser began no such sign-in, or has ended it: the page may have been loaded twice, or the sign-in took longer than ten minutes. Sign in again to go on.",
+    );
+    let here = realm.config().origin();
+    said.text = format!(
+        "{} If it happens again, open the application at {here} and nowhere else.",
+        said.text
     )
+    .into();
+    said
 }
 
-fn of_sign_in(error: &SignInError) -> Said {
+fn of_sign_in(realm: &Realm, error: &SignInError) -> Said {
     match error {
-        SignInError::NoTransaction(_) => not_begun(),
+        SignInError::NoTransaction(_) => not_begun(realm),
+        SignInError::Push(error) if error.is_refusal() => Said {
+            detail: Some(error.reason()),
+            ..said(
+                StatusCode::BAD_GATEWAY,
+                "SignInRefused",
+                "The identity provider refused the sign-in",
+                "Its answer is below. Tell whoever runs this application: its registration with the provider may have to be changed.",
+            )
+        },
         SignInError::Provider(_) | SignInError::Push(_) => said(
             StatusCode::SERVICE_UNAVAILABLE,
             "ProviderUnavailable",

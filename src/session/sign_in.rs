@@ -18,7 +18,7 @@ use crate::{
     clock::Moment,
     config::Flow,
     oauth::{
-        Class, ExchangeError,
+        ExchangeError,
         authorization::{
             AuthorizationRequest, Pkce, RefusedKind, ResponseError, ResponseType, unguessable,
         },
@@ -182,7 +182,7 @@ impl Realm {
             Some(pushed) if flow == Flow::Code || metadata.requires_pushed => {
                 match self.pushed(&request, pushed, endpoint, now).await {
                     Err(SignInError::Push(error))
-                        if !metadata.requires_pushed && error.class() == Class::Transient =>
+                        if !metadata.requires_pushed && !error.is_refusal() =>
                     {
                         request.url(endpoint)
                     }

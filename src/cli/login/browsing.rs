@@ -161,7 +161,7 @@ async fn begin(client: &Client, begun: &Begun, extra: &[(String, String)]) -> Re
     let now = client.clock.now();
     match request.push(pushed, &proof, &client.http, now).await {
         Ok(pushed) => Ok(pushed.url(endpoint, &client.credential.client_id)),
-        Err(error) if client.metadata.requires_pushed => Err(error.into()),
+        Err(error) if client.metadata.requires_pushed || error.is_refusal() => Err(error.into()),
         // the same request fits into an address
         Err(_) => Ok(request.url(endpoint)),
     }
