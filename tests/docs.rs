@@ -129,14 +129,17 @@ fn the_readmes_configuration_is_good() {
 
 #[test]
 fn the_pages_about_callers_tokens_have_good_configurations() {
-    for (page, routes) in [("docs/validate.md", 1), ("README.md", 1)] {
-        let text = read(page);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("delegation-secret"), "a secret").unwrap();
+    let folder = folder.path().display().to_string();
+    for (page, routes) in [("docs/validate.md", 2), ("README.md", 1)] {
+        let text = read(page).replace("/run/secrets", &folder);
         let blocks = text.split("```yaml\n").skip(1);
         let blocks = blocks.map(|block| block.split("```").next().unwrap());
         let mut count = 0;
         for yaml in blocks.filter(|yaml| yaml.contains("bearer:")) {
             let loaded = load(Sources::yaml(yaml)).unwrap_or_else(|p| panic!("{page}: {p}"));
-            assert_eq!(loaded.config.routes.len(), 1);
+            assert!(!loaded.config.routes.is_empty());
             count += 1;
         }
         assert_eq!(count, routes, "{page}");

@@ -8,9 +8,9 @@ use http::{Method, Request, Uri};
 
 use crate::{
     config::{
-        Admit, AdmitRule, Bound, CallerIdentity, CallersToken, Config, Grant, IdentityHeader,
-        Inject, JwtSource, LinkRewriting, PresentedAuthorization, Route, SamlSource, Says,
-        Strangers,
+        ActsFor, Admit, AdmitRule, Bound, CallerIdentity, CallersToken, Config, Grant,
+        IdentityHeader, Inject, JwtSource, LinkRewriting, PresentedAuthorization, Route,
+        SamlSource, Says, Strangers,
     },
     proxy::{Looked, StandIn, look},
 };
@@ -303,6 +303,7 @@ fn shown(grant: &Grant) -> Option<String> {
         }),
         Grant::JwtBearer { assertion } => Some(match assertion {
             JwtSource::File(file) => format!("the JWT in {}", file.display()),
+            JwtSource::Caller => "the caller's token".to_owned(),
             JwtSource::Credential(other) => format!(
                 "the token of credential {} (client {}, grant {})",
                 other.name,
@@ -326,8 +327,13 @@ fn injected(inject: &Inject, lines: &mut Vec<(&'static str, String)>) {
             credential.provider.issuer,
         ),
     ));
-    if let Some(shown) = shown(&credential.grant) {
-        lines.push(("got with", shown));
+    match (shown(&credential.grant), inject.acts_for) {
+        (_, ActsFor::Caller) => {
+            let text = "the token of the caller, in whose name it is";
+            lines.push(("got with", text.to_owned()));
+        }
+        (Some(shown), ActsFor::Itself) => lines.push(("got with", shown)),
+        (None, ActsFor::Itself) => {}
     }
     let scopes = if inject.scopes.is_empty() {
         "none asked for; the provider decides".to_owned()
@@ -335,6 +341,11 @@ fn injected(inject: &Inject, lines: &mut Vec<(&'static str, String)>) {
         inject.scopes.to_string()
     };
     lines.push(("scopes", scopes));
+    if inject.acts_for == ActsFor::Caller {
+        let text = "the caller's is exchanged for it, or the call is refused; one that was not checked goes no further";
+        lines.push(("authorization", text.to_owned()));
+        return;
+    }
     let policy = |policy| match policy {
         PresentedAuthorization::Replace => "replaced",
         PresentedAuthorization::Keep => "kept, and no token added",

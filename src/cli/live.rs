@@ -17,9 +17,7 @@ use serde_json::json;
 use super::output::chain;
 use crate::{
     clock::{Clock, Moment},
-    config::{
-        Config, Grant, Introspection, IntrospectionEndpoint, Provider, Upstream, UpstreamProtocol,
-    },
+    config::{Config, Introspection, IntrospectionEndpoint, Provider, Upstream, UpstreamProtocol},
     http::client::{ClientError, HttpClient},
     metrics::Metrics,
     oauth::{
@@ -92,9 +90,8 @@ pub(super) async fn contact(config: &Config, tell: impl Fn(Progress<'_>)) -> Vec
         .chain(config.credentials.values().map(|one| (one, &one.scopes)));
     for (credential, scopes) in wanted {
         // there is no caller's token to try it with
-        let of_callers = matches!(credential.grant, Grant::TokenExchange { .. });
         // nor a person's: what is seen of them is below
-        if of_callers || credential.grant.flow().is_some() {
+        if credential.grant.exchanges() || credential.grant.flow().is_some() {
             continue;
         }
         if !asked.insert((Arc::clone(&credential.name), scopes.clone())) {

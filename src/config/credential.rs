@@ -146,6 +146,8 @@ pub enum JwtSource {
     File(PathBuf),
     /// The access token of another credential.
     Credential(Arc<Credential>),
+    /// The access token that a caller showed.
+    Caller,
 }
 
 impl Grant {
@@ -183,6 +185,17 @@ impl Grant {
     /// Whether it is for a person who signs in by the command `login`.
     pub fn is_kept(&self) -> bool {
         self.login().is_some()
+    }
+
+    /// Whether each of its tokens is for one that a caller showed: it has none of its own.
+    pub fn exchanges(&self) -> bool {
+        matches!(
+            self,
+            Self::TokenExchange { .. }
+                | Self::JwtBearer {
+                    assertion: JwtSource::Caller
+                }
+        )
     }
 
     /// The credential whose token is shown for this one's.

@@ -65,7 +65,7 @@ pub use self::{
     },
     revocation::{BackchannelLogout, Revocation},
     route::{
-        Admit, AdmitRule, Forwarded, Glob, Inject, LinkRewriting, Match, Origin,
+        ActsFor, Admit, AdmitRule, Forwarded, Glob, Inject, LinkRewriting, Match, Origin,
         PresentedAuthorization, ProxyUser, Replay, Route, RouteTimeouts, SharedKey, Upstream,
         UpstreamProtocol,
     },

@@ -179,6 +179,7 @@ pub struct ProxyUser {
 #[derive(Debug, Clone)]
 pub struct Inject {
     pub credential: Arc<Credential>,
+    pub acts_for: ActsFor,
     /// The credential's, unless the route narrows or changes them.
     pub scopes: ScopeSet,
     /// A token with less life left than this is renewed before the call, if that can be.
@@ -192,6 +193,15 @@ pub struct Inject {
     pub placeholders: BTreeSet<String>,
     /// How long a request waits for a token that must be fetched first.
     pub wait: Duration,
+}
+
+/// In whose name the injected token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActsFor {
+    /// The credential's own.
+    Itself,
+    /// The caller's: each token is got for the one that admitted the caller.
+    Caller,
 }
 
 /// What happens to an `Authorization` header that is not empty, not a bare `Bearer`, not a

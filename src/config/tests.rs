@@ -740,10 +740,7 @@ const CREDENTIAL_FAULTS: &[(&str, &[&str])] = &[
     ),
     (
         "{client_id: x, client_secret: y, grant: jwt_bearer}",
-        &[
-            "credentials.agent.assertion",
-            "assertion_file is the client's own proof",
-        ],
+        &["exchanges callers' tokens", "or give it an assertion"],
     ),
     (
         "{client_id: x, client_secret: y, grant: jwt_bearer, assertion: {credential: agnt}}",
@@ -841,6 +838,7 @@ fn a_credential_that_exchanges_goes_where_there_is_a_token_to_exchange() {
     let route = "upstream: 'https://x.example'";
     let exchange = "identity: {token: {exchange: agent}}";
     let bearer = "admit: {bearer: {audiences: a}}";
+    let inject = "inject: {credential: agent, on_behalf_of: caller, scopes: s}";
     for (route, part) in [
         ("inject: agent".to_owned(), "exchanges callers' tokens"),
         (
@@ -848,21 +846,58 @@ fn a_credential_that_exchanges_goes_where_there_is_a_token_to_exchange() {
             "has no token to exchange",
         ),
         (format!("{route}, {bearer}, {exchange}"), ""),
-    ] {
-        let said = problems_of(
-            &files,
-            &format!(
-                "credentials: {{agent: {{client_id: x, client_secret: s, grant: token_exchange, \
-                 subject_token_type: 'urn:x'}}}}\nroutes: [{{{route}}}]\n"
+        (inject.to_owned(), "has no token to exchange"),
+        (
+            format!("{route}, admit: {{networks: 10.0.0.0/8}}, {inject}"),
+            "has no token to exchange",
+        ),
+        (format!("{route}, {bearer}, {inject}"), ""),
+        (
+            format!(
+                "{route}, admit: [{{bearer: {{audiences: a}}}}, {{networks: 10.0.0.0/8}}], {inject}"
             ),
-        );
-        assert!(said.contains(part), "{route}: {said}");
-        assert_eq!(
-            said.lines().count(),
-            usize::from(!part.is_empty()),
-            "{said}"
-        );
+            "admits callers without a token",
+        ),
+        (
+            format!("{route}, {bearer}, {exchange}, {inject}"),
+            "the route injects a token of ours",
+        ),
+        (
+            format!(
+                "{route}, {bearer}, inject: {{credential: agent, on_behalf_of: caller, \
+                 presented_other: keep}}"
+            ),
+            "presented_other: has no effect with on_behalf_of",
+        ),
+    ] {
+        for grant in [
+            "grant: token_exchange, subject_token_type: 'urn:x'",
+            "grant: jwt_bearer",
+        ] {
+            let said = problems_of(
+                &files,
+                &format!(
+                    "credentials: {{agent: {{client_id: x, client_secret: s, {grant}}}}}\n\
+                     routes: [{{{route}}}]\n"
+                ),
+            );
+            assert!(said.contains(part), "{route}: {said}");
+            assert_eq!(
+                said.lines().count(),
+                usize::from(!part.is_empty()),
+                "{said}"
+            );
+        }
     }
+    let said = problems_of(
+        &files,
+        &format!(
+            "credentials: {{agent: {{client_id: x, client_secret: s}}}}\n\
+             routes: [{{{route}, {bearer}, {inject}}}]\n"
+        ),
+    );
+    let part = "on_behalf_of: the credential agent gets its token without a caller's";
+    assert!(said.contains(part), "{said}");
 }
 
 #[test]
@@ -1439,6 +1474,7 @@ credentials:
   jwt: {provider: idp, client_id: x, private_key_file: '@key.pem', private_key_id: k, assertion_audience: https://idp.example/a}
   file: {provider: idp, client_id: x, assertion_file: '@assertion'}
   swap: {provider: idp, client_id: x, client_secret_file: '@secret', grant: token_exchange}
+  act: {provider: idp, client_id: x, client_secret_file: '@secret', grant: jwt_bearer}
   tls: {provider: idp, client_id: x, tls: {certificate: '@cert.pem', key: '@key.pem'}}
   password: {provider: idp, client_id: x, grant: password, username: joe, password_file: '@secret'}
   saml: {provider: idp, client_id: x, client_secret_file: '@secret', grant: saml_bearer, username: joe, password_file: '@secret', dialect: rfc7522, sts: {url: 'https://sts.example/a', delegation_url: 'https://sts.example/b/', applies_to: 'urn:y', device_id: d, app_id: e, lifetime: 1h}}
@@ -1477,6 +1513,7 @@ routes:
     replay: {memory: 1KiB, total: 2KiB}
   - {path: /off, upstream: 'https://x.example', links: false, admit: anyone}
   - {path: /swap, upstream: 'https://x.example', admit: {bearer: {provider: idp, audiences: a}}, identity: {token: {exchange: swap}}}
+  - {path: /act, upstream: 'https://x.example', admit: {bearer: {provider: idp, audiences: a}}, inject: {credential: act, on_behalf_of: caller, scopes: a b, wait: 5s}}
   - path: /bound
     upstream: https://x.example
     admit:

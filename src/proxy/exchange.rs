@@ -1,4 +1,4 @@
-//! Another token in place of the one that a caller showed (RFC 8693).
+//! Another token in place of the one that a caller showed (RFC 8693, RFC 7523).
 
 use std::time::Duration;
 
@@ -8,17 +8,18 @@ use super::{
     Proxy,
     attempt::Exchanged,
     failure::Failure,
-    outgoing::Outgoing,
+    outgoing::{Outgoing, Subject},
     permit::Permit,
     record::{CredentialUse, Record},
     rejected::say_why,
 };
 use crate::{
+    secret::Secret,
     telemetry::Replayed,
     tokens::{ErrorKind, TokenError},
 };
 
-/// How long a request waits for it.
+/// How long a request waits for it, unless the route says.
 const WAIT: Duration = Duration::from_secs(15);
 /// How long the token of a caller is good for at least that was just admitted by its provider's
 /// word, which did not say.
@@ -37,17 +38,27 @@ impl Proxy {
         outgoing: &mut Outgoing,
         record: &mut Record,
     ) -> Result<Exchanged, Failure> {
-        let (Some(exchanger), Some(subject), Some(verified)) = (
-            &permit.route().exchanger,
-            outgoing.exchanged.take(),
-            permit.verified(),
-        ) else {
-            return Err(Failure::Panicked); // the three are there together
+        let (Some(exchanger), Some(subject)) =
+            (&permit.route().exchanger, outgoing.exchanged.take())
+        else {
+            return Err(Failure::Panicked); // both are there together
         };
+        let inject = permit.route().config.inject.as_ref();
+        let wait = inject.map_or(WAIT, |inject| inject.wait);
         let now = self.observer.clock.now();
-        let ends = now.plus(verified.claims.expires_in(now).unwrap_or(UNSAID));
         record.credential_used = CredentialUse::Injected;
-        let token = exchanger.get(&subject, ends, WAIT).await;
+        let (subject, ends) = match subject {
+            Subject::Shown(token) => {
+                let verified = permit.verified();
+                let left = verified.and_then(|verified| verified.claims.expires_in(now));
+                (token, now.plus(left.unwrap_or(UNSAID)))
+            }
+            Subject::Persons(handle) => {
+                let ready = handle.get(Duration::ZERO, wait).await.map_err(failure)?;
+                (Secret::new(ready.text()), ready.expires())
+            }
+        };
+        let token = exchanger.get(&subject, ends, wait).await;
         let waited = self.observer.clock.mono();
         record.token_wait = Some(waited.saturating_duration_since(now.mono));
         let token = token.map_err(failure)?;
@@ -57,7 +68,7 @@ impl Proxy {
         if first.response.status() != StatusCode::UNAUTHORIZED {
             return Ok(first);
         }
-        let fresh = exchanger.replace(&token, &subject, ends, WAIT).await;
+        let fresh = exchanger.replace(&token, &subject, ends, wait).await;
         let reason = match fresh {
             Err(error) => {
                 tracing::warn!(

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    config::{Forwarded, Inject, LinkRewriting, PresentedAuthorization},
+    config::{ActsFor, Forwarded, Inject, LinkRewriting, PresentedAuthorization},
     http::{
         body::{CallerBody, Intake, OutgoingBody},
         headers::{self, Presented, Trailers, Upgrade},
@@ -37,6 +37,7 @@ use crate::{
     net::Conn,
     secret::Secret,
     session::strip_ours,
+    tokens::TokenHandle,
 };
 
 /// A request on its way.
@@ -46,7 +47,7 @@ pub(super) struct Outgoing {
     pub payload: Payload,
     pub injects: Injects,
     /// The token that admitted the caller, where another goes on in its place.
-    pub exchanged: Option<Secret>,
+    pub(super) exchanged: Option<Subject>,
     /// The caller's connection, once it switches protocols.
     pub upgrade: Option<OnUpgrade>,
     /// The host that the caller asked for, where the upstream is asked for another.
@@ -113,6 +114,8 @@ impl Outgoing {
         let route = permit.route();
         let told = route.to.forwarded;
         let injects = match &route.config.inject {
+            // decided below, with the caller's token at hand
+            Some(inject) if inject.acts_for == ActsFor::Caller => Injects::No,
             Some(inject) if survey.has(Field::Authorization) => decide(request.headers(), inject)?,
             Some(_) => Injects::Yes,
             None => Injects::No,
@@ -244,13 +247,26 @@ fn decide(headers: &HeaderMap, inject: &Inject) -> Result<Injects, Failure> {
     }
 }
 
-/// The token that admitted the caller, if the route exchanges it.
-fn to_exchange(headers: &HeaderMap, permit: &Permit) -> Option<Secret> {
+/// What is exchanged for the token that goes on.
+#[derive(Debug)]
+pub(super) enum Subject {
+    /// The token that admitted the caller.
+    Shown(Secret),
+    /// The token of the person who is signed in.
+    Persons(TokenHandle),
+}
+
+/// The caller's token, if the route exchanges it.
+fn to_exchange(headers: &HeaderMap, permit: &Permit) -> Option<Subject> {
     permit.route().exchanger.as_ref()?;
+    if let Some(person) = permit.person() {
+        return person.subject.clone().map(Subject::Persons);
+    }
     permit.verified()?;
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (_, token) = value.trim_ascii().split_once(' ')?;
-    Some(Secret::new(token.trim_ascii_start()))
+    let token = Secret::new(token.trim_ascii_start());
+    Some(Subject::Shown(token))
 }
 
 /// A caller's own token goes on if it was checked and the route sends it on.

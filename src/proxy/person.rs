@@ -26,6 +26,8 @@ pub(super) struct Person {
     pub(super) present: Present,
     /// Where the route injects the person's own.
     pub(super) token: Option<TokenHandle>,
+    /// Where the route exchanges it for another.
+    pub(super) subject: Option<TokenHandle>,
     peer: IpAddr,
 }
 
@@ -41,9 +43,14 @@ impl Person {
         let inject = permitted.config.inject.as_ref();
         let own = inject.filter(|inject| inject.credential.grant.flow().is_some());
         let token = own.map(|inject| present.session.person.handle(&inject.scopes));
+        let subject = permitted.exchanger.is_some().then(|| {
+            let scopes = &present.realm().config().credential.scopes;
+            present.session.person.handle(scopes)
+        });
         Self {
             present,
             token,
+            subject,
             peer,
         }
     }

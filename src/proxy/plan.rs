@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{
     config::{
-        self, Admit, CallerIdentity, ClientTls, Config, Forwarded, Limits, Name, Origin, Says,
-        Upstream, UpstreamProtocol,
+        self, ActsFor, Admit, CallerIdentity, ClientTls, Config, Credential, Forwarded, Limits,
+        Name, Origin, Says, ScopeSet, Upstream, UpstreamProtocol,
     },
     http::headers::Aliases,
     metrics::{Metrics, RouteMetrics},
@@ -185,7 +185,7 @@ impl Plan {
         let mut upstreams: Vec<Arc<upstream::Target>> = Vec::new();
         let mut routes = Vec::with_capacity(config.routes.len());
         let mut identities = Vec::new();
-        let mut exchangers: BTreeMap<Name, Exchanger> = BTreeMap::new();
+        let mut exchangers: BTreeMap<(Name, &ScopeSet), Exchanger> = BTreeMap::new();
         for route in &config.routes {
             let to = route.upstream.clone().unwrap_or_else(nowhere);
             let upstream = place(&mut upstreams, &to).map_err(|source| {
@@ -194,10 +194,10 @@ impl Plan {
             })?;
             let mut prepared = prepare(route, upstream, to, (tokens, keys, sessions), metrics)?;
             prepared.identity = identity(&mut identities, route, signer);
-            prepared.exchanger = route.exchange.as_ref().map(|credential| {
-                let known = exchangers.entry(Arc::clone(&credential.name));
+            prepared.exchanger = exchanged(route).map(|(credential, scopes)| {
+                let known = exchangers.entry((Arc::clone(&credential.name), scopes));
                 known
-                    .or_insert_with(|| tokens.exchanger(credential))
+                    .or_insert_with(|| tokens.exchanger(credential, scopes))
                     .clone()
             });
             routes.push(Arc::new(prepared));
@@ -396,6 +396,15 @@ fn told_fields(routes: &[Arc<Route>]) -> Vec<HeaderName> {
     all
 }
 
+/// What callers' tokens are exchanged by, and for which scopes.
+fn exchanged(route: &config::Route) -> Option<(&Arc<Credential>, &ScopeSet)> {
+    let behalf = route.inject.as_ref();
+    let behalf = behalf.filter(|inject| inject.acts_for == ActsFor::Caller);
+    let behalf = behalf.map(|inject| (&inject.credential, &inject.scopes));
+    let told = route.exchange.as_ref();
+    behalf.or(told.map(|credential| (credential, &credential.scopes)))
+}
+
 fn prepare(
     route: &Arc<config::Route>,
     upstream: usize,
@@ -438,9 +447,10 @@ fn prepare(
             .resource
             .as_ref()
             .map(|url| own::metadata_url(url).as_str().into()),
-        // a person's token is that person's
+        // a person's token is that person's, and one for a caller the caller's
         token: inject
             .filter(|inject| inject.credential.grant.flow().is_none())
+            .filter(|inject| inject.acts_for == ActsFor::Itself)
             .map(|inject| tokens.handle(&inject.credential, &inject.scopes)),
         exchanger: None,
         identity: None,

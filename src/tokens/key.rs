@@ -53,6 +53,7 @@ impl Key {
                 saml(assertion, &mut fields);
             }
             Grant::JwtBearer { assertion } => fields.push(match assertion {
+                JwtSource::Caller => ("token of", "the caller".to_owned()),
                 JwtSource::File(file) => ("file", file.display().to_string()),
                 JwtSource::Credential(other) => {
                     let digest = Self::new(other, &other.scopes).digest();

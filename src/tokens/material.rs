@@ -85,7 +85,7 @@ impl Presented {
                 assertion: JwtSource::File(path),
             } => Self::Jwt(file(path)?),
             Grant::JwtBearer {
-                assertion: JwtSource::Credential(_),
+                assertion: JwtSource::Credential(_) | JwtSource::Caller,
             }
             | Grant::ClientCredentials
             | Grant::RefreshToken { .. }
@@ -127,7 +127,7 @@ pub(super) fn fingerprint(credential: &Credential) -> Fingerprint {
         | Grant::TokenExchange { .. }
         | Grant::AuthorizationCode { .. }
         | Grant::JwtBearer {
-            assertion: JwtSource::Credential(_),
+            assertion: JwtSource::Credential(_) | JwtSource::Caller,
         } => {}
         Grant::Password { password, .. } => source(password),
         // of a sign-in, the record: it changes with the token, and asks no keyring

@@ -163,13 +163,14 @@ impl TokenService {
         }
     }
 
-    /// Exchanges callers' tokens by this credential; its task runs on the current runtime.
-    pub fn exchanger(&self, credential: &Arc<Credential>) -> Exchanger {
+    /// Exchanges callers' tokens by this credential for ones of these scopes; its task runs on the
+    /// current runtime.
+    pub fn exchanger(&self, credential: &Arc<Credential>, scopes: &ScopeSet) -> Exchanger {
         let (providers, metrics) = (self.providers.clone(), Arc::clone(&self.metrics));
         let clock = self.clock.clone();
         let rng = self.exchanges.rng();
-        let exchanger =
-            Exchanger::start(credential, providers, metrics, clock, &self.shutdown, rng);
+        let what = (Arc::clone(credential), scopes.clone());
+        let exchanger = Exchanger::start(what, providers, metrics, clock, &self.shutdown, rng);
         self.exchanges.add(&exchanger);
         exchanger
     }

@@ -66,13 +66,13 @@ impl Providers {
         }
     }
 
-    /// For a token that a caller showed (RFC 8693).
+    /// For a token that a caller showed (RFC 8693, RFC 7523).
     pub(super) async fn exchanged(
         self,
         credential: Arc<Credential>,
+        scopes: ScopeSet,
         subject: Secret,
     ) -> Result<Granted, NotExchanged> {
-        let scopes = credential.scopes.clone();
         let granted = self.granted(Arc::clone(&credential), scopes, Shown::Token(subject));
         granted.await.map_err(|(error, fingerprint)| NotExchanged {
             blame: error.blame(),

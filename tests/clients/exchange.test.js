@@ -9,8 +9,11 @@ import { API, startProvider, TOKEN_EXCHANGE } from './support/provider.js';
 
 const BEHIND = 'https://behind.example.com/';
 
+/** A route to a service that is told of the caller. */
+const TOLD = { identity: { token: { exchange: 'behind' } } };
+
 /** A proxy in front of a service that takes tokens for `BEHIND` only. */
-async function exchanging(t, { issuer, audience, client }) {
+async function exchanging(t, { issuer, audience, client, routes = [TOLD] }) {
   const origin = await startOrigin(t);
   const proxy = await startProxy(t, {
     workers: 2,
@@ -25,16 +28,14 @@ async function exchanging(t, { issuer, audience, client }) {
       },
     },
     listeners: [{ bind: '127.0.0.1:0' }],
-    routes: [
-      {
-        upstream: origin.origin,
-        admit: { bearer: { provider: 'idp', audiences: audience } },
-        identity: { token: { exchange: 'behind' } },
-      },
-    ],
+    routes: routes.map((route) => ({
+      upstream: origin.origin,
+      admit: { bearer: { provider: 'idp', audiences: audience } },
+      ...route,
+    })),
   });
-  const call = async (token) => {
-    const answer = await fetch(proxy.origin, { headers: { authorization: `Bearer ${token}` } });
+  const call = async (token, path = '/') => {
+    const answer = await fetch(proxy.origin + path, { headers: { authorization: `Bearer ${token}` } });
     return { status: answer.status, text: await answer.text() };
   };
   return { origin, call };
@@ -70,6 +71,40 @@ test('a certified provider exchanges the token of a caller, once, for the same h
   assert.equal(answer.status, 403);
   assert.match(answer.text, /TokenNotExchanged.*invalid_target/);
   assert.equal(origin.requests.length, 20);
+});
+
+test('routes act on behalf of each caller, with the scopes of each', async (t) => {
+  const exchanger = { client_id: 'the proxy', client_secret: 'p/w+d' };
+  const other = { client_id: 'service-b', client_secret: 'not a real secret either' };
+  const provider = await startProvider(t, {
+    clients: [SERVICE.client, other, { ...exchanger, grant_types: [TOKEN_EXCHANGE] }],
+  });
+  const inject = { credential: 'behind', on_behalf_of: 'caller' };
+  const { origin, call } = await exchanging(t, {
+    issuer: provider.issuer,
+    audience: API,
+    client: exchanger,
+    routes: [{ path: '/imodels/**', inject: { ...inject, scopes: ['imodels:read'] } }, { inject }],
+  });
+  const tokens = [];
+  for (const client of [SERVICE.client, other]) tokens.push(await issued(`${provider.issuer}/token`, {}, client));
+  const calls = ['/imodels/1', '/other', '/imodels/2', '/other'].flatMap((path) => tokens.map((token) => [token, path]));
+  for (const [token, path] of calls) assert.equal((await call(token, path)).status, 200);
+
+  const seen = origin.requests.map(({ authorization }) => claims(bearer(authorization)));
+  assert.deepEqual(
+    seen.map(({ aud, sub, scope }) => [aud, sub, scope]),
+    calls.map(([token, path]) => [
+      BEHIND,
+      claims(token).sub,
+      path.startsWith('/imodels/') ? 'imodels:read' : 'itwin-platform',
+    ]),
+  );
+  const exchanges = provider.tokenRequests.filter(({ grant }) => grant === TOKEN_EXCHANGE);
+  assert.equal(exchanges.length, 4, 'one for each caller and set of scopes');
+
+  assert.equal((await call(await issued(`${provider.issuer}/token`, {}, exchanger), '/other')).status, 401);
+  assert.equal(origin.requests.length, calls.length);
 });
 
 for (const shape of ['identity-server', 'ims']) {

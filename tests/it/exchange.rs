@@ -1,9 +1,10 @@
-//! The caller's token, exchanged for another that goes on in its place (RFC 8693).
+//! The caller's token, exchanged for another that goes on in its place (RFC 8693, RFC 7523).
 
 use std::{collections::HashMap, thread};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use itwin_auth_proxy::clock::Clock;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     bound::Holder,
@@ -12,6 +13,7 @@ use crate::{
         issuer::{self, Issuer, Pair},
         message::Message,
         origin::{self, Origin},
+        people::{self, Browser},
         proxy,
         wait::{Gate, until},
     },
@@ -357,4 +359,191 @@ fn the_callers_proof_stays_here_when_another_token_goes_on() {
             assert!(!request.head.contains(secret.as_str()), "{head}");
         }
     }
+}
+
+/// Routes that inject tokens for the callers, each with scopes of its own.
+fn on_behalf(origin: &Origin, issuer: &Issuer, idp: &Idp, credential: &Value) -> proxy::Builder {
+    let endpoint = format!("{}/token", idp.url());
+    let own = json!({
+        "provider": "exchange",
+        "client_id": "proxy",
+        "client_secret": "secret",
+        "client_auth": "client_secret_post",
+        "scopes": "unused",
+    });
+    let mut behalf = own.as_object().unwrap().clone();
+    behalf.extend(credential.as_object().unwrap().clone());
+    let route = |scopes: &str| {
+        json!({
+            "path": format!("/{scopes}/**"),
+            "upstream": origin.url(),
+            "admit": [{"bearer": {"provider": "idp", "audiences": "api"}}],
+            "inject": {"credential": "behalf", "on_behalf_of": "caller", "scopes": scopes},
+        })
+    };
+    proxy::to(origin)
+        .with("providers.idp", json!({"issuer": issuer.url()}))
+        .with(
+            "providers.exchange",
+            json!({"issuer": idp.url(), "token_endpoint": endpoint}),
+        )
+        .with("credentials.behalf", Value::Object(behalf))
+        .with("routes", json!([route("one"), route("two")]))
+}
+
+fn at(path: &str, token: &str) -> String {
+    proxy::with_fields("GET", path, &format!("Authorization: Bearer {token}\r\n"))
+}
+
+#[test]
+fn a_route_injects_a_token_of_its_scopes_in_the_name_of_each_caller() {
+    let exchange = json!({"grant": "token_exchange"});
+    let assertion = json!({"grant": "jwt_bearer"});
+    for (credential, grant, shown) in [
+        (
+            exchange,
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token",
+        ),
+        (
+            assertion,
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "assertion",
+        ),
+    ] {
+        let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+        let (issuer, idp) = (issuer::serving(&[&key]), idp::issuing());
+        let proxy = on_behalf(&origin, &issuer, &idp, &credential).start();
+        let [ann, bob] = ["ann", "bob"].map(|sub| key.token(&issuer.claims(&json!({"sub": sub}))));
+        for (path, token, expected) in [
+            ("/one/", &ann, 1),
+            ("/two/", &ann, 2),
+            ("/one/", &bob, 3),
+            ("/two/", &ann, 2),
+            ("/one/", &ann, 1),
+        ] {
+            proxy.send(at(path, token)).is_the_upstreams(200);
+            let request = origin.requests().pop().unwrap();
+            let bearer = format!("Bearer token-{expected}");
+            assert_eq!(request.field("authorization"), Some(bearer.as_str()));
+            assert_eq!(
+                request.field("x-itwin-caller"),
+                None,
+                "as with other tokens of ours"
+            );
+        }
+        let asked: Vec<_> = idp
+            .requests()
+            .iter()
+            .map(|one| form(&one.message))
+            .collect();
+        assert_eq!(asked.len(), 3);
+        for (asked, scope, token) in [
+            (&asked[0], "one", &ann),
+            (&asked[1], "two", &ann),
+            (&asked[2], "one", &bob),
+        ] {
+            assert_eq!((&*asked["grant_type"], &asked[shown]), (grant, token));
+            assert_eq!((&*asked["scope"], &*asked["client_id"]), (scope, "proxy"));
+        }
+
+        proxy
+            .send(proxy::get("/one/"))
+            .is_refused(401, "TokenMissing");
+        assert_eq!(idp.requests().len(), 3);
+    }
+}
+
+#[test]
+fn an_assertion_that_the_provider_refuses_is_the_callers_and_an_outage_is_not() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    for (answer, status, code) in [
+        (
+            refusal("400 Bad Request", "invalid_grant", "no"),
+            403,
+            "TokenNotExchanged",
+        ),
+        (
+            refusal("503 Service Unavailable", "busy", "no"),
+            503,
+            "TokenUnavailable",
+        ),
+    ] {
+        let idp = idp::answering(move |_, _| answer.clone());
+        let credential = json!({"grant": "jwt_bearer"});
+        let proxy = on_behalf(&origin, &issuer, &idp, &credential).start();
+        let token = key.token(&issuer.claims(&json!({})));
+        proxy.send(at("/one/", &token)).is_refused(status, code);
+    }
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn a_token_for_a_caller_that_the_service_rejects_is_replaced_once() {
+    let (origin, key, idp) = (taking(2), Pair::new("k"), idp::issuing());
+    let issuer = issuer::serving(&[&key]);
+    let credential = json!({"grant": "jwt_bearer"});
+    let proxy = on_behalf(&origin, &issuer, &idp, &credential).start();
+    let token = key.token(&issuer.claims(&json!({})));
+    for _ in 0..3 {
+        proxy.send(at("/one/", &token)).is_the_upstreams(200);
+    }
+    assert_eq!((origin.requests().len(), idp.requests().len()), (4, 2));
+}
+
+#[test]
+fn a_session_acts_for_the_person_who_signed_in() {
+    let clock = Clock::for_tests(Clock::system().now().wall);
+    let (provider, origin) = (
+        people::provider(&clock),
+        origin::answering([origin::ok("hello")]),
+    );
+    let behalf = json!({
+        "provider": "idp",
+        "grant": "token_exchange",
+        "client_id": "service-sandbox",
+        "client_secret": "sandbox-secret",
+        "scopes": "itwin-platform",
+        "parameters": {"resource": "https://behind.example.com/"},
+    });
+    let inject = json!({"credential": "behalf", "on_behalf_of": "caller"});
+    let proxy = provider
+        .in_front_of(&origin)
+        .with("credentials.behalf", behalf)
+        .route("inject", inject)
+        .start_by(clock.clone());
+    let [mut ada, mut emil] = [Browser::of(&proxy), Browser::of(&proxy)];
+    ada.sign_in("/").is_the_upstreams(200);
+    provider.faults().visitor("emil@sandbox.example");
+    emil.sign_in("/").is_the_upstreams(200);
+    ada.fetch("/").is_the_upstreams(200);
+    let exchanges = || provider.counts().token_requests_by_client["service-sandbox"];
+    assert_eq!(exchanges(), 2, "once for each person");
+
+    let seen: Vec<Value> = origin.requests().iter().map(claims).collect();
+    assert_eq!(seen[0], seen[2]);
+    assert_ne!(seen[0]["sub"], seen[1]["sub"]);
+    for claims in &seen {
+        assert!(claims["aud"].to_string().contains("behind.example.com"));
+        assert_eq!(claims["act"]["client_id"], "service-sandbox");
+    }
+
+    // the person's token is renewed, and exchanged anew
+    clock.jump(3601 * 1000);
+    ada.fetch("/").is_the_upstreams(200);
+    assert_eq!((exchanges(), provider.counts().refreshes), (3, 1));
+
+    // who is not signed in has nothing to exchange
+    let answer = Browser::of(&proxy).fetch("/");
+    answer.is_refused(401, "SignInRequired");
+    assert_eq!((exchanges(), origin.requests().len()), (3, 4));
+}
+
+/// What the token says that the service was sent.
+fn claims(request: &origin::Request) -> Value {
+    let token = request.field("authorization").unwrap_or_default();
+    let payload = token.split('.').nth(1).unwrap_or_default();
+    let decoded = URL_SAFE_NO_PAD.decode(payload).unwrap();
+    serde_json::from_slice(&decoded).unwrap()
 }

@@ -80,13 +80,14 @@ pub(super) fn credential(one: &Credential) -> raw::Credential {
         }
         Grant::JwtBearer { assertion } => {
             raw.grant = Some(raw::GrantType::JwtBearer);
-            raw.assertion = Some(match assertion {
-                JwtSource::File(file) => from_file(file),
-                JwtSource::Credential(other) => raw::GrantAssertion {
+            raw.assertion = match assertion {
+                JwtSource::File(file) => Some(from_file(file)),
+                JwtSource::Credential(other) => Some(raw::GrantAssertion {
                     credential: Some(other.name.to_string()),
                     file: None,
-                },
-            });
+                }),
+                JwtSource::Caller => None,
+            };
         }
         Grant::AuthorizationCode { flow } => {
             raw.grant = Some(raw::GrantType::AuthorizationCode);

@@ -17,10 +17,10 @@ use self::block::block;
 pub use self::block::scalar;
 use self::clients::{credential, provider};
 use super::{
-    Admit, AdmitRule, Bind, ClientCertificates, ClientTls, Config, Forwarded, Gateway, Identity,
-    Inject, Interception, Limits, LinkRewriting, Listener, LogFormat, Mode, PresentedAuthorization,
-    ProxyUser, RedirectedBy, Revocation, Route, ScopeSet, SecretSource, ServerTls, SharedKey,
-    Upstream, UpstreamProtocol,
+    ActsFor, Admit, AdmitRule, Bind, ClientCertificates, ClientTls, Config, Forwarded, Gateway,
+    Identity, Inject, Interception, Limits, LinkRewriting, Listener, LogFormat, Mode,
+    PresentedAuthorization, ProxyUser, RedirectedBy, Revocation, Route, ScopeSet, SecretSource,
+    ServerTls, SharedKey, Upstream, UpstreamProtocol,
     raw::{self, SecretText, Texts, Words},
     valid::format_size,
 };
@@ -291,8 +291,18 @@ fn inject(inject: &Inject) -> raw::Inject {
             PresentedAuthorization::Refuse => raw::Presented::Refuse,
         })
     };
+    if inject.acts_for == ActsFor::Caller {
+        return raw::Inject {
+            credential: Some(inject.credential.name.to_string()),
+            on_behalf_of: Some(raw::OnBehalfOf::Caller),
+            scopes: Some(scopes(&inject.scopes)),
+            wait: Some(duration(inject.wait)),
+            ..raw::Inject::default()
+        };
+    }
     raw::Inject {
         credential: Some(inject.credential.name.to_string()),
+        on_behalf_of: None,
         scopes: Some(scopes(&inject.scopes)),
         min_remaining: Some(duration(inject.min_remaining)),
         presented_bearer: presented(inject.presented_bearer),

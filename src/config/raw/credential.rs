@@ -115,7 +115,8 @@ pub(in crate::config) struct Credential {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) redirect: Option<Redirect>,
     /// Where the assertion comes from, for the grants `jwt_bearer` and, in place of `username` and
-    /// `password`, `saml_bearer`.
+    /// `password`, `saml_bearer`. `jwt_bearer` without it: the token of the caller, on routes that
+    /// inject `on_behalf_of: caller`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) assertion: Option<GrantAssertion>,
     /// The security token service that gives a SAML assertion for the user's name and password,
@@ -154,14 +155,14 @@ pub(in crate::config) enum GrantType {
     /// A refresh token (RFC 6749 section 6): from a file, or of the person who signed in by the
     /// command `login`.
     RefreshToken,
-    /// For a token that a caller showed (RFC 8693); a route names the credential in
-    /// `identity.token`.
+    /// For a token that a caller showed (RFC 8693); a route names the credential in `inject`, with
+    /// `on_behalf_of: caller`, or in `identity.token`.
     TokenExchange,
     /// A SAML assertion (RFC 7522): from a security token service for a user's name and password,
     /// which is what agents of iModel.js 0.x and 1.x call a service user; or from a file.
     SamlBearer,
     /// A JWT as the assertion (RFC 7523): the token of another credential, whose user this client
-    /// acts for, or one from a file.
+    /// acts for; one from a file; or the token of the caller.
     JwtBearer,
     /// People who sign in with a browser (RFC 6749 section 4.1, with RFC 7636): each has a token of
     /// their own. For `sessions`.

@@ -128,8 +128,9 @@ pub(in crate::config) struct CallersToken {
     #[schemars(extend("default" = "keep"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) goes: Option<CallersTokenGoes>,
-    /// The name of a credential with the grant `token_exchange`: the service gets the token that
-    /// the caller's is exchanged for (RFC 8693) in its place. It is kept in memory for 10 minutes
+    /// The name of a credential with the grant `token_exchange`, or `jwt_bearer` without
+    /// `assertion`: the service gets the token that the caller's is exchanged for (RFC 8693, RFC
+    /// 7523) in its place. It is kept in memory for 10 minutes
     /// at most, and no longer than either token lives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) exchange: Option<String>,

@@ -48,8 +48,8 @@ pub(super) use self::{
     provider::{ClientTls, Identity, Provider},
     revocation::{BackchannelLogout, Revocation},
     route::{
-        Admit, AdmitRule, AdmitWord, CertificateRule, Inject, KeyRule, Links, Presented, Protocol,
-        Replay, Route, Timeouts, Upstream,
+        Admit, AdmitRule, AdmitWord, CertificateRule, Inject, KeyRule, Links, OnBehalfOf,
+        Presented, Protocol, Replay, Route, Timeouts, Upstream,
     },
     session::{Session, SessionStore, Streams},
     settings::{Admin, Limits, Log, LogFormat, TokenStore},

@@ -173,6 +173,11 @@ pub(in crate::config) struct Inject {
     #[schemars(required)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) credential: Option<String>,
+    /// `caller`: the token is got for the one that admitted the caller, and is in the caller's name.
+    /// The credential has the grant `token_exchange` (RFC 8693), or `jwt_bearer` without `assertion`
+    /// (RFC 7523). It is kept in memory for 10 minutes at most, and never longer than the caller's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) on_behalf_of: Option<OnBehalfOf>,
     /// Other scopes than the credential's. Each set has a token of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) scopes: Option<Words>,
@@ -200,6 +205,14 @@ pub(in crate::config) struct Inject {
     #[schemars(extend("default" = "15s"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) wait: Option<String>,
+}
+
+/// In whose name an injected token is, if not in the credential's own.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum OnBehalfOf {
+    /// The caller's.
+    Caller,
 }
 
 /// What happens to a caller's own `Authorization`.

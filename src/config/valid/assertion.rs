@@ -77,7 +77,7 @@ impl Check<'_> {
             (Some(name), None) => {
                 let path = path.key("credential");
                 let other = self.credential_called(&path, name, others)?;
-                if matches!(other.grant, Grant::TokenExchange { .. }) {
+                if other.grant.exchanges() {
                     self.error(
                         &path,
                         "exchanges callers' tokens, and there is no caller here",
@@ -96,12 +96,14 @@ impl Check<'_> {
                 );
                 return None;
             }
+            // a route that injects it says on_behalf_of, or is told to
+            (None, None) if raw.assertion.is_none() => JwtSource::Caller,
             (None, None) => {
                 self.missing(
                     &path,
-                    "is missing: the grant jwt_bearer needs it",
-                    "write assertion: {credential: NAME} or assertion: {file: PATH}; assertion_file \
-                     is the client's own proof",
+                    "names nothing",
+                    "write assertion: {credential: NAME} or assertion: {file: PATH}, or leave it \
+                     out: then callers' tokens are the assertions",
                 );
                 return None;
             }

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     super::{
-        Admit, AdmitRule, Credential, Grant, Inject, Preflight, PresentedAuthorization, Strangers,
+        ActsFor, Admit, AdmitRule, Credential, Grant, Inject, Preflight, PresentedAuthorization,
+        Strangers,
         path::Path,
         problem::did_you_mean,
         raw::{self, Presented},
@@ -42,12 +43,42 @@ impl Check<'_> {
             .credential
             .as_deref()
             .and_then(|name| self.credential_called(&name_path, name, credentials));
-        if credential.as_ref().is_some_and(|one| exchanges(one)) {
-            self.error(
+        let acts_for = match raw.on_behalf_of {
+            Some(raw::OnBehalfOf::Caller) => ActsFor::Caller,
+            None => ActsFor::Itself,
+        };
+        match (&credential, acts_for) {
+            (Some(one), ActsFor::Itself) if one.grant.exchanges() => self.error(
                 &name_path,
-                "exchanges callers' tokens, and a route that injects has none of them",
-                "write identity: {token: {exchange: …}} instead of inject",
-            );
+                "exchanges callers' tokens, and has none of its own",
+                match one.grant {
+                    Grant::JwtBearer { .. } => {
+                        "write on_behalf_of: caller beside it, or give it an assertion: {credential: NAME}"
+                    }
+                    _ => "write on_behalf_of: caller beside it",
+                },
+            ),
+            (Some(one), ActsFor::Caller) if !one.grant.exchanges() => self.error(
+                &path.key("on_behalf_of"),
+                format!(
+                    "the credential {} gets its token without a caller's",
+                    one.name
+                ),
+                "give it grant: token_exchange, or grant: jwt_bearer without assertion",
+            ),
+            _ => {}
+        }
+        if acts_for == ActsFor::Caller {
+            let given = [
+                ("min_remaining", raw.min_remaining.is_some()),
+                ("presented_bearer", raw.presented_bearer.is_some()),
+                ("presented_other", raw.presented_other.is_some()),
+                ("placeholders", raw.placeholders.is_some()),
+            ];
+            for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+                let text = "has no effect with on_behalf_of: the caller's token is exchanged, whatever else is presented goes no further";
+                self.error(&path.key(key), text, "leave it out");
+            }
         }
         let scopes = raw.scopes.as_ref().map(|words| {
             let grant = credential.as_ref().map(|credential| &credential.grant);
@@ -62,6 +93,7 @@ impl Check<'_> {
         Some(Inject {
             scopes: scopes.unwrap_or_else(|| credential.scopes.clone()),
             credential,
+            acts_for,
             min_remaining,
             presented_bearer: raw
                 .presented_bearer
@@ -80,6 +112,9 @@ impl Check<'_> {
         inject: &Inject,
         rules: &[AdmitRule],
     ) {
+        if inject.acts_for == ActsFor::Caller {
+            return self.has_callers_tokens(path, rules);
+        }
         for (n, rule) in rules.iter().enumerate() {
             if let AdmitRule::Bearer { rules, .. } = rule
                 && (rules.strangers == Strangers::Admitted || rules.preflight == Preflight::Passed)
@@ -99,6 +134,30 @@ impl Check<'_> {
                 "refuses the token that admit asks for",
                 "write replace: ours takes the caller's place once that was checked",
             );
+        }
+    }
+
+    /// Whom the token that is injected is for: a caller whom another rule admits has nothing to
+    /// exchange.
+    pub(super) fn has_callers_tokens(&mut self, path: &Path, rules: &[AdmitRule]) {
+        let has_token =
+            |rule: &AdmitRule| rule.is_bearer() || matches!(rule, AdmitRule::Session(_));
+        if !rules.iter().any(has_token) {
+            self.error(
+                &path.key("inject").key("on_behalf_of"),
+                "has no token to exchange: no rule of admit asks callers for one",
+                "write admit: [{bearer: …}], or admit: {session: NAME}",
+            );
+            return;
+        }
+        for (n, rule) in rules.iter().enumerate() {
+            if !has_token(rule) {
+                self.error(
+                    &path.key("admit").index(n),
+                    "admits callers without a token, and the route acts on behalf of callers, by their tokens",
+                    "keep the rules with bearer and session here, and give the others a route of their own",
+                );
+            }
         }
     }
 
@@ -134,11 +193,11 @@ impl Check<'_> {
             );
         }
         let credential = self.credential_called(&path, name, credentials)?;
-        if !exchanges(&credential) {
+        if !credential.grant.exchanges() {
             self.error(
                 &path,
                 format!("the credential {name} has another grant"),
-                "give it grant: token_exchange",
+                "give it grant: token_exchange, or grant: jwt_bearer without assertion",
             );
         }
         Some(credential)
@@ -182,8 +241,4 @@ fn presented(raw: Presented) -> PresentedAuthorization {
         Presented::Keep => PresentedAuthorization::Keep,
         Presented::Refuse => PresentedAuthorization::Refuse,
     }
-}
-
-pub(super) fn exchanges(credential: &Credential) -> bool {
-    matches!(credential.grant, Grant::TokenExchange { .. })
 }

@@ -18,7 +18,6 @@ use super::{
     },
     Check, Purpose,
     admit::TAKEN,
-    inject::exchanges,
     provider::{PRESETS, Providers, preset_of},
     route::{Credentials, Numbered},
     scalar::{HOUR, MINUTE},
@@ -277,7 +276,8 @@ impl Check<'_> {
         let found = if let Some(name) = name {
             self.credential_called(path, name, credentials)
         } else {
-            let common = |one: &&Arc<Credential>| !exchanges(one) && one.grant.flow().is_none();
+            let common =
+                |one: &&Arc<Credential>| !one.grant.exchanges() && one.grant.flow().is_none();
             let mut all = credentials.values().filter(common);
             if let (Some(only), None) = (all.next(), all.next()) {
                 Some(Arc::clone(only))
@@ -288,7 +288,7 @@ impl Check<'_> {
                 None
             }
         };
-        if found.as_deref().is_some_and(exchanges) {
+        if found.as_ref().is_some_and(|one| one.grant.exchanges()) {
             let text = "exchanges callers' tokens, and has none of its own to hand out";
             self.error(path, text, "");
             return None;

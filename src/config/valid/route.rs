@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::{
-        Admit, Credential, Glob, Match, Name, Route, Upstream,
+        ActsFor, Admit, Credential, Glob, Match, Name, Route, Upstream,
         path::Path,
         problem::{nearest, shown},
         raw::{self, Words},
@@ -166,8 +166,14 @@ impl Check<'_> {
             Admit::Anyone
         };
         let admit = self.admit(&path.key("admit"), raw.admit.as_ref(), otherwise, providers);
-        if let (Some(inject), Some(Admit::Rules(rules))) = (&inject, &admit) {
-            self.takes_what_it_asks_for(path, inject, rules);
+        match (&inject, &admit) {
+            (Some(inject), Some(Admit::Rules(rules))) => {
+                self.takes_what_it_asks_for(path, inject, rules);
+            }
+            (Some(inject), Some(_)) if inject.acts_for == ActsFor::Caller => {
+                self.has_callers_tokens(path, &[]);
+            }
+            _ => {}
         }
         let identity = self.caller_identity(
             &path.key("identity"),

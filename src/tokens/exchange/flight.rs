@@ -86,8 +86,9 @@ impl Flight {
             self.land(Err(shared.unavailable(reason, retry_after)));
             return;
         }
-        let credential = Arc::clone(&shared.credential);
-        let granted = providers.exchanged(credential, self.subject.clone()).await;
+        let (credential, scopes) = (Arc::clone(&shared.credential), shared.scopes.clone());
+        let subject = self.subject.clone();
+        let granted = providers.exchanged(credential, scopes, subject).await;
         let now = shared.clock.now();
         let result = match &granted {
             Ok(_) => "ok",

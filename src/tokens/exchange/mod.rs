@@ -1,4 +1,4 @@
-//! Callers' tokens, exchanged for others (RFC 8693), once for all callers that show the same.
+//! Callers' tokens, exchanged for others (RFC 8693, RFC 7523), once for all callers that show the same.
 //!
 //! An exchange is a task of the control plane: who goes away cancels none. What it brought is kept
 //! under a keyed digest, until it or the caller's own token ends; that the provider refused is kept
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Deadline, Moment},
-    config::Credential,
+    config::{Credential, ScopeSet},
     metrics::Metrics,
     secret::Secret,
     shutdown::Shutdown,
@@ -59,6 +59,7 @@ pub struct Exchanger(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     credential: Arc<Credential>,
+    scopes: ScopeSet,
     clock: Clock,
     key: hmac::Key,
     kept: moka::sync::Cache<Digest, Kept>,
@@ -95,7 +96,7 @@ struct Last {
 
 impl Exchanger {
     pub(super) fn start(
-        credential: &Arc<Credential>,
+        (credential, scopes): (Arc<Credential>, ScopeSet),
         providers: Providers,
         metrics: Arc<Metrics>,
         clock: Clock,
@@ -105,7 +106,8 @@ impl Exchanger {
         let (queue, asked) = mpsc::channel(MOST_ASKED);
         let key: Digest = rng.random();
         let shared = Arc::new(Shared {
-            credential: Arc::clone(credential),
+            credential,
+            scopes,
             clock,
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             kept: moka::sync::Cache::builder()
@@ -271,7 +273,7 @@ impl Shared {
         json!({
             "credential": &*self.credential.name,
             "provider": self.credential.provider.issuer.as_str(),
-            "scopes": self.credential.scopes.iter().collect::<Vec<_>>(),
+            "scopes": self.scopes.iter().collect::<Vec<_>>(),
             "under_way": self.flights.lock().len(),
             "kept": self.kept.entry_count(),
             "last_answer_seconds_ago": last.answer.map(ago),
