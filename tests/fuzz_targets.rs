@@ -77,3 +77,13 @@ fn addresses_to_return_to() {
 fn what_cookies_carry() {
     over_the_corpus("codec", targets::codec);
 }
+
+#[test]
+fn id_tokens() {
+    over_the_corpus("id_token", targets::id_token);
+}
+
+#[test]
+fn authorization_responses() {
+    over_the_corpus("response", targets::response);
+}

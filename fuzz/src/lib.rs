@@ -12,17 +12,19 @@ use std::{
 };
 
 use aws_lc_rs::{
-    digest::{SHA256, digest},
+    digest::{SHA256, SHA512, digest},
     signature::{Ed25519KeyPair, KeyPair},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::HeaderValue;
 use itwin_auth_proxy::{
     clock::{Clock, Moment},
-    config::{Admit, AdmitRule, Algorithm, NonceUse, ProofRules, Sources, TokenRules},
+    config::{Admit, AdmitRule, Algorithm, Flow, NonceUse, ProofRules, Sources, TokenRules},
     net::peek::{First, LONGEST, Reader, Reading, ServerName, read as first_of},
+    oauth::authorization::{Answer, read_response},
     verify::{
-        Expected, Issuer, Jws, KeySet, Proofs, Requested, Revoked, Thumbprint, Verdict, Verifier,
-        examine, read_answer,
+        AtHash, Expected, ExpectedIdToken, Issuer, Jws, KeySet, Proofs, Requested, Revoked,
+        SentNonce, Thumbprint, Verdict, Verifier, examine, read_answer,
     },
 };
 use rustls::server::Acceptor;
@@ -256,6 +258,131 @@ fn taken(claims: &Value) {
         assert!(claims.get(claim).is_none_or(Value::is_string));
     }
     assert!(claims.get("events").is_none());
+}
+
+/// Claims of an ID token that the provider signed: who is taken to have signed in is who another parser
+/// finds there, for our client and this sign-in.
+pub fn id_token(data: &[u8]) {
+    let token = signed(br#"{"alg":"EdDSA","kid":"k"}"#, data);
+    let sent = HeaderValue::from_static("Bearer token");
+    let expected = ExpectedIdToken {
+        client_id: AUDIENCE,
+        nonce: SentNonce::Was("n"),
+        access_token: AtHash::Required(&sent),
+        max_age: Some(Duration::from_secs(600)),
+    };
+    let asked = pin!(ROUTE.issuer.id_token(&token, &expected, &CLOCK));
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(outcome) = asked.poll(&mut context) else {
+        panic!("the key is known")
+    };
+    let Ok(person) = outcome else {
+        return;
+    };
+    let claims: Value = serde_json::from_slice(data).expect("JSON");
+    let from = claims["iss"].as_str().expect("text");
+    assert_eq!(from.trim_end_matches('/'), ISSUER);
+    assert_eq!(claims["sub"].as_str(), Some(&*person.subject));
+    assert!(!person.subject.is_empty() && person.subject.len() <= 255);
+    assert_eq!(claims["nonce"], "n");
+    let hash = digest(&SHA512, b"token");
+    assert_eq!(claims["at_hash"], json!(encode(&hash.as_ref()[..32])));
+    let only = claims["aud"] == AUDIENCE
+        || claims["aud"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty() && all.iter().all(|one| one == AUDIENCE));
+    assert!(only || claims["azp"] == AUDIENCE);
+    assert!(claims.get("azp").is_none_or(|party| party == AUDIENCE));
+    assert!(claims.get("events").is_none());
+    #[expect(clippy::cast_precision_loss, reason = "seconds")]
+    let now = NOW as f64;
+    let seconds = |claim: &str| claims[claim].as_f64().expect("a number");
+    assert!(seconds("exp") > now - SKEW && seconds("auth_time") > now - 600.0 - SKEW);
+    // the clock goes on meanwhile
+    assert!(seconds("iat") < now + 2.0 * SKEW);
+    let shown = person.name.iter().chain(&person.email);
+    assert!(
+        shown
+            .clone()
+            .all(|text| !text.is_empty() && !text.contains(char::is_control))
+    );
+}
+
+/// What a browser brings back from a sign-in: taken only where it says one thing, by another reader of
+/// forms.
+pub fn response(data: &[u8]) {
+    let pairs: Vec<(String, String)> = data
+        .split(|octet| *octet == b'&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let end = pair.iter().position(|octet| *octet == b'=');
+            let (name, value) = pair.split_at(end.unwrap_or(pair.len()));
+            (
+                unescaped(name),
+                unescaped(value.get(1..).unwrap_or_default()),
+            )
+        })
+        .collect();
+    let value = |name: &str| -> &str {
+        let mut all = pairs.iter().filter(|(known, _)| known == name);
+        let value = all.next().map(|(_, value)| &**value);
+        assert!(all.next().is_none(), "{name} twice");
+        value.unwrap_or_default()
+    };
+    for flow in [Flow::Code, Flow::Implicit] {
+        let Ok(response) = read_response(data, flow, now()) else {
+            continue;
+        };
+        assert_eq!(response.state, value("state"));
+        assert!(!response.state.is_empty());
+        assert_eq!(response.issuer.as_deref().unwrap_or_default(), value("iss"));
+        match response.answer {
+            Answer::Code(code) => {
+                assert!(matches!(flow, Flow::Code) && code.matches(value("code").as_bytes()));
+                assert_eq!(
+                    [value("error"), value("access_token"), value("id_token")],
+                    [""; 3]
+                );
+            }
+            Answer::Tokens(tokens) => {
+                assert!(matches!(flow, Flow::Implicit));
+                let header = format!("Bearer {}", value("access_token"));
+                assert_eq!(tokens.header.as_bytes(), header.as_bytes());
+                assert!(
+                    tokens
+                        .id_token
+                        .is_some_and(|id| id.matches(value("id_token").as_bytes()))
+                );
+                assert_eq!([value("error"), value("code")], [""; 2]);
+            }
+            Answer::Refused(refused) => {
+                assert!(!value("error").is_empty());
+                assert_eq!(
+                    [value("code"), value("access_token"), value("id_token")],
+                    [""; 3]
+                );
+                let shown = refused.error + &refused.description.unwrap_or_default();
+                assert!(shown.len() < 500 && !shown.contains(['<', '>', '"', '\'', '&']));
+                assert!(shown.bytes().all(|octet| matches!(octet, b' '..=b'~')));
+            }
+        }
+    }
+}
+
+fn unescaped(text: &[u8]) -> String {
+    let mut octets = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let digit = |n: usize| text.get(at + n).and_then(|d| char::from(*d).to_digit(16));
+        let (octet, length) = match (text[at], digit(1), digit(2)) {
+            (b'%', Some(high), Some(low)) => (u8::try_from(high * 16 + low).expect("an octet"), 3),
+            (b'+', ..) => (b' ', 1),
+            (octet, ..) => (octet, 1),
+        };
+        octets.push(octet);
+        at += length;
+    }
+    String::from_utf8_lossy(&octets).into_owned()
 }
 
 /// A provider's answer to the question for its keys.

@@ -12,6 +12,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::{Host, Url};
 
+#[cfg(test)]
+pub(super) use self::sign_in::read as read_sign_in;
 pub use self::sign_in::{SignInMetadata, discover_sign_in};
 use super::types::clean;
 use crate::{

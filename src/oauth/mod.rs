@@ -35,3 +35,6 @@ pub use self::{
     sts::{IssuedAssertion, StsError},
     types::{Class, ExchangeError, Issued, Note},
 };
+
+#[cfg(test)]
+mod tests;

@@ -135,7 +135,7 @@ pub async fn discover_sign_in(
     read(&text, issuer, also, auth)
 }
 
-fn read(
+pub(in crate::oauth) fn read(
     text: &[u8],
     issuer: &Url,
     also: &[Url],
@@ -194,4 +194,161 @@ fn read(
             .collect(),
         host,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::Identity;
+
+    /// As `IdentityServer` and `PingFederate` write it.
+    fn document(changes: &Value) -> Value {
+        let mut document = json!({
+            "issuer": "https://ims.example",
+            "authorization_endpoint": "https://ims.example/connect/authorize",
+            "token_endpoint": "https://ims.example/connect/token",
+            "end_session_endpoint": "https://ims.example/connect/endsession",
+            "revocation_endpoint": "https://ims.example/connect/revocation",
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            document[name] = value.clone();
+        }
+        document
+    }
+
+    fn read_as(auth: &ClientAuth, changes: &Value) -> Result<SignInMetadata, DiscoveryError> {
+        let issuer = "https://ims.example".parse().unwrap();
+        let also = ["https://imsoidc.example".parse().unwrap()];
+        let text = document(changes).to_string();
+        read(text.as_bytes(), &issuer, &also, auth)
+    }
+
+    fn read_with(changes: &Value) -> Result<SignInMetadata, DiscoveryError> {
+        read_as(&ClientAuth::None, changes)
+    }
+
+    fn text(url: Option<&Url>) -> &str {
+        url.map(Url::as_str).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_provider_says_where_people_sign_in_and_out() {
+        let metadata = read_with(&json!({})).unwrap();
+        assert_eq!(
+            metadata.authorization_endpoint().unwrap().as_str(),
+            "https://ims.example/connect/authorize"
+        );
+        assert_eq!(
+            text(metadata.end_session.as_ref()),
+            "https://ims.example/connect/endsession"
+        );
+        assert_eq!(metadata.pushed, None);
+        assert!(!metadata.says_issuer && metadata.left_out.is_empty());
+        for name in ["https://ims.example", "https://ims.example/"] {
+            assert!(metadata.is_named(name), "{name}");
+        }
+        assert!(metadata.is_named("https://imsoidc.example"));
+        for name in ["", "https://ims.example//", "https://IMS.example", "ims"] {
+            assert!(!metadata.is_named(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_sign_in_cannot_do_without_is_an_error_that_names_it() {
+        for (changes, named) in [
+            (json!({"token_endpoint": null}), "no token endpoint"),
+            (
+                json!({"token_endpoint": "http://ims.example/t"}),
+                "no token endpoint",
+            ),
+            (
+                json!({"require_pushed_authorization_requests": true}),
+                "no endpoint for pushed requests",
+            ),
+            (json!({"issuer": "https://evil.example"}), "another issuer"),
+            (json!({"issuer": null}), "cannot be read"),
+        ] {
+            let error = read_with(&changes).unwrap_err().to_string();
+            assert!(error.contains(named), "{changes}: {error}");
+        }
+        for written in [
+            json!(null),
+            json!("/connect/authorize"),
+            json!("http://ims.example/connect/authorize"),
+            json!("https://ims.example/connect/authorize#x"),
+            json!("https://u@ims.example/connect/authorize"),
+            json!("javascript:alert(1)"),
+        ] {
+            let metadata = read_with(&json!({"authorization_endpoint": written})).unwrap();
+            let error = metadata.authorization_endpoint().unwrap_err().to_string();
+            assert!(
+                error.contains("no authorization endpoint"),
+                "{written}: {error}"
+            );
+        }
+        let metadata = read_with(&json!({})).unwrap();
+        let error = metadata.device_authorization().unwrap_err().to_string();
+        assert!(
+            error.contains("no device authorization endpoint"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_must_not_be_used_is_left_out_and_named() {
+        let metadata = read_with(&json!({
+            "revocation_endpoint": "http://ims.example/r",
+            "end_session_endpoint": "ftp://ims.example/",
+        }));
+        let metadata = metadata.unwrap();
+        assert_eq!((metadata.revocation, metadata.end_session), (None, None));
+        assert_eq!(
+            metadata.left_out,
+            [
+                ("end_session_endpoint", EndpointError::NotSecure),
+                ("revocation_endpoint", EndpointError::Downgrade),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_client_with_a_certificate_has_endpoints_of_its_own() {
+        let changes = json!({
+            "pushed_authorization_request_endpoint": "https://ims.example/par",
+            "device_authorization_endpoint": "https://ims.example/device",
+            "mtls_endpoint_aliases": {
+                "token_endpoint": "https://mtls.ims.example/token",
+                "pushed_authorization_request_endpoint": "https://mtls.ims.example/par",
+                "authorization_endpoint": "https://mtls.ims.example/no",
+            },
+        });
+        let path = PathBuf::from("/etc/key.pem");
+        let identity = Identity {
+            certificate: path.clone(),
+            key: path,
+        };
+        let shown = |metadata: &SignInMetadata| {
+            format!(
+                "{} {} {} {} {}",
+                metadata.token_endpoint,
+                text(metadata.pushed.as_ref()),
+                metadata.device_authorization().unwrap(),
+                text(metadata.revocation.as_ref()),
+                metadata.authorization_endpoint().unwrap(),
+            )
+        };
+        let with = read_as(&ClientAuth::MutualTls(identity), &changes).unwrap();
+        assert_eq!(
+            shown(&with),
+            "https://mtls.ims.example/token https://mtls.ims.example/par \
+             https://ims.example/device https://ims.example/connect/revocation \
+             https://ims.example/connect/authorize"
+        );
+        let without = read_with(&changes).unwrap();
+        assert!(!shown(&without).contains("mtls"));
+    }
 }
