@@ -127,6 +127,11 @@ struct Configuration {
 }
 
 impl Configuration {
+    /// The file that the command line names.
+    fn named(&self) -> Option<&std::path::Path> {
+        self.config.as_deref()
+    }
+
     fn sources(&self) -> Sources {
         Sources::process(self.config.clone())
     }

@@ -66,10 +66,14 @@ impl Which {
         };
         found.copied().ok_or_else(|| {
             let names: Vec<&str> = all.iter().map(|credential| &*credential.name).collect();
-            complain(format!(
-                "error: name one of the credentials: {}",
-                names.join(", ")
-            ));
+            let names = names.join(", ");
+            complain(match self.name() {
+                Some(name) => format!(
+                    "error: no credential is called '{}'; there are: {names}",
+                    name.escape_debug()
+                ),
+                None => format!("error: name one of the credentials: {names}"),
+            });
             Exit::Usage
         })
     }

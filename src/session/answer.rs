@@ -313,7 +313,8 @@ fn not_begun(realm: &Realm) -> Said {
 
 fn of_sign_in(realm: &Realm, error: &SignInError) -> Said {
     match error {
-        SignInError::NoTransaction(_) => not_begun(realm),
+        // told before
+        SignInError::NoTransaction(_) | SignInError::TooMany(_) => not_begun(realm),
         SignInError::Push(error) if error.is_refusal() => Said {
             detail: Some(error.reason()),
             ..said(

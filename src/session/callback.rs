@@ -12,7 +12,7 @@ use url::form_urlencoded;
 
 use super::{
     Realm, answer,
-    cookie::{NoTransaction, Transaction},
+    cookie::{NoTransaction, SIGN_IN_LIFE, Transaction},
     endpoints::Visit,
     live::{Ended, Id, Known, Session},
     provider::ProviderError,
@@ -71,6 +71,16 @@ impl Realm {
         let seconds = now.unix_seconds();
         let transaction = cookies.transaction(&visit.headers, &answered.state, seconds)?;
         drop(cookies);
+        if let Err(wait) = this.returns.lock().take(visit.peer, now) {
+            return Err(SignInError::TooMany(wait));
+        }
+        // a browser need not give its cookie up; it ends once all the same
+        if !this
+            .spent
+            .add(&answered.state, now.wall + SIGN_IN_LIFE, now)
+        {
+            return Err(NoTransaction::Unknown.into());
+        }
         if let Some(wished) = ReturnTo::parse(&transaction.return_to, &this.config) {
             *return_to = wished;
         }
@@ -186,6 +196,7 @@ impl Realm {
         metadata: &SignInMetadata,
     ) -> Result<Redeemed, SignInError> {
         let credential = &self.0.config.credential;
+        let _place = self.0.provider.place()?;
         let client = self.0.provider.client().await?;
         let endpoint = &metadata.token_endpoint;
         let redirect_uri = self.0.config.redirect_uri();

@@ -19,6 +19,7 @@ pub mod pages;
 mod provider;
 pub mod rate;
 mod realm;
+mod remembered;
 pub mod return_to;
 mod service;
 mod sign_in;

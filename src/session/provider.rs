@@ -6,13 +6,14 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use rand::{Rng, rngs::StdRng};
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, SemaphorePermit, watch},
     task::spawn_blocking,
     time::{sleep, timeout},
 };
 
 use crate::{
     backoff::Backoff,
+    clock::{Clock, Deadline},
     config::{Credential, Endpoints, secret::SecretError},
     oauth::{
         ClientError, ClientMaterial, DiscoveryError, HttpClient, ProofError, SignInMetadata, chain,
@@ -23,6 +24,10 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(3600);
 /// Who signs in waits no longer for the first metadata.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A client is used again for so long.
+const KEPT: Duration = Duration::from_secs(5);
+/// Requests in the name of browsers.
+const AT_ONCE: usize = 64;
 
 /// Why nobody can sign in at the moment.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +44,8 @@ pub(super) enum ProviderError {
     Proof(#[from] ProofError),
     #[error("a file could not be read to its end")]
     Broken,
+    #[error("{AT_ONCE} sign-ins wait for the provider already")]
+    Busy,
     #[error("the client has nothing to prove itself with")]
     NoProof,
 }
@@ -49,20 +56,29 @@ pub(super) struct Provider {
     pub(super) credential: Arc<Credential>,
     known: watch::Sender<Option<Arc<SignInMetadata>>>,
     last_error: Mutex<Option<Arc<str>>>,
+    /// Made a moment ago: one for each sign-in would cost more than the sign-in.
+    client: Mutex<Option<(Arc<Client>, Deadline)>>,
+    clock: Clock,
+    /// Requests in the name of browsers at once.
+    places: Semaphore,
 }
 
 /// What requests to it are made with.
+#[derive(Debug)]
 pub(super) struct Client {
     pub(super) material: ClientMaterial,
     pub(super) http: HttpClient,
 }
 
 impl Provider {
-    pub(super) fn new(credential: &Arc<Credential>) -> Self {
+    pub(super) fn new(credential: &Arc<Credential>, clock: Clock) -> Self {
         Self {
             credential: Arc::clone(credential),
             known: watch::Sender::new(None),
             last_error: Mutex::default(),
+            client: Mutex::default(),
+            clock,
+            places: Semaphore::new(AT_ONCE),
         }
     }
 
@@ -85,6 +101,8 @@ impl Provider {
                     let host = self.host();
                     tracing::warn!(host, error, "the provider's metadata cannot be had");
                     *self.last_error.lock() = Some(error.as_str().into());
+                    // who waits for the first answer has it
+                    self.known.send_modify(|_| {});
                     backoff.next(&mut rng)
                 }
             };
@@ -93,7 +111,7 @@ impl Provider {
     }
 
     async fn fetch(&self) -> Result<SignInMetadata, ProviderError> {
-        let http = self.client().await?.http;
+        let http = self.made().await?.http;
         let provider = &self.credential.provider;
         let also = match &provider.endpoints {
             Endpoints::Discover { also } => also.as_slice(),
@@ -106,11 +124,11 @@ impl Provider {
     /// What is known of it, after a moment's patience.
     pub(super) async fn metadata(&self) -> Result<Arc<SignInMetadata>, ProviderError> {
         let mut known = self.known.subscribe();
-        let found = timeout(PATIENCE, known.wait_for(Option::is_some)).await;
-        if let Ok(Ok(found)) = found
-            && let Some(metadata) = &*found
-        {
-            return Ok(Arc::clone(metadata));
+        let tried = |known: &Option<_>| known.is_some() || self.last_error.lock().is_some();
+        // whatever came of it: what there is now is the answer
+        let _ = timeout(PATIENCE, known.wait_for(tried)).await;
+        if let Some(metadata) = self.known() {
+            return Ok(metadata);
         }
         let why = self.last_error.lock().clone();
         Err(ProviderError::Unknown {
@@ -131,8 +149,26 @@ impl Provider {
         self.last_error.lock().clone()
     }
 
-    /// Secrets may have been rotated since.
-    pub(super) async fn client(&self) -> Result<Client, ProviderError> {
+    /// For one request in the name of a browser: bounded, because anybody can begin a sign-in.
+    pub(super) fn place(&self) -> Result<SemaphorePermit<'_>, ProviderError> {
+        self.places.try_acquire().map_err(|_| ProviderError::Busy)
+    }
+
+    /// Secrets may have been rotated since: it is made anew every few seconds.
+    pub(super) async fn client(&self) -> Result<Arc<Client>, ProviderError> {
+        let now = self.clock.now();
+        let made = self.client.lock().clone();
+        if let Some((client, until)) = made
+            && !until.passed(now)
+        {
+            return Ok(client);
+        }
+        let client = Arc::new(self.made().await?);
+        *self.client.lock() = Some((Arc::clone(&client), now.plus(KEPT)));
+        Ok(client)
+    }
+
+    async fn made(&self) -> Result<Client, ProviderError> {
         let credential = Arc::clone(&self.credential);
         let read = spawn_blocking(move || {
             let (auth, provider) = (&credential.auth, &credential.provider);

@@ -19,6 +19,7 @@ use super::{
     pages::Pages,
     provider::Provider,
     rate::Rates,
+    remembered::Remembered,
     state::{self, Facts},
 };
 use crate::{
@@ -54,6 +55,12 @@ pub(super) struct Inner {
     pub(super) origins: Origins,
     pub(super) pages: Pages,
     pub(super) rates: Mutex<Rates>,
+    /// Of those that come back: each has begun, so they may be as many.
+    pub(super) returns: Mutex<Rates>,
+    /// Sign-ins that have ended, though a browser may have kept their cookies.
+    pub(super) spent: Remembered,
+    /// Sessions of the provider's that it ended by a frame, in case one comes back by its cookie.
+    pub(super) framed: Remembered,
     pub(super) rng: Mutex<StdRng>,
     pub(super) count: Count,
 }
@@ -231,7 +238,9 @@ impl Realm {
             issuer: &facts.issuer,
             since: facts.began,
         };
-        self.0.revoked.has_session(&session, now)
+        let framed = facts.sid.as_ref();
+        framed.is_some_and(|sid| self.0.framed.has(sid, now))
+            || self.0.revoked.has_session(&session, now)
     }
 
     /// A session that is in no list yet.
@@ -328,7 +337,8 @@ impl Realm {
         {
             self.revoke(refresh);
         }
-        if why == Ended::SignedOut {
+        // those end by themselves, their cookie says so
+        if !matches!(why, Ended::Idle | Ended::Old) {
             let now = this.clock.now();
             // a copy of the cookie does not bring it back after a restart either
             this.revoked.add_session(&name(&session.id), until, now);

@@ -19,6 +19,7 @@ use super::{
     provider::Provider,
     rate::Rates,
     realm::{Inner, Realm},
+    remembered::Remembered,
 };
 use crate::{
     clock::Clock,
@@ -118,7 +119,7 @@ impl Realm {
             (SessionStore::Directory(path), Some(key)) => Some(Directory::new(path, key.clone())),
             _ => None,
         };
-        let provider = Arc::new(Provider::new(&session.credential));
+        let provider = Arc::new(Provider::new(&session.credential, clock.clone()));
         let logout = config::BackchannelLogout {
             path: String::new(),
             provider: Arc::clone(&session.credential.provider),
@@ -141,6 +142,9 @@ impl Realm {
             origins: Origins::new(&session.public, &session.origins),
             pages,
             rates: Mutex::new(Rates::new(session.sign_ins_per_minute)),
+            returns: Mutex::new(Rates::new(session.sign_ins_per_minute)),
+            spent: Remembered::new(&mut rng),
+            framed: Remembered::new(&mut rng),
             rng: Mutex::new(rng),
             count: Count {
                 metrics: Arc::clone(metrics),
@@ -193,6 +197,7 @@ impl Realm {
             }
             this.live.forget(now);
             this.rates.lock().forget(now);
+            this.returns.lock().forget(now);
             if let Some(directory) = &this.directory {
                 for session in this.live.all() {
                     if session.is_to_be_saved(this.config.idle / 8) {

@@ -1,6 +1,8 @@
 //! The beginning of a sign-in: the browser is sent to the provider, with what only it can end it by. What
 //! a link may say of how, and why there was none.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use url::{Url, form_urlencoded};
@@ -81,6 +83,8 @@ pub(super) enum SignInError {
     NoIdToken,
     #[error("the ID token is refused")]
     IdToken(#[source] BadIdToken),
+    #[error("too many come back from the provider to this address")]
+    TooMany(Duration),
     #[error("the person said to be `{0}` signs in as another")]
     AnotherPerson(String),
 }
@@ -204,6 +208,7 @@ impl Realm {
         endpoint: &Url,
         now: Moment,
     ) -> Result<Url, SignInError> {
+        let _place = self.0.provider.place()?;
         let client = self.0.provider.client().await?;
         let client_id = request.client_id;
         let proofs = client.material.proofs(client_id, to, now);
@@ -232,6 +237,9 @@ impl Realm {
             error = chain(error),
             "a sign-in has failed"
         );
+        if let SignInError::TooMany(wait) = error {
+            return answer::problem(self, visit, &Problem::TooMany { wait: *wait });
+        }
         answer::problem(self, visit, &Problem::SignIn(error, return_to))
     }
 }
@@ -249,6 +257,7 @@ impl SignInError {
             },
             Self::Exchange(_) => "exchange",
             Self::NoTransaction(_) => "not_begun",
+            Self::TooMany(_) => "too_many",
             Self::Response(_) | Self::OtherFlow => "response",
             Self::NoIdToken | Self::IdToken(_) | Self::AnotherPerson(_) => "id_token",
             Self::Cookie(_) => "cookie",

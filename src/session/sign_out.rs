@@ -140,12 +140,7 @@ impl Realm {
         self.end_all(ends, Ended::ByProvider);
         // one that only a cookie knows does not come back either
         let until = now.wall + self.config().absolute;
-        self.0.revoked.add_provider_session(
-            &sid,
-            self.config().credential.provider.issuer.as_str(),
-            until,
-            now,
-        );
+        self.0.framed.add(&sid, until, now);
         answer::framed_by_anybody(StatusCode::OK)
     }
 

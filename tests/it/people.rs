@@ -535,6 +535,57 @@ fn a_sign_in_ends_once_and_in_the_browser_that_began_it() {
 }
 
 #[test]
+fn a_browser_that_keeps_its_cookies_ends_no_sign_in_twice_and_asks_the_provider_once() {
+    let (provider, origin) = (people::provider(&Clock::system()), hello());
+    let proxy = provider.in_front_of(&origin).start();
+    let mut eve = Browser::of(&proxy);
+    let mut to = url::Url::parse(&location(&eve.navigate("/app"))).unwrap();
+    while !to.as_str().starts_with(PUBLIC) {
+        let answer = eve.at_provider(&to);
+        to = to.join(answer.field("location").unwrap()).unwrap();
+    }
+    let back = people::path_of(&to);
+    let before = eve.clone();
+    assert_eq!(before.ask("GET", &back, NAVIGATION, "").status(), 303);
+    for _ in 0..20 {
+        assert_eq!(before.ask("GET", &back, NAVIGATION, "").status(), 400);
+    }
+    let other = back.replace("code=", "code=x");
+    assert_eq!(before.ask("GET", &other, NAVIGATION, "").status(), 400);
+    assert_eq!(provider.counts().code_exchanges, 1);
+}
+
+#[test]
+fn a_session_that_was_replaced_does_not_come_back_after_a_restart() {
+    let (provider, origin) = (people::provider(&Clock::system()), hello());
+    let directory = tempfile::TempDir::new().unwrap();
+    let store = directory.path().join("tokens");
+    let start = || {
+        let kept = json!({"path": store.to_str().unwrap(), "key": people::KEY});
+        provider
+            .in_front_of(&origin)
+            .with("token_store", kept)
+            .start()
+    };
+    let proxy = start();
+    let mut ada = Browser::of(&proxy);
+    ada.sign_in("/");
+    let copy = ada.clone();
+    provider.faults().visitor("emil@sandbox.example");
+    let again = ada.navigate("/.itwin-auth/login");
+    ada.follow(again).is_the_upstreams(200);
+    is_challenged(&copy.clone().fetch("/api"));
+    wait::until("that is written", || {
+        store.with_extension("revoked").exists()
+            || std::fs::read_dir(directory.path()).unwrap().count() > 1
+    });
+    drop(proxy);
+    let proxy = start();
+    is_challenged(&copy.at(&proxy).fetch("/api"));
+    ada.at(&proxy).fetch("/api").is_the_upstreams(200);
+}
+
+#[test]
 fn the_provider_may_be_down_when_the_proxy_starts_and_people_are_told_so() {
     let origin = hello();
     let nobody = origin::nobody();

@@ -140,6 +140,7 @@ fn unheard(redirect: &Redirect) -> Result<Url, Exit> {
 
 fn failed(error: &Refused) -> Exit {
     complain(format!("error: {}", chain(error)));
+    complain("hint: is the client registered there with this redirect and these scopes?");
     Exit::Unavailable
 }
 

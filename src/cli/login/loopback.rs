@@ -135,8 +135,12 @@ impl Loopback {
                         accepted = listener.accept() => accepted,
                         () = tracker.reached(crate::shutdown::Stage::Soft) => return,
                     };
-                    if let Ok((stream, _)) = accepted {
-                        tracker.spawn(serve(stream, Arc::clone(&desk), tracker.clone()));
+                    match accepted {
+                        Ok((stream, _)) => {
+                            tracker.spawn(serve(stream, Arc::clone(&desk), tracker.clone()));
+                        }
+                        // no more files: they come back as connections end
+                        Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
                     }
                 }
             });

@@ -148,7 +148,7 @@ async fn sign_in(
 ) -> Result<Exit, Exit> {
     let client = Client::connect(credential)
         .await
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| refused(credential, &error))?;
     let granted = ask(arguments, &client, login, shutdown).await?;
     let Granted { issued, who, page } = granted;
     let ended = keep(arguments, &client, kept, place, &issued, who).await;
@@ -159,16 +159,21 @@ async fn sign_in(
         });
     }
     let record = ended?;
-    report(credential, &record, &issued, kept);
+    report(arguments, credential, &record, &issued, kept);
     Ok(Exit::Ok)
 }
 
-fn refused(error: &Refused) -> Exit {
-    complain(format!("error: {}", chain(error)));
-    match error {
-        Refused::Secret(_) => Exit::Config,
-        _ => Exit::Unavailable,
+fn refused(credential: &Credential, error: &Refused) -> Exit {
+    let issuer = &credential.provider.issuer;
+    complain(format!("error: {issuer}: {}", chain(error)));
+    if let Refused::Secret(_) = error {
+        return Exit::Config;
     }
+    complain(
+        "hint: is that the provider, and does it answer from here? ITWIN_ISSUER or providers in the configuration name \
+         another; itwin-auth-proxy check --live asks it",
+    );
+    Exit::Unavailable
 }
 
 async fn ask(
@@ -208,7 +213,7 @@ async fn ask(
             if let Some(page) = page {
                 page.end(Page::failed("The provider does not prove who signed in"));
             }
-            Err(refused(&error))
+            Err(refused(&client.credential, &error))
         }
     }
 }
@@ -312,7 +317,13 @@ pub(super) async fn own(
     }
 }
 
-fn report(credential: &Credential, record: &Record, issued: &Issued, kept: &Kept) {
+fn report(
+    arguments: &Arguments,
+    credential: &Credential,
+    record: &Record,
+    issued: &Issued,
+    kept: &Kept,
+) {
     let name = record.who.name.as_ref().or(record.who.subject.as_ref());
     let name = name.map_or("somebody whom the provider does not name", String::as_str);
     let place = match record.place {
@@ -332,8 +343,12 @@ fn report(credential: &Credential, record: &Record, issued: &Issued, kept: &Kept
     if let Some(missing) = missing.filter(|missing| !missing.is_empty()) {
         complain(format!("Not granted: {missing}\n"));
     }
+    // as it can be copied
+    let file = arguments.configuration.named();
+    let file = file.map_or_else(String::new, |file| format!(" --config {}", file.display()));
+    let program = "itwin-auth-proxy";
     complain(format!(
-        "itwin-auth-proxy run serves it, itwin-auth-proxy token {} prints an access token, itwin-auth-proxy logout ends it.",
-        credential.name
+        "{program} run{file} serves it, {program} token {name}{file} prints an access token, {program} logout {name}{file} ends it.",
+        name = credential.name
     ));
 }

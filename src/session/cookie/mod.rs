@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 pub use names::{Name, PREFIX, strip_ours, strip_set_by_others};
 pub use ring::{Ring, SealedBy};
-pub use transaction::{NoTransaction, Transaction};
+pub use transaction::{LIFE as SIGN_IN_LIFE, NoTransaction, Transaction};
 
 use names::{Found, find};
 use ring::{Bound, OVERHEAD, Purpose};

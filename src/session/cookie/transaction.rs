@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a person may take.
-const LIFE: Duration = Duration::from_secs(600);
+pub const LIFE: Duration = Duration::from_secs(600);
 /// Of one session and browser.
 const ALIVE: usize = 5;
 /// Of all of them together, names included: room is left for the session's own cookies.

@@ -163,31 +163,15 @@ impl Revoked {
     /// Puts a session of ours on the list. Where that is full, it ends all the same: its cookie is
     /// taken away.
     pub fn add_session(&self, name: &str, until: Duration, now: Moment) {
-        self.remember(Claim::Jti, name, None, until, now);
-    }
-
-    /// Puts a provider's session there, by its `sid`.
-    pub fn add_provider_session(&self, sid: &str, issuer: &str, until: Duration, now: Moment) {
-        if sid.len() <= LONGEST_NAME {
-            self.remember(Claim::Sid, sid, Some(issuer.into()), until, now);
-        }
-    }
-
-    fn remember(
-        &self,
-        claim: Claim,
-        value: &str,
-        issuer: Option<Box<str>>,
-        until: Duration,
-        now: Moment,
-    ) {
-        let value = value.into();
+        let name = Name {
+            claim: Claim::Jti,
+            value: name.into(),
+        };
         let entry = Entry {
-            issuer,
             until: Some(until),
             ..Entry::default()
         };
-        if let Err(full) = self.add(Name { claim, value }, entry, now) {
+        if let Err(full) = self.add(name, entry, now) {
             tracing::warn!(error = %full, "that a session has ended is not remembered");
         }
     }
