@@ -186,7 +186,7 @@ impl Realm {
             Some(pushed) if flow == Flow::Code || metadata.requires_pushed => {
                 match self.pushed(&request, pushed, endpoint, now).await {
                     Err(SignInError::Push(error))
-                        if !metadata.requires_pushed && !error.is_refusal() =>
+                        if !metadata.requires_pushed && error.is_wrong_address() =>
                     {
                         request.url(endpoint)
                     }

@@ -162,9 +162,11 @@ async fn begin(client: &Client, begun: &Begun, extra: &[(String, String)]) -> Re
     let now = client.clock.now();
     match request.push(pushed, &proof, &client.http, now).await {
         Ok(pushed) => Ok(pushed.url(endpoint, &client.credential.client_id)),
-        Err(error) if client.metadata.requires_pushed || error.is_refusal() => Err(error.into()),
         // the same request fits into an address
-        Err(_) => Ok(request.url(endpoint)),
+        Err(error) if !client.metadata.requires_pushed && error.is_wrong_address() => {
+            Ok(request.url(endpoint))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
