@@ -94,6 +94,56 @@ fn without_namespaces() -> bool {
 }
 
 #[test]
+fn people_sign_in_to_a_page_that_has_no_token() {
+    let ended = program(&["demo", "--browser", "--once"]).output().unwrap();
+    let out = String::from_utf8(ended.stdout).unwrap();
+    assert!(ended.status.success(), "{out}");
+    assert!(out.contains("All as told") && !out.contains('✗'), "{out}");
+    assert!(out.contains("\n4  "), "all acts are played: {out}");
+    assert!(!out.contains('\x1b'), "plain where there is no terminal");
+    assert!(ended.stderr.is_empty(), "nothing disturbs the story");
+}
+
+#[test]
+fn the_page_stays_up_for_those_who_may_sign_in_and_shows_itself_to_nobody_else() {
+    let mut demo = program(&["demo", "--browser"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let told: Vec<String> = lines
+        .map(Result::unwrap)
+        .take_while(|line| !line.contains("Ctrl-C"))
+        .collect();
+    let people = told
+        .iter()
+        .filter(|line| line.ends_with("sandbox-password"));
+    assert_eq!(people.count(), 3, "{told:?}");
+    let page = told.iter().find_map(|line| line.strip_prefix("   http://"));
+    let address = page.unwrap().trim_end_matches('/');
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let request = format!(
+        "GET / HTTP/1.1\r\nhost: {address}\r\naccept: text/html\r\nsec-fetch-mode: navigate\r\n\
+         sec-fetch-dest: document\r\nconnection: close\r\n\r\n"
+    );
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 302"), "{answer}");
+    assert!(answer.contains("/connect/authorize?"), "{answer}");
+
+    let id = demo.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(demo.wait().unwrap().success());
+}
+
+#[test]
 fn the_demo_stays_up_for_two_lines_of_curl() {
     let mut demo = program(&["demo"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();

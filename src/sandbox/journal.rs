@@ -69,6 +69,8 @@ pub struct Counts {
 pub struct TokenRequest {
     pub client_id: String,
     pub grant_type: String,
+    /// The mail of the person who had granted this in a browser.
+    pub person: Option<String>,
     /// `client_secret_basic`, `client_secret_post`, `private_key_jwt` or `none`.
     pub client_auth: &'static str,
     /// As sent.

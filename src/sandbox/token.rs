@@ -63,6 +63,10 @@ impl Idp {
             |error| Err(OAuthError::new(&error.error, &error.description)),
             |who| self.grant(who, &form),
         );
+        let person = granted.as_ref().ok().and_then(|issue| {
+            let granted = issue.granted.as_ref()?;
+            Some(granted.person.mail.clone())
+        });
         let issued = granted.and_then(|issue| self.issue(&issue, fault));
         self.journal.token_request(TokenRequest {
             client_id: match &authenticated {
@@ -70,6 +74,7 @@ impl Idp {
                 Err(_) => form.get("client_id").unwrap_or("(unknown)").to_owned(),
             },
             grant_type: form.get("grant_type").unwrap_or_default().to_owned(),
+            person,
             client_auth: authenticated.as_ref().map_or("none", |who| who.method),
             scope: form.get("scope").unwrap_or_default().to_owned(),
             parameters: form

@@ -6,6 +6,7 @@
 //! is marked, and `--once` ends with exit code 1.
 
 mod agent;
+mod browser;
 mod guard;
 mod legacy;
 mod network;
@@ -40,6 +41,10 @@ use crate::{
 ///
 /// Afterwards all of it stays up, to be called by hand, until Ctrl-C.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a flag of a command line is one"
+)]
 pub(super) struct Arguments {
     /// Let the proxy listen on this port [default: a free one].
     #[arg(
@@ -56,6 +61,13 @@ pub(super) struct Arguments {
     /// kernel redirects where network namespaces can be made. Ends after the story.
     #[arg(long, conflicts_with = "port")]
     legacy: bool,
+    /// People who sign in, instead: a page that calls iModelHub without a token, to be opened with your
+    /// browser, and what happens then. With `--once`, a browser without a screen does it all.
+    #[arg(long, conflicts_with = "legacy")]
+    browser: bool,
+    /// Open that page with your browser.
+    #[arg(long, requires = "browser", conflicts_with = "once")]
+    open: bool,
     /// In a network namespace that was made for it.
     #[arg(long, hide = true, requires = "legacy")]
     inside: bool,
@@ -66,6 +78,9 @@ const LIFETIME_AFTERWARDS: Duration = Duration::from_secs(60);
 
 /// Runs until the story is told, or until Ctrl-C.
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
+    if arguments.browser {
+        return runtime()?.block_on(browser::demonstrate(arguments));
+    }
     if !arguments.legacy {
         return runtime()?.block_on(demonstrate(arguments));
     }

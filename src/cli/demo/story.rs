@@ -345,11 +345,11 @@ impl Story<'_> {
     }
 }
 
-fn unauthorized(counts: &Counts) -> u64 {
+pub(super) fn unauthorized(counts: &Counts) -> u64 {
     counts.hub_answers.get(&401).copied().unwrap_or(0)
 }
 
-fn many(number: u64, what: &str) -> String {
+pub(super) fn many(number: u64, what: &str) -> String {
     match number {
         0 => format!("no {what}"),
         1 => format!("1 {what}"),
@@ -357,6 +357,6 @@ fn many(number: u64, what: &str) -> String {
     }
 }
 
-fn seconds(time: Duration) -> String {
+pub(super) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }

@@ -14,7 +14,7 @@ use crate::config::source::Desktop;
 
 /// Whether there is something to open the address with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Browser {
+pub(in crate::cli) enum Browser {
     /// Programs with their arguments, tried in order.
     Found(Vec<Vec<String>>),
     /// None that could show a page.
@@ -25,7 +25,7 @@ pub(super) enum Browser {
 const ADDRESS: &str = "%s";
 
 impl Browser {
-    pub(super) fn of(desktop: &Desktop) -> Self {
+    pub(in crate::cli) fn of(desktop: &Desktop) -> Self {
         let words = |command: &str| -> Vec<String> {
             command.split_whitespace().map(str::to_owned).collect()
         };
@@ -45,7 +45,7 @@ impl Browser {
     }
 
     /// Opens it, and says whether a program was started.
-    pub(super) fn open(&self, address: &Url) -> io::Result<()> {
+    pub(in crate::cli) fn open(&self, address: &Url) -> io::Result<()> {
         let Self::Found(programs) = self else {
             return Err(io::ErrorKind::NotFound.into());
         };

@@ -16,6 +16,7 @@ use clap::{Args, ValueEnum};
 use tokio::{task::spawn_blocking, time::sleep};
 use url::Url;
 
+pub(super) use self::browser::Browser;
 use self::{
     browsing::{Means, SignedIn},
     client::{Client, Refused},
