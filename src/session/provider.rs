@@ -154,6 +154,12 @@ impl Provider {
         self.places.try_acquire().map_err(|_| ProviderError::Busy)
     }
 
+    /// The same, for what nobody waits for: many sessions may end at once.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // nobody closes it
+        self.places.acquire().await.ok()
+    }
+
     /// Secrets may have been rotated since: it is made anew every few seconds.
     pub(super) async fn client(&self) -> Result<Arc<Client>, ProviderError> {
         let now = self.clock.now();

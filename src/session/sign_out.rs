@@ -171,6 +171,7 @@ impl Realm {
         let Some(endpoint) = &metadata.revocation else {
             return Ok(());
         };
+        let _turn = this.provider.turn().await;
         let client = this.provider.client().await;
         let client = client.map_err(|error| chain(&error))?;
         let client_id = &this.config.credential.client_id;
