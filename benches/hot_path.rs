@@ -29,6 +29,7 @@ use itwin_auth_proxy::{
     session::Sessions,
     shutdown::Shutdown,
     tokens::{TokenHandle, TokenService},
+    trace::Tracer,
     verify::KeyService,
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -53,11 +54,14 @@ static HELD: LazyLock<Held> = LazyLock::new(|| {
     let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new()));
     let (plan, token) = runtime.block_on(async {
         let (stop, mut rng) = (Shutdown::new(), StdRng::seed_from_u64(1));
-        let readiness = Readiness::new();
-        let keys = KeyService::start(&config, &clock, &metrics, &stop, &readiness, &mut rng);
-        let tokens = TokenService::start(clock.clone(), metrics.clone(), &stop, None, rng);
+        let (readiness, tracer) = (Readiness::new(), Tracer::off());
+        let keys = KeyService::start(
+            &config, &clock, &metrics, &tracer, &stop, &readiness, &mut rng,
+        );
+        let tokens = TokenService::start(clock.clone(), metrics.clone(), tracer, &stop, None, rng);
         let plan = Plan::new(
             &config,
+            &[0],
             &tokens,
             &keys,
             &Sessions::default(),

@@ -126,7 +126,7 @@ impl Case {
 
 fn verifier() -> Verifier {
     let proofs = Proofs::new(&[7; 32], Duration::from_secs(120), Clock::system().now());
-    Verifier::new(&[7; 32], Arc::new(proofs)).unwrap()
+    Verifier::new(&[7; 32], Arc::new(proofs), Arc::default()).unwrap()
 }
 
 #[divan::bench]

@@ -8,7 +8,7 @@ use divan::{Bencher, black_box};
 use itwin_auth_proxy::{
     caller::Caller,
     clock::Clock,
-    metrics::Metrics,
+    metrics::{Metrics, Zone},
     telemetry::{AnsweredBy, Replayed, RequestId, RequestLine, RequestLog},
 };
 
@@ -21,7 +21,11 @@ fn main() {
 fn count(bencher: Bencher) {
     let metrics = Metrics::new();
     let (route, in_flight) = (metrics.route("imodels"), metrics.requests_in_flight());
+    let (listener, credential) = (metrics.listener("here"), metrics.credential("agent"));
     bencher.bench_local(|| {
+        listener.requested();
+        credential.served(Zone::Fresh, black_box(Duration::from_secs(2100)));
+        route.reused();
         in_flight.up();
         route.upstream_answered(200, black_box(Duration::from_micros(310)));
         route.finished(Some(200), black_box(Duration::from_micros(340)));

@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 /// The sender of a request, as far as the route's `admit` rules established it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Caller {
     /// Nobody was asked: the route is open on a listener that only this machine reaches.
     Local,
@@ -43,7 +43,7 @@ pub enum Vouched {
 }
 
 /// To whom an access token was issued, as its claims say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Holder {
     pub subject: Option<Box<str>>,
     pub client: Option<Box<str>>,

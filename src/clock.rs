@@ -32,6 +32,11 @@ impl Moment {
         })
     }
 
+    /// In UTC, to the second: `2026-11-22T19:30:00Z`.
+    pub fn rfc3339(self) -> String {
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + self.wall).to_string()
+    }
+
     /// Whole seconds since 1970, as JWT claims count them (RFC 7519 section 2, `NumericDate`).
     pub fn unix_seconds(self) -> u64 {
         self.wall.as_secs()

@@ -7,6 +7,8 @@
 
 use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
+use bytes::Bytes;
+use futures_util::{future::BoxFuture, stream::BoxStream};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -109,13 +111,18 @@ pub trait Report: Send + Sync {
     fn name(&self) -> &'static str;
     /// Its state as JSON: no token, no secret, no query value.
     fn report(&self) -> Value;
+    /// What of it may be told to others than programs of this machine and those who have the admin key.
+    fn report_afar(&self) -> Value {
+        self.report()
+    }
 }
 
 /// A public document, such as keys, that a component has others read on the admin listener.
 pub trait Document: Send + Sync {
     fn path(&self) -> &'static str;
     /// As JSON.
-    fn text(&self) -> bytes::Bytes;
+    /// `None`: there is none now.
+    fn text(&self) -> Option<Bytes>;
 }
 
 /// A list that whoever has the admin key may change on the admin listener.
@@ -130,6 +137,47 @@ pub trait Editable: Send + Sync {
     fn change(&self, change: Change, body: &[u8], now: Moment) -> Result<Value, Unchanged>;
     /// Whether what was changed until now survives a restart, as soon as that is known.
     fn survives(&self) -> Pin<Box<dyn Future<Output = bool> + Send>>;
+}
+
+/// What may be told by `POST` to this path of the admin listener, by whoever may steer the program.
+pub trait Order: Send + Sync {
+    fn path(&self) -> &'static str;
+    /// Obeys; `body` is what was sent, and may be empty. It comes with what is to be said of it.
+    ///
+    /// # Errors
+    /// When nothing was done.
+    fn obey(&self, body: Bytes) -> BoxFuture<'_, Result<Value, Disobeyed>>;
+}
+
+/// Why nothing was done; each with all there is to say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disobeyed {
+    /// The order cannot be understood (400).
+    Wrong(Vec<String>),
+    /// What it names is not there (404).
+    Unknown(Vec<String>),
+    /// It was understood, tried, and refused: what was before is as it was (422).
+    Refused(Vec<String>),
+}
+
+/// What can be asked by `GET` of this path of the admin listener, with a query: no secret is in an answer.
+pub trait Question: Send + Sync {
+    fn path(&self) -> &'static str;
+    /// As JSON.
+    ///
+    /// # Errors
+    /// All that is wrong with the query.
+    fn answer(&self, query: &str) -> Result<Value, Vec<String>>;
+}
+
+/// Lines that go on until whoever follows them goes away, at this path of the admin listener.
+pub trait Followed: Send + Sync {
+    fn path(&self) -> &'static str;
+    /// Whole lines; it must not hold up who writes them.
+    ///
+    /// # Errors
+    /// All that is wrong with the query.
+    fn follow(&self, query: &str) -> Result<BoxStream<'static, Bytes>, Vec<String>>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

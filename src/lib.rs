@@ -5,11 +5,12 @@
 //! the table, `tests/architecture.rs` checks it):
 //!
 //! - ground: [`secret`], [`clock`], [`caller`], [`backoff`], [`trouble`], [`shutdown`], [`health`],
-//!   [`notify`], [`pulse`], [`confine`], [`metrics`], [`telemetry`];
+//!   [`notify`], [`pulse`], [`rotation`], [`confine`], [`metrics`], [`telemetry`], [`trace`], [`audit`], [`handbook`];
 //! - [`config`], then [`net`] and [`tls`], then [`http`];
 //! - [`oauth`] speaks the protocol; [`tokens`] keeps the tokens that we fetch fresh, [`verify`]
 //!   checks those that callers show;
 //! - [`injector`] gives pods a sidecar: a program of its own in the same binary;
+//! - [`otlp`] sends traces and metrics on;
 //! - `session` signs people in, and knows who is;
 //! - `proxy` is the life of a request, `listen` accepts its connection;
 //! - [`admin`] and [`sandbox`] are wings; `app` builds everything, `cli` is what a person types.
@@ -21,12 +22,14 @@
 pub mod admin;
 pub mod app;
 pub mod atomic;
+pub mod audit;
 pub mod backoff;
 pub mod caller;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod confine;
+pub mod handbook;
 pub mod health;
 pub mod http;
 pub mod injector;
@@ -35,8 +38,10 @@ pub mod metrics;
 pub mod net;
 pub mod notify;
 pub mod oauth;
+pub mod otlp;
 pub mod proxy;
 pub mod pulse;
+pub mod rotation;
 pub mod sandbox;
 pub mod sealed;
 pub mod secret;
@@ -45,5 +50,6 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
 pub mod tokens;
+pub mod trace;
 pub mod trouble;
 pub mod verify;

@@ -7,11 +7,12 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU8, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinHandle};
 
 /// How far the stop has come.
@@ -42,6 +43,8 @@ struct State {
     asked: watch::Sender<bool>,
     /// The process that has taken the listeners.
     successor: watch::Sender<Option<i32>>,
+    /// Parts that stop with this, if they have not before.
+    parts: Mutex<Vec<Weak<State>>>,
 }
 
 impl Default for Shutdown {
@@ -59,7 +62,23 @@ impl Shutdown {
             alive: watch::Sender::new(()),
             asked: watch::Sender::new(false),
             successor: watch::Sender::new(None),
+            parts: Mutex::default(),
         }))
+    }
+
+    /// Of a part of the program, which may stop before all of it does: whatever this reaches, that
+    /// has reached too.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        let part = Self::new();
+        {
+            let mut parts = self.0.parts.lock();
+            parts.retain(|part| part.strong_count() > 0);
+            parts.push(Arc::downgrade(&part.0));
+        }
+        // after it is listed: a stop that comes now is heard of in one way or the other
+        part.advance(self.stage());
+        part
     }
 
     /// The stage now; costs a load.
@@ -82,6 +101,13 @@ impl Shutdown {
             }
             later
         });
+        let parts: Vec<_> = {
+            let parts = self.0.parts.lock();
+            parts.iter().filter_map(Weak::upgrade).collect()
+        };
+        for part in parts {
+            Self(part).advance(stage);
+        }
     }
 
     /// Asks whoever runs the program to stop it in order, as a signal does.
@@ -142,6 +168,29 @@ impl Shutdown {
     }
 }
 
+/// A part of the program that ends, at once, when this is dropped.
+#[derive(Debug)]
+#[must_use = "what it stands for ends when it is dropped"]
+pub struct Life(Shutdown);
+
+impl Life {
+    /// Of a part of what stops with this.
+    pub fn within(shutdown: &Shutdown) -> Self {
+        Self(shutdown.part())
+    }
+
+    /// Its tasks are spawned here.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.0
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.advance(Stage::Hard);
+    }
+}
+
 /// Runs a connection's task on the data-plane thread that it belongs to. The thread's runtime owns
 /// it and ends with the thread, at the latest at a hard stop; a guard of its own would be polled
 /// with every packet.
@@ -164,6 +213,32 @@ mod tests {
         assert_eq!(stop.stage(), Stage::Soft, "a stop is not taken back");
         stop.advance(Stage::Hard);
         stop.finished().await;
+    }
+
+    #[tokio::test]
+    async fn a_part_stops_with_the_whole_and_not_the_whole_with_a_part() {
+        let stop = Shutdown::new();
+        let (early, late) = (stop.part(), stop.part());
+        early.advance(Stage::Soft);
+        assert_eq!(
+            (stop.stage(), late.stage()),
+            (Stage::Running, Stage::Running)
+        );
+        let task = late.spawn(std::future::pending::<()>());
+        stop.advance(Stage::Hard);
+        assert_eq!((early.stage(), late.stage()), (Stage::Hard, Stage::Hard));
+        assert_eq!(task.await.ok().flatten(), None);
+        assert_eq!(stop.part().stage(), Stage::Hard, "too late to begin");
+    }
+
+    #[tokio::test]
+    async fn what_has_a_life_ends_when_that_is_dropped() {
+        let stop = Shutdown::new();
+        let life = Life::within(&stop);
+        let task = life.shutdown().spawn(std::future::pending::<()>());
+        drop(life);
+        assert_eq!(task.await.ok().flatten(), None);
+        assert_eq!(stop.stage(), Stage::Running);
     }
 
     #[tokio::test]

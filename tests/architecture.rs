@@ -37,6 +37,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     // neither tokens nor oauth: a listener cannot see a token
     ("listen", &["config", "net", "tls", "http", "proxy"]),
+    // no component: it is given what they have counted and traced
+    ("otlp", &["config", "http"]),
     // no component: they report to it through a trait on the ground
     ("admin", &["config", "net", "tls", "http"]),
     // neither oauth nor tokens: the mock provider must not share our bugs
@@ -47,7 +49,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "app",
         &[
             "config", "net", "tls", "http", "oauth", "tokens", "verify", "session", "proxy",
-            "listen", "admin", "injector",
+            "listen", "admin", "injector", "otlp",
         ],
     ),
     // neither proxy nor listen: commands start the program, they are no part of a request
@@ -72,9 +74,13 @@ const GROUND: &[&str] = &[
     "sealed",
     "notify",
     "confine",
+    "handbook",
     "pulse",
     "metrics",
     "telemetry",
+    "audit",
+    "trace",
+    "rotation",
 ];
 
 /// Lines of a file without its tests.
@@ -93,11 +99,13 @@ const RESERVED: &[Reserved] = &[
             ),
             ("src/oauth", "sends it to the provider, or signs with it"),
             ("src/cli/asking.rs", "sends the admin key"),
+            ("src/otlp/send.rs", "sends what the collector wants to know"),
             (
                 "src/cli/login",
                 "checks an ID token, reads what a browser brings back",
             ),
             ("src/sealed.rs", "seals files with it"),
+            ("src/audit/chain.rs", "signs lines of the audit stream"),
             (
                 "src/session",
                 "seals it into cookies and files, or sends it to the provider",

@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+#[path = "cli/begun.rs"]
+mod begun;
+#[path = "cli/terminal.rs"]
+mod terminal;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -306,9 +311,9 @@ async fn check_live_contacts_provider_and_upstream() {
     let ended = file.run(&["check", "--live"]);
     assert_eq!(ended.code, 0, "{}", ended.err);
     for part in [
-        "ok      token for credential agent (scopes: itwin-platform)",
+        "ok       token for credential agent (scopes: itwin-platform)",
         "valid for 3",
-        "ok      upstream http://127.0.0.1",
+        "ok       upstream http://127.0.0.1",
     ] {
         assert!(ended.err.contains(part), "{part}: {}", ended.err);
     }
@@ -317,15 +322,16 @@ async fn check_live_contacts_provider_and_upstream() {
     let ended = file.run(&["check", "--live", "--json"]);
     assert_eq!(ended.code, 69, "{}", ended.err);
     let answer: Value = serde_json::from_str(&ended.out).unwrap();
-    assert_eq!(answer["live"][0]["ok"], false);
-    assert!(
-        answer["live"][0]["reason"]
-            .as_str()
-            .unwrap()
-            .contains("invalid_client"),
-        "{answer:#}"
-    );
-    assert_eq!(answer["live"][1]["ok"], true, "the rest is still tried");
+    let found = |check: &str| {
+        let all = answer["live"].as_array().unwrap();
+        let found = all.iter().find(|one| one["check"] == check);
+        found.unwrap_or_else(|| panic!("{check}: {answer:#}"))
+    };
+    assert_eq!(found("token")["verdict"], "failure");
+    let seen = found("token")["seen"].as_str().unwrap();
+    assert!(seen.contains("invalid_client"), "{answer:#}");
+    let rest = &found("upstream")["verdict"];
+    assert_eq!(rest, "ok", "the rest is still tried");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,7 +342,7 @@ async fn check_live_asks_whether_the_api_is_known() {
         (
             secret,
             0,
-            "ok      introspection at provider ids as imodels-api: ",
+            "ok       introspection at provider ids as imodels-api: ",
         ),
         (
             "wrong",
@@ -395,9 +401,13 @@ struct Proxy {
 
 impl Proxy {
     fn start(file: &File) -> Self {
+        Self::start_with(file, &[])
+    }
+
+    fn start_with(file: &File, environment: &[(&str, &str)]) -> Self {
         let mut child = command(
             &["run", "--config", &file.path().display().to_string()],
-            &[],
+            environment,
         )
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -473,6 +483,49 @@ async fn run_serves_until_it_is_told_to_stop() {
         1,
         "nobody is there any more"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_running_proxy_is_changed_and_read_at_its_socket() {
+    let (_sandbox, file) = sandbox().await;
+    let socket = file.directory.path().join("admin.sock");
+    let text = fs::read_to_string(file.path()).unwrap();
+    let admin = format!(
+        "admin: {{bind: '127.0.0.1:0', socket: '{}'}}",
+        socket.display()
+    );
+    fs::write(file.path(), text.replace("admin: 127.0.0.1:0", &admin)).unwrap();
+    let mut proxy = Proxy::start(&file);
+    let address = proxy.address("admin listening");
+    let place = format!("unix:{}", socket.display());
+    let told = run(&["log", "debug", "--for", "1m", "--admin", &place], &[]);
+    assert_eq!(told.code, 0, "{}", told.err);
+    assert!(
+        told.out.starts_with("level debug, ") && told.out.contains("until"),
+        "{}",
+        told.out
+    );
+    let read = run(&["logs", "--lines", "5", "--admin", &place], &[]);
+    assert_eq!(read.code, 0, "{}", read.err);
+    let lines = read.out.lines().count();
+    assert!((1..=5).contains(&lines), "{}", read.out);
+    // also over TCP, and line by line while it goes on
+    let mut follow = command(&["logs", "--follow", "--admin", &address], &[]);
+    let mut follow = follow.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap());
+    lines.read_line(&mut line).unwrap();
+    assert!(line.starts_with('{') && line.ends_with('\n'), "{line}");
+    assert_eq!(follow.try_wait().unwrap(), None, "it goes on");
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    let told = run(&["log", "debug", "--admin", &address], &[]);
+    assert_eq!(told.code, 77, "{}", told.err);
+    assert_eq!(run(&["log", "loud", "--admin", &place], &[]).code, 64);
+    proxy.signal("-TERM");
+    proxy.line("stopped");
+    proxy.child.wait().unwrap();
+    assert_eq!(run(&["logs", "--admin", &place], &[]).code, 69);
 }
 
 #[test]

@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use itwin_auth_proxy::config::{Sources, load};
+use itwin_auth_proxy::{
+    config::{Sources, load},
+    handbook,
+};
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -27,62 +30,108 @@ fn rows(page: &str) -> impl Iterator<Item = Vec<String>> {
         })
 }
 
-/// Every error's code and status, as `src/proxy/failure.rs` and those beside it have them: `(status, "Code", "…`.
-fn errors() -> BTreeMap<String, String> {
-    let files = [
-        "src/proxy/failure.rs",
-        "src/proxy/failure/connect.rs",
-        "src/proxy/failure/unpassed.rs",
-        "src/proxy/failure/wants.rs",
-        "src/session/answer.rs",
-    ];
-    let source: String = files.map(read).concat().split_whitespace().collect();
-    source
-        .split('(')
-        .filter_map(|piece| {
-            let (status, rest) = piece.split_once(",\"")?;
-            let (code, rest) = rest.split_once("\",\"")?;
-            let status = match status.strip_prefix("StatusCode::") {
-                Some("FORBIDDEN") => "403",
-                Some("BAD_GATEWAY") => "502",
-                Some("GATEWAY_TIMEOUT") => "504",
-                Some("SERVICE_UNAVAILABLE") => "503",
-                Some("BAD_REQUEST") => "400",
-                Some("UNAUTHORIZED") => "401",
-                Some("CONFLICT") => "409",
-                Some("TOO_MANY_REQUESTS") => "429",
-                Some("INTERNAL_SERVER_ERROR") => "500",
-                Some(other) => panic!("give this test the number of {other}"),
-                None => status,
-            };
-            let is_error = status.parse::<u16>().is_ok() && !rest.is_empty();
-            is_error.then(|| (code.to_owned(), status.to_owned()))
-        })
-        .collect()
+#[test]
+fn the_page_of_codes_is_what_the_program_writes() {
+    assert!(
+        read("docs/troubleshooting.md") == handbook::markdown(),
+        "cargo run -- schema --troubleshooting > docs/troubleshooting.md"
+    );
 }
 
 #[test]
-fn every_error_of_the_proxys_own_is_explained() {
-    let errors = errors();
-    assert!(
-        errors.len() > 20,
-        "failure.rs was not understood: {errors:?}"
-    );
-    let page: BTreeMap<_, _> = rows(&read("docs/errors.md"))
-        .filter(|cells| cells[1].parse::<u16>().is_ok())
-        .map(|cells| (cells[0].clone(), cells[1].clone()))
-        .collect();
-    assert_eq!(
-        page, errors,
-        "docs/errors.md on the left, the code on the right"
-    );
+fn every_code_and_page_that_the_documents_link_to_is_there() {
+    let mut count = 0;
+    for path in pages() {
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            let (page, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if !is_page(Path::new(page)) || page.contains("://") {
+                continue;
+            }
+            let page = path.parent().unwrap().join(page);
+            let text = fs::read_to_string(&page).unwrap_or_else(|_| panic!("{path:?}: {link}"));
+            count += 1;
+            let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+            let mut anchors = headings.map(|heading| anchored(heading.trim_start_matches('#')));
+            let found = anchor.is_empty() || anchors.any(|one| one == anchor);
+            assert!(found, "{path:?}: {link}");
+        }
+    }
+    assert!(count > 30);
+}
+
+#[test]
+fn every_code_of_the_admin_listener_is_explained() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/admin");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() || path.ends_with("tests.rs") {
+            continue;
+        }
+        let source = fs::read_to_string(&path).unwrap();
+        // texts between quotes; one that has a quote in it only shifts which
+        for word in source.split('"').filter(|word| is_camel_case(word)) {
+            assert!(handbook::Code::find(word).is_some(), "{path:?}: {word}");
+            count += 1;
+        }
+    }
+    assert!(count > 8);
+}
+
+fn is_camel_case(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_uppercase())
+        && word.chars().all(|c| c.is_ascii_alphanumeric())
+        && word.chars().filter(char::is_ascii_uppercase).count() > 1
+        && word.chars().any(|c| c.is_ascii_lowercase())
+}
+
+/// The pages of `docs/`, and README.md.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entries = fs::read_dir(root.join("docs")).unwrap();
+    let pages = entries.map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> = pages.filter(|path| is_page(path)).collect();
+    pages.push(root.join("README.md"));
+    pages
+}
+
+fn is_page(path: &Path) -> bool {
+    path.extension().is_some_and(|kind| kind == "md")
+}
+
+/// A heading as a forge makes an anchor of it.
+fn anchored(heading: &str) -> String {
+    let kept = heading.trim().chars();
+    let kept = kept.filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn what_is_made_of_the_list_of_metrics_is_what_the_program_has() {
+    use itwin_auth_proxy::metrics::{alerts, dashboard, reference};
+    for (path, made, flag) in [
+        ("docs/metrics.md", reference::markdown(), "metrics"),
+        (
+            "deploy/observability/dashboard.json",
+            dashboard::json(),
+            "dashboard",
+        ),
+        ("deploy/observability/alerts.yaml", alerts::yaml(), "alerts"),
+    ] {
+        assert!(
+            read(path) == made,
+            "run `cargo run -- schema --{flag} > {path}`"
+        );
+    }
 }
 
 #[test]
 fn keys_that_errors_name_are_keys_of_the_configuration() {
     let reference = read("docs/configuration.md");
     let mut count = 0;
-    for text in [read("docs/errors.md"), read("src/proxy/failure.rs")] {
+    for text in [handbook::markdown(), read("src/proxy/failure.rs")] {
         for (at, _) in text.match_indices("limits.") {
             let key: String = text[at + "limits.".len()..]
                 .chars()

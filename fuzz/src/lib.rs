@@ -109,7 +109,7 @@ fn now() -> Moment {
 
 fn verifier() -> Verifier {
     let proofs = Proofs::new(&[7; 32], Duration::from_secs(400), now());
-    Verifier::new(&[7; 32], Arc::new(proofs)).expect("a key")
+    Verifier::new(&[7; 32], Arc::new(proofs), Arc::default()).expect("a key")
 }
 
 /// The token that the corpus begins with; nobody can make another.

@@ -6,63 +6,54 @@
 use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body::Body;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use serde_json::{Value, json};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Admin, host, pages};
+use super::{Admin, Answer, access, access::Peer, pages};
 use crate::{
     config::SecretSource,
     health::{Change, Editable, Unchanged},
 };
-
-type Answer = Response<Full<Bytes>>;
 
 /// Octets of a key, as the configuration asks.
 const SHORTEST: usize = 16;
 const LARGEST_BODY: usize = 64 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn serve<B>(admin: &Admin, list: &dyn Editable, request: Request<B>) -> Answer
+pub(super) async fn serve<B>(
+    admin: &Admin,
+    list: &dyn Editable,
+    request: Request<B>,
+    peer: Peer,
+) -> Result<Answer, Box<Answer>>
 where
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let change = match permitted(admin, &request) {
-        Ok(change) => change,
-        Err(refusal) => return *refusal,
-    };
-    let Some(change) = change else {
+    let Some(change) = permitted(admin, &request, peer)? else {
         let page = list.page(from(request.uri().query()), admin.state.clock.now());
-        return pages::json_answer(StatusCode::OK, &page);
+        return Ok(pages::json_answer(StatusCode::OK, &page));
     };
-    let body = match read(request.into_body()).await {
-        Ok(body) => body,
-        Err(refusal) => return *refusal,
-    };
+    let body = read(request.into_body()).await?;
     match list.change(change, &body, admin.state.clock.now()) {
         Ok(mut done) => {
             if let Value::Object(done) = &mut done {
                 let survives = list.survives().await;
                 done.insert("survives_restart".into(), survives.into());
             }
-            pages::json_answer(StatusCode::OK, &done)
+            Ok(pages::json_answer(StatusCode::OK, &done))
         }
         Err(Unchanged::Faults(faults)) => {
             let message = "nothing was changed: the details say what is wrong";
-            let details: Vec<_> = faults
-                .iter()
-                .map(|fault| json!({"message": fault}))
-                .collect();
-            let error = json!({
-                "error": {"code": "InvalidRequest", "message": message, "details": details},
-            });
-            pages::json_answer(StatusCode::BAD_REQUEST, &error)
+            let status = StatusCode::BAD_REQUEST;
+            let answer = pages::problem_with(status, "InvalidRequest", message, &faults);
+            Err(Box::new(answer))
         }
-        Err(Unchanged::Full) => pages::problem(
+        Err(Unchanged::Full) => refuse(
             StatusCode::INSUFFICIENT_STORAGE,
             "ListFull",
             "nothing was changed: the list has no room for that; take entries back, or give them an until",
@@ -71,36 +62,36 @@ where
 }
 
 /// What the request may do; `None`: read.
-fn permitted<B>(admin: &Admin, request: &Request<B>) -> Result<Option<Change>, Box<Answer>> {
+fn permitted<B>(
+    admin: &Admin,
+    request: &Request<B>,
+    peer: Peer,
+) -> Result<Option<Change>, Box<Answer>> {
     let headers = request.headers();
-    if let Err(refused) = host::check(request.uri(), headers) {
-        return refuse(refused.status(), refused.code(), refused.message());
-    }
     let change = match *request.method() {
         Method::GET | Method::HEAD => None,
         Method::POST => Some(Change::Add),
         Method::DELETE => Some(Change::Remove),
         _ => {
             let message = "GET shows the list, POST adds to it, DELETE takes back";
-            let (status, code) = (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
-            let allowed = HeaderValue::from_static("GET, HEAD, POST, DELETE");
-            let mut answer = pages::problem(status, code, message);
-            answer.headers_mut().insert(header::ALLOW, allowed);
-            return Err(Box::new(answer));
+            let allowed = "GET, HEAD, POST, DELETE";
+            return Err(access::method_not_allowed(allowed, message));
         }
     };
-    let Some(key) = &admin.state.key else {
+    if let (Peer::Address(_), None) = (peer, &admin.state.key) {
         return refuse(
             StatusCode::NOT_FOUND,
             "NotFound",
-            "this needs a key: set admin.key_file (or admin.key_env, admin.key) in the configuration",
+            "this needs a key: set admin.key_file (or admin.key_env, admin.key) in the configuration, or an admin.socket",
         );
-    };
+    }
     if headers.contains_key(header::ORIGIN) {
         let message = "a request with an Origin comes from a web page, and is not for this";
         return refuse(StatusCode::FORBIDDEN, "CrossSite", message);
     }
-    has(headers, key)?;
+    if let (Peer::Address(_), Some(key)) = (peer, &admin.state.key) {
+        has(headers, key)?;
+    }
     let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
         let kind = kind.to_str().unwrap_or_default().split(';').next();
         kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
@@ -169,7 +160,7 @@ fn refuse<T>(status: StatusCode, code: &str, message: &str) -> Result<T, Box<Ans
     Err(Box::new(pages::problem(status, code, message)))
 }
 
-async fn read<B>(body: B) -> Result<Bytes, Box<Answer>>
+pub(super) async fn read<B>(body: B) -> Result<Bytes, Box<Answer>>
 where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,

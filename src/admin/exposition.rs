@@ -1,85 +1,71 @@
-//! Which text format a scraper gets: OpenMetrics 1.0, or Prometheus' older one.
-//!
-//! Our metrics are made as OpenMetrics. Who does not ask for that gets the same lines in the older
-//! format, which names counters with their `_total` and knows neither `info` nor `# EOF`.
+//! Which format a scraper gets: protobuf, which has native histograms, OpenMetrics 1.0, or
+//! Prometheus' older text.
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// The two text formats.
+use crate::metrics::{Scraped, protobuf, text};
+
+/// The formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
+    Protobuf,
     OpenMetrics,
     Prometheus,
 }
 
 impl Format {
-    /// OpenMetrics for who accepts it, whatever else is accepted: Prometheus prefers it, and a
-    /// person with curl, who accepts everything, is better off with the older one.
+    /// Protobuf or OpenMetrics for who names it, the one that is preferred, whatever else is
+    /// accepted: a person with curl, who accepts everything, is better off with the older text.
     pub(super) fn asked_for(headers: &HeaderMap) -> Self {
-        let accepted = headers.get_all(header::ACCEPT).iter().any(|value| {
-            value.to_str().is_ok_and(|text| {
-                text.split(',').any(|range| {
-                    let mut parts = range.split(';').map(str::trim);
-                    let media = parts.next().unwrap_or_default();
-                    media.eq_ignore_ascii_case("application/openmetrics-text")
-                        && !parts.any(|part| matches!(part, "q=0" | "q=0.0" | "version=0.0.1"))
-                })
-            })
-        });
-        if accepted {
-            Self::OpenMetrics
-        } else {
-            Self::Prometheus
-        }
+        let accepted = headers.get_all(header::ACCEPT).iter();
+        let ranges = accepted.filter_map(|value| value.to_str().ok());
+        let named = ranges.flat_map(|text| text.split(',')).filter_map(named);
+        // the first of those that are equally welcome
+        let best = named.reduce(|best, other| if other.1 > best.1 { other } else { best });
+        best.filter(|(_, quality)| *quality > 0.0)
+            .map_or(Self::Prometheus, |(format, _)| format)
     }
 
     pub(super) const fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
         })
     }
 
-    /// OpenMetrics text in this format.
-    pub(super) fn write(self, open_metrics: String) -> String {
+    pub(super) fn write(self, all: &[Scraped]) -> Vec<u8> {
         match self {
-            Self::OpenMetrics => open_metrics,
-            Self::Prometheus => prometheus(&open_metrics),
+            Self::Protobuf => protobuf::delimited(all),
+            Self::OpenMetrics => text::open_metrics(all).into(),
+            Self::Prometheus => text::prometheus(all).into(),
         }
     }
 }
 
-fn prometheus(open_metrics: &str) -> String {
-    let mut out = String::with_capacity(open_metrics.len() + 1024);
-    // HELP stands before TYPE, but what it is called depends on the type
-    let mut help = None;
-    for line in open_metrics.lines() {
-        let mut words = line.splitn(4, ' ');
-        match (words.next(), words.next(), words.next(), words.next()) {
-            (Some("#"), Some("HELP"), Some(name), text) => {
-                help = Some((name, text.unwrap_or_default()));
-            }
-            (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
-                let (suffix, kind) = match kind {
-                    "counter" => ("_total", "counter"),
-                    "info" => ("_info", "gauge"),
-                    "unknown" => ("", "untyped"),
-                    kind => ("", kind),
-                };
-                if let Some((_, text)) = help.take().filter(|(of, _)| *of == name) {
-                    push(&mut out, &["# HELP ", name, suffix, " ", text, "\n"]);
-                }
-                push(&mut out, &["# TYPE ", name, suffix, " ", kind, "\n"]);
-            }
-            (Some("#"), ..) => {}
-            _ => push(&mut out, &[line, "\n"]),
+/// What a media range names, if it is one of ours, and how welcome it is.
+fn named(range: &str) -> Option<(Format, f32)> {
+    let mut parts = range.split(';').map(str::trim);
+    let media = parts.next()?;
+    let mut quality = 1.0;
+    let (mut version, mut proto, mut encoding) = ("1.0.0", "", "");
+    for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+        match name {
+            "q" => quality = value.parse().unwrap_or(0.0),
+            "version" => version = value,
+            "proto" => proto = value,
+            "encoding" => encoding = value,
+            _ => {}
         }
     }
-    out
-}
-
-fn push(out: &mut String, parts: &[&str]) {
-    out.extend(parts.iter().copied());
+    if media.eq_ignore_ascii_case("application/openmetrics-text") && version != "0.0.1" {
+        return Some((Format::OpenMetrics, quality));
+    }
+    let ours = proto == "io.prometheus.client.MetricFamily" && encoding == "delimited";
+    let protobuf = media.eq_ignore_ascii_case("application/vnd.google.protobuf") && ours;
+    protobuf.then_some((Format::Protobuf, quality))
 }
 
 #[cfg(test)]
@@ -93,10 +79,20 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_gets_openmetrics_and_curl_the_older_format() {
+    fn prometheus_gets_what_it_prefers_and_curl_the_older_format() {
         let scraper = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
                        application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;q=0.3,*/*;q=0.1";
         assert_eq!(asked(scraper), Format::OpenMetrics);
+        let native = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+                      application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        assert_eq!(asked(native), Format::Protobuf);
+        let last = "application/openmetrics-text;version=1.0.0;q=0.6,application/vnd.google.protobuf;\
+                    proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.5";
+        assert_eq!(asked(last), Format::OpenMetrics);
+        assert_eq!(
+            asked("application/vnd.google.protobuf;encoding=text"),
+            Format::Prometheus
+        );
         assert_eq!(asked("*/*"), Format::Prometheus);
         assert_eq!(asked("text/plain"), Format::Prometheus);
         assert_eq!(
@@ -104,20 +100,5 @@ mod tests {
             Format::Prometheus
         );
         assert_eq!(Format::asked_for(&HeaderMap::new()), Format::Prometheus);
-    }
-
-    #[test]
-    fn the_older_format_names_counters_with_their_total() {
-        let open_metrics = "# HELP x_requests Requests finished.\n# TYPE x_requests counter\n\
-                            x_requests_total{route=\"# a\"} 1\n# HELP x_build What runs.\n\
-                            # TYPE x_build info\nx_build_info{version=\"1\"} 1\n\
-                            # HELP x_open Open.\n# TYPE x_open gauge\n# UNIT x_open seconds\nx_open 3\n# EOF\n";
-        assert_eq!(
-            prometheus(open_metrics),
-            "# HELP x_requests_total Requests finished.\n# TYPE x_requests_total counter\n\
-             x_requests_total{route=\"# a\"} 1\n# HELP x_build_info What runs.\n\
-             # TYPE x_build_info gauge\nx_build_info{version=\"1\"} 1\n\
-             # HELP x_open Open.\n# TYPE x_open gauge\nx_open 3\n"
-        );
     }
 }

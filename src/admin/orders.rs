@@ -1,30 +1,37 @@
-//! `POST /drain` and `POST /quit`: for Jobs in clusters whose sidecars do not end by themselves, and
-//! for scripts.
+//! What the program can be told by `POST`: `/drain` and `/quit`, for Jobs in clusters whose sidecars do
+//! not end by themselves, and the orders of its parts.
 //!
-//! Ending the program is not for everybody who may look at it. Who is on this machine may, where
-//! `admin.allow_quit` says so; from elsewhere, or without that, it takes the `admin.key`. No web page may.
+//! Nothing of a body is read before it is known that its sender may order. An order is carried out to
+//! its end, whether its sender waits for that or not. Each is logged and audited, with who gave it; one that
+//! is not permitted is audited only, so that nobody fills the log.
 
-use std::net::IpAddr;
+use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use serde_json::json;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body::Body;
+use serde_json::{Value, json};
 
-use super::{Admin, edit, host, pages};
+use super::{
+    Admin, Answer,
+    access::{self, Freely, Peer, Standing},
+    edit, pages,
+};
+use crate::{
+    audit::{Audit, Event, Steerer},
+    health::{Disobeyed, Order},
+};
 
-type Answer = Response<Full<Bytes>>;
-
-/// What may be ordered.
+/// What every program can be told; there is nothing to be said in a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum Own {
     /// Not ready any more; calls are still served.
     Drain,
     /// As at SIGTERM.
     Quit,
 }
 
-impl Order {
+impl Own {
     pub(super) fn of(path: &str) -> Option<Self> {
         match path {
             "/drain" => Some(Self::Drain),
@@ -34,66 +41,184 @@ impl Order {
     }
 }
 
-/// Obeys, or says why not. The body is not read: there is nothing to be said in it.
-pub(super) fn serve<B>(admin: &Admin, order: Order, request: &Request<B>, peer: IpAddr) -> Answer {
-    if let Err(refusal) = permitted(
-        admin,
-        request.method(),
-        request.uri(),
-        request.headers(),
-        peer,
-    ) {
-        return *refusal;
-    }
+/// Obeys, or says why not.
+pub(super) fn own<B>(
+    admin: &Admin,
+    order: Own,
+    request: &Request<B>,
+    peer: Peer,
+) -> Result<Answer, Box<Answer>> {
+    let freely = if admin.state.allow_quit {
+        Freely::Here
+    } else {
+        Freely::Never
+    };
+    let path = request.uri().path();
+    permitted(admin, request, peer, freely)?;
+    Noted::new(admin, path, request.headers(), peer).note("", "obeyed");
     let said = match order {
-        Order::Drain => {
-            tracing::info!("told to be not ready any more");
+        Own::Drain => {
             admin.state.readiness.drain();
             json!({ "draining": true })
         }
-        Order::Quit => {
+        Own::Quit => {
             admin.state.shutdown.ask();
             json!({ "stopping": true })
         }
     };
-    pages::json_answer(StatusCode::ACCEPTED, &said)
+    Ok(pages::json_answer(StatusCode::ACCEPTED, &said))
 }
 
-fn permitted(
+/// Has a part obey.
+pub(super) async fn serve<B>(
     admin: &Admin,
-    method: &Method,
-    uri: &http::Uri,
-    headers: &HeaderMap,
-    peer: IpAddr,
+    order: Arc<dyn Order>,
+    request: Request<B>,
+    peer: Peer,
+) -> Result<Answer, Box<Answer>>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    permitted(admin, &request, peer, Freely::Never)?;
+    let noted = Noted::new(admin, order.path(), request.headers(), peer);
+    let unknown = noted.clone();
+    let body = edit::read(request.into_body()).await;
+    let body = body.inspect_err(|_| noted.audit("", "wrong"))?;
+    let task = async move {
+        let about = about(&body);
+        let done = order.obey(body).await;
+        // also for who has not waited
+        noted.note(&about, outcome(&done));
+        done
+    };
+    match admin.state.shutdown.spawn(task).await {
+        Ok(Some(Ok(said))) => Ok(pages::json_answer(StatusCode::OK, &said)),
+        Ok(Some(Err(disobeyed))) => Ok(refused(&disobeyed)),
+        Ok(None) => Err(pages::refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Stopping",
+            "the program ends: whether the order was carried out is not known",
+        )),
+        Err(_) => {
+            admin.state.metrics.panics.inc();
+            unknown.note("", "panicked");
+            Err(Box::new(pages::bug()))
+        }
+    }
+}
+
+fn outcome(done: &Result<Value, Disobeyed>) -> &'static str {
+    match done {
+        Ok(_) => "obeyed",
+        Err(Disobeyed::Wrong(_)) => "wrong",
+        Err(Disobeyed::Unknown(_)) => "unknown",
+        Err(Disobeyed::Refused(_)) => "refused",
+    }
+}
+
+/// Refuses who may not order, which is noted, too.
+fn permitted<B>(
+    admin: &Admin,
+    request: &Request<B>,
+    peer: Peer,
+    freely: Freely,
 ) -> Result<(), Box<Answer>> {
-    let refuse = |status, code, message: &str| Err(Box::new(pages::problem(status, code, message)));
-    if let Err(refused) = host::check(uri, headers) {
-        return refuse(refused.status(), refused.code(), refused.message());
+    access::orders(admin, request, peer, freely).inspect_err(|_| forbidden(admin, request, peer))
+}
+
+/// Notes that an order was not permitted; who only asks gives none.
+pub(super) fn forbidden<B>(admin: &Admin, request: &Request<B>, peer: Peer) {
+    if *request.method() == Method::POST {
+        let noted = Noted::new(admin, request.uri().path(), request.headers(), peer);
+        noted.audit("", "forbidden");
     }
-    let from_a_page = headers.contains_key(header::ORIGIN)
-        || headers
-            .get_all("sec-fetch-site")
-            .iter()
-            .any(|site| site != "none");
-    if from_a_page {
-        let message = "a web page's request, and not for web pages";
-        return refuse(StatusCode::FORBIDDEN, "CrossSite", message);
+}
+
+/// Who ordered, and what.
+#[derive(Clone)]
+struct Noted {
+    audit: Audit,
+    path: String,
+    peer: Peer,
+    by: Steerer,
+}
+
+impl Noted {
+    fn new(admin: &Admin, path: &str, headers: &HeaderMap, peer: Peer) -> Self {
+        let by = match peer {
+            Peer::User(uid) => Steerer::Uid(uid.unwrap_or(UNKNOWN)),
+            Peer::Address(address) => {
+                let address = address.to_canonical();
+                match access::standing(admin, headers, peer) {
+                    Standing::Operator => Steerer::Key(address),
+                    Standing::Here | Standing::Elsewhere => Steerer::Anyone(address),
+                }
+            }
+        };
+        Self {
+            audit: admin.state.audit.clone(),
+            path: path.to_owned(),
+            peer,
+            by,
+        }
     }
-    if *method != Method::POST {
-        let (status, code) = (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed");
-        let mut answer = pages::problem(status, code, "this is an order: POST it");
-        let allowed = HeaderValue::from_static("POST");
-        answer.headers_mut().insert(header::ALLOW, allowed);
-        return Err(Box::new(answer));
+
+    fn note(&self, about: &str, result: &'static str) {
+        let (order, by) = (&*self.path, self.peer.name());
+        tracing::info!(order, by, outcome = result, "order");
+        self.audit(about, result);
     }
-    let here = peer.to_canonical().is_loopback();
-    match &admin.state.key {
-        _ if admin.state.allow_quit && here => Ok(()),
-        Some(key) => edit::has(headers, key),
-        None => refuse(
-            StatusCode::FORBIDDEN,
-            "NotAllowed",
-            "orders are not taken: set admin.allow_quit, for programs on this machine, or an admin.key in the configuration",
+
+    fn audit(&self, about: &str, result: &'static str) {
+        self.audit.note(Event::Ordered {
+            by: self.by.clone(),
+            order: format!("POST {}", self.path),
+            about: about.to_owned(),
+            result,
+        });
+    }
+}
+
+/// What the kernel says of a user it does not know: `(uid_t) -1`.
+const UNKNOWN: u32 = u32::MAX;
+
+/// What orders name, of a body that may hold anything.
+fn about(body: &Bytes) -> String {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let named = ["credential", "level", "format", "for"];
+    let named = named.into_iter().filter_map(|name| {
+        let text = body[name].as_str()?;
+        let text: String = text.chars().take(LONGEST).collect();
+        Some(format!("{name} {text}"))
+    });
+    named.collect::<Vec<_>>().join(", ")
+}
+
+/// Characters of each.
+const LONGEST: usize = 200;
+
+fn refused(disobeyed: &Disobeyed) -> Answer {
+    let (status, code, message, details) = match disobeyed {
+        Disobeyed::Wrong(faults) => (
+            StatusCode::BAD_REQUEST,
+            "InvalidRequest",
+            "nothing was done: the details say what is wrong with the order",
+            faults,
         ),
-    }
+        Disobeyed::Unknown(faults) => (
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "nothing was done: the details say what is not there",
+            faults,
+        ),
+        Disobeyed::Refused(reasons) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "OrderRefused",
+            "everything is as it was: the details say why",
+            reasons,
+        ),
+    };
+    pages::problem_with(status, code, message, details)
 }

@@ -4,65 +4,43 @@
 
 use std::fs;
 
-use prometheus_client::{
-    metrics::{
-        counter::ConstCounter,
-        gauge::{ConstGauge, Gauge},
-    },
-    registry::Registry,
+use crate::{
+    clock::Moment,
+    metrics::{Scraped, Value, list},
 };
-
-use crate::clock::Moment;
 
 /// Clock ticks a second in `/proc`: `USER_HZ`, fixed by the kernel's interface.
 const TICKS: f64 = 100.0;
 
 /// The metrics of a process that started at `started`.
-pub(super) fn registry(started: Moment) -> Registry {
-    let mut registry = Registry::default();
-    let start = ConstGauge::new(started.wall.as_secs_f64());
-    registry.register(
-        "process_start_time_seconds",
-        "Unix time at which the process started",
-        start,
-    );
-    if let Some(seconds) = fs::read_to_string("/proc/self/stat")
-        .ok()
-        .as_deref()
-        .and_then(cpu_seconds)
-    {
-        registry.register(
-            "process_cpu_seconds",
-            "CPU time, user and system",
-            ConstCounter::new(seconds),
-        );
-    }
-    let memory = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let threads = number_after(&memory, "Threads:");
-    let resident = number_after(&memory, "VmRSS:").map(|kib| kib * 1024);
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+pub(super) fn scrape(started: Moment) -> Vec<Scraped> {
+    let read = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+    let (stat, memory, limits) = (read("stat"), read("status"), read("limits"));
     let files = fs::read_dir("/proc/self/fd").map(Iterator::count).ok();
-    for (name, help, value) in [
-        ("process_resident_memory_bytes", "Memory in RAM", resident),
-        ("process_threads", "Threads", threads),
+    let resident = number_after(&memory, "VmRSS:").map(|kib| kib * 1024);
+    let found = [
         (
-            "process_open_fds",
-            "Open file descriptors",
-            files.and_then(|n| i64::try_from(n).ok()),
+            &list::PROCESS_START,
+            Some(Value::Measure(started.wall.as_secs_f64())),
+        ),
+        (&list::PROCESS_CPU, cpu_seconds(&stat).map(Value::Measure)),
+        (&list::PROCESS_MEMORY, resident.map(Value::Level)),
+        (
+            &list::PROCESS_THREADS,
+            number_after(&memory, "Threads:").map(Value::Level),
         ),
         (
-            "process_max_fds",
-            "File descriptors that may be open",
-            number_after(&limits, "Max open files"),
+            &list::PROCESS_OPEN_FDS,
+            files.and_then(|n| i64::try_from(n).ok()).map(Value::Level),
         ),
-    ] {
-        if let Some(value) = value {
-            let gauge = Gauge::<i64>::default();
-            gauge.set(value);
-            registry.register(name, help, gauge);
-        }
-    }
-    registry
+        (
+            &list::PROCESS_MAX_FDS,
+            number_after(&limits, "Max open files").map(Value::Level),
+        ),
+    ];
+    let found = found.into_iter();
+    let all = found.filter_map(|(metric, value)| Some(Scraped::one(metric, value?)));
+    all.collect()
 }
 
 /// User and system time: fields 14 and 15, counted behind the command, which may hold spaces.

@@ -1,10 +1,16 @@
 //! The admin listener as its users see it: over a socket.
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{net::TcpStream, sync::watch};
 
 use super::*;
 use crate::health::Waiting;
+
+mod steering;
 
 struct Part;
 
@@ -43,23 +49,41 @@ fn run(reports: Vec<Arc<dyn Report>>) -> Running {
 }
 
 fn run_with(reports: Vec<Arc<dyn Report>>, allow_quit: bool) -> Running {
-    let readiness = Readiness::new();
-    let metrics = Arc::new(Metrics::new());
-    let shutdown = Shutdown::new();
-    let token = Some(readiness.wait_for("credential agent"));
-    let state = AdminState {
+    run_state(Sockets::default(), |state| {
+        state.reports = reports;
+        state.allow_quit = allow_quit;
+    })
+}
+
+fn state(shutdown: &Shutdown) -> AdminState {
+    AdminState {
+        readiness: Readiness::new(),
+        metrics: Arc::new(Metrics::new()),
+        reports: Vec::new(),
         documents: Vec::new(),
         editable: Vec::new(),
+        orders: Vec::new(),
+        questions: Vec::new(),
+        followed: Vec::new(),
         key: None,
-        allow_quit,
+        uids: Vec::new(),
+        allow_quit: false,
+        audit: crate::audit::Audit::off(),
         shutdown: shutdown.clone(),
-        readiness: readiness.clone(),
-        metrics: metrics.clone(),
-        reports,
         clock: Clock::system(),
-    };
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = serve(listener, state, watch::channel(true).1, &shutdown).unwrap();
+    }
+}
+
+/// With a socket of TCP beside those given.
+fn run_state(mut sockets: Sockets, change: impl FnOnce(&mut AdminState)) -> Running {
+    let shutdown = Shutdown::new();
+    let mut state = state(&shutdown);
+    let (readiness, metrics) = (state.readiness.clone(), state.metrics.clone());
+    let token = Some(readiness.wait_for("credential agent"));
+    change(&mut state);
+    sockets.tcp = Some(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = serve(sockets, state, watch::channel(true).1, &shutdown);
+    let address = address.unwrap().unwrap();
     Running {
         address,
         readiness,
@@ -81,19 +105,22 @@ impl Answer {
     }
 }
 
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -> Answer {
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer {
+        status,
+        head: head.to_ascii_lowercase(),
+        body: body.to_owned(),
+    }
+}
+
 impl Running {
     async fn send(&self, text: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(text.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer {
-            status,
-            head: head.to_ascii_lowercase(),
-            body: body.to_owned(),
-        }
+        answer(TcpStream::connect(self.address).await.unwrap(), text).await
     }
 
     async fn ask(&self, method: &str, path: &str, more: &str) -> Answer {

@@ -2,7 +2,7 @@
 //! that a slow provider or a slow scrape cannot delay a request.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
@@ -10,160 +10,240 @@ use std::{
 
 use rand::{SeedableRng, rngs::StdRng};
 
+use tokio::sync::oneshot;
+
 use super::{
     Seams, StartError,
-    data::TlsTask,
+    generation::Standing,
+    present::{self, Present},
+    reload::{self, Hands, Reloads},
+    rotation,
+    sockets::Sockets,
     succession::{Open, Succession},
+    traffic::{self, Traffic},
 };
 use crate::{
     admin::{self, AdminState},
-    config::Config,
-    health::{Document, Readiness, Report},
-    proxy::{Plan, Signer},
-    session::{Sessions, Stands},
+    config::{Config, Sources},
+    health::{Followed, Order, Readiness, Report},
+    otlp::Export,
     shutdown::Stage,
+    telemetry::LogOrder,
     tokens::TokenService,
-    verify::KeyService,
 };
 
 /// How often the files of shared keys, and of those that we sign with, are read again.
 const KEYS_EVERY: Duration = Duration::from_secs(10);
 
+/// At the end, for what blocks.
+const LAST: Duration = Duration::from_secs(1);
+
 /// What the control plane hands to the data plane.
 pub(super) struct Started {
-    pub(super) plan: Arc<Plan>,
+    pub(super) present: Arc<Present>,
     pub(super) admin: Option<SocketAddr>,
+    pub(super) reloads: Reloads,
+    /// Takes what is to be changed at a reload.
+    pub(super) hands: oneshot::Sender<Hands>,
+}
+
+/// What it is started with.
+pub(super) struct Start {
+    pub(super) config: Arc<Config>,
+    pub(super) seams: Seams,
+    pub(super) sources: Option<Sources>,
+    pub(super) readiness: Readiness,
+    pub(super) workers: usize,
+    pub(super) admin: admin::Sockets,
+    pub(super) open: Open,
+    pub(super) export: Option<Export>,
 }
 
 /// Starts the thread and waits until the plan is made and the admin listener answers.
 pub(super) fn start(
-    config: Arc<Config>,
-    seams: &Seams,
-    readiness: &Readiness,
-    tls: Vec<TlsTask>,
-    admin: Option<TcpListener>,
-    open: Open,
+    mut start: Start,
+    mut sockets: Sockets,
     succession: Succession,
-) -> Result<(Started, JoinHandle<()>), StartError> {
+) -> Result<(Started, Sockets, JoinHandle<()>), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::Thread)?;
     let (report, reported) = mpsc::channel();
-    let (seams, readiness) = (seams.clone(), readiness.clone());
     let thread = move || {
         runtime.block_on(async move {
-            let stop = seams.shutdown.clone();
-            let outcome = run(&config, &seams, &readiness, tls, admin, open);
+            let (stop, readiness) = (start.seams.shutdown.clone(), start.readiness.clone());
+            let mut export = start.export.take();
+            let report_of = export.as_ref().map(Export::report);
+            let outcome = run(start, &mut sockets, report_of);
             let failed = outcome.is_err();
             // the receiver waits for exactly this
-            let _ = report.send(outcome);
+            let _ = report.send(outcome.map(|started| (started, sockets)));
             if !failed {
                 stop.spawn(succession.run(readiness, stop.clone()));
-                stop.reached(Stage::Hard).await;
+                send_until(&mut export, stop.reached(Stage::Hard)).await;
             }
         });
+        // whoever still reads a file that does not answer is not waited for
+        runtime.shutdown_timeout(LAST);
     };
     let thread = thread::Builder::new()
         .name("control".into())
         .spawn(thread)
         .map_err(StartError::Thread)?;
-    let started = reported.recv().map_err(|_| StartError::ControlEnded)??;
-    Ok((started, thread))
+    let (started, sockets) = reported.recv().map_err(|_| StartError::ControlEnded)??;
+    Ok((started, sockets, thread))
+}
+
+/// What parts say of themselves.
+fn reports(seams: &Seams, present: &Arc<Present>, tokens: &TokenService) -> Vec<Arc<dyn Report>> {
+    vec![
+        Arc::clone(present) as _,
+        Arc::new(tokens.exchanges()),
+        Arc::new(tokens.authorities()),
+        Arc::new(tokens.clone()),
+        Arc::new(present::Providers {
+            present: Arc::clone(present),
+            metrics: Arc::clone(&seams.metrics),
+        }),
+        Arc::new(present::Keys(Arc::clone(present))),
+        Arc::new(present::People(Arc::clone(present))),
+    ]
+}
+
+/// What log and audit report, and may be told; what of them may be followed.
+fn logs(
+    seams: &Seams,
+    reports: &mut Vec<Arc<dyn Report>>,
+    orders: &mut Vec<Arc<dyn Order>>,
+) -> Vec<Arc<dyn Followed>> {
+    reports.push(Arc::new(seams.audit.clone()));
+    reports.extend(seams.audit.stream_report());
+    let Some(log) = seams.requests.log().cloned() else {
+        return Vec::new();
+    };
+    reports.push(Arc::new(log.clone()));
+    orders.push(Arc::new(LogOrder {
+        log: log.clone(),
+        shutdown: seams.shutdown.clone(),
+    }));
+    vec![Arc::new(log)]
+}
+
+/// Sends telemetry until the `end`, and what is left then once more.
+async fn send_until(export: &mut Option<Export>, end: impl Future<Output = ()>) {
+    let Some(export) = export else {
+        return end.await;
+    };
+    tokio::select! {
+        () = export.run() => {}
+        () = end => {}
+    }
+    export.flush().await;
 }
 
 fn run(
-    config: &Config,
-    seams: &Seams,
-    readiness: &Readiness,
-    tls: Vec<TlsTask>,
-    listener: Option<TcpListener>,
-    open: Open,
+    start: Start,
+    sockets: &mut Sockets,
+    telemetry: Option<Arc<dyn Report>>,
 ) -> Result<Started, StartError> {
+    let Start {
+        config,
+        seams,
+        sources,
+        readiness,
+        workers,
+        admin,
+        open,
+        export: _,
+    } = start;
     let stop = &seams.shutdown;
     stop.spawn(seams.pulse.keep("control"));
     let tokens = TokenService::start(
         seams.clock.clone(),
         Arc::clone(&seams.metrics),
+        seams.tracer.clone(),
         stop,
         config.token_store.as_ref(),
         rng(),
     );
-    let keys = KeyService::start(
-        config,
-        &seams.clock,
-        &seams.metrics,
-        stop,
-        readiness,
-        &mut rng(),
-    );
-    let signer = config.signing.as_ref().map(Signer::new).transpose()?;
-    let signer = signer.map(Arc::new);
-    let stands = Stands {
-        clock: &seams.clock,
-        metrics: &seams.metrics,
-        shutdown: stop,
-        tokens: &tokens,
-        keys: &keys,
+    let standing = Standing {
+        seams: seams.clone(),
+        tokens: tokens.clone(),
+        workers,
     };
-    let sessions = Sessions::start(config, &stands, &mut rng())?;
-    let plan = Plan::new(
-        config,
-        &tokens,
-        &keys,
-        &sessions,
-        &seams.metrics,
-        signer.as_ref(),
-    )?;
-    let plan = Arc::new(plan);
-    let handles: Vec<_> = plan.tokens().collect();
-    tokens.first_tokens(readiness, handles);
-    for task in tls {
+    let first = standing.first(Arc::clone(&config), sockets, &readiness, &mut rng())?;
+    let revoked = Arc::clone(first.keys.revoked());
+    first.count(&seams.metrics);
+    seams.metrics.configuration.last_successful.set(1);
+    let present = Arc::new(Present::new(first, sources));
+    for task in sockets.tls_tasks() {
         stop.spawn(task);
     }
-    let shared_keys = plan.keys();
-    if !shared_keys.is_empty() || signer.is_some() {
-        let signer = signer.clone();
-        stop.spawn(async move {
-            loop {
-                tokio::time::sleep(KEYS_EVERY).await;
-                if let Some(signer) = &signer {
-                    signer.refresh();
-                }
-                for key in &shared_keys {
-                    key.refresh();
-                }
+    let refreshed = Arc::clone(&present);
+    stop.spawn(async move {
+        loop {
+            tokio::time::sleep(KEYS_EVERY).await;
+            let generation = refreshed.generation.load_full();
+            if let Some(signer) = &generation.signer {
+                signer.refresh();
             }
-        });
-    }
-    let revoked = Arc::clone(keys.revoked());
-    let reports: Vec<Arc<dyn Report>> = vec![
-        Arc::new(tokens.exchanges()),
-        Arc::new(tokens.authorities()),
-        Arc::new(tokens),
-        Arc::new(keys),
-        Arc::new(sessions),
-        Arc::clone(&revoked) as _,
-    ];
+            for key in &generation.shared_keys() {
+                key.refresh();
+            }
+        }
+    });
+    let rotations = rotation::start(&seams, &present);
+    let (reloads, prepared) = reload::prepare();
+    let (hands, given) = oneshot::channel();
+    stop.spawn({
+        let present = Arc::clone(&present);
+        async move {
+            // without the data plane there is nothing to be changed
+            if let Ok(hands) = given.await {
+                prepared.with(present, standing, hands).run().await;
+            }
+        }
+    });
+    let mut reports = reports(&seams, &present, &tokens);
+    let traffic = Traffic::start(&seams, &present);
+    reports.push(Arc::new(traffic::Listeners(traffic.clone())));
+    reports.push(Arc::new(traffic::Routes(traffic)));
+    reports.push(Arc::new(rotations));
+    reports.push(Arc::clone(&revoked) as _);
+    reports.extend(telemetry);
+    let mut orders: Vec<Arc<dyn Order>> = vec![Arc::new(reloads.clone()), Arc::new(tokens.clone())];
+    let followed = logs(&seams, &mut reports, &mut orders);
     let state = AdminState {
-        readiness: readiness.clone(),
+        readiness,
         metrics: Arc::clone(&seams.metrics),
         reports,
-        documents: signer
-            .into_iter()
-            .map(|one| one as Arc<dyn Document>)
-            .collect(),
+        documents: vec![Arc::new(present::SigningKeys(Arc::clone(&present)))],
         editable: vec![revoked],
+        orders,
+        questions: vec![
+            Arc::new(present::Configuration(Arc::clone(&present))),
+            Arc::new(present::Explained(Arc::clone(&present))),
+        ],
+        followed,
         key: config.admin_key.clone(),
+        uids: config
+            .admin_socket
+            .as_ref()
+            .map(|socket| socket.uids.clone())
+            .unwrap_or_default(),
         allow_quit: config.admin_allow_quit,
+        audit: seams.audit.clone(),
         shutdown: stop.clone(),
         clock: seams.clock.clone(),
     };
-    let admin = listener
-        .map(|listener| admin::serve(listener, state, open, stop))
-        .transpose()
-        .map_err(StartError::Admin)?;
-    Ok(Started { plan, admin })
+    let admin = admin::serve(admin, state, open, stop).map_err(StartError::Admin)?;
+    Ok(Started {
+        present,
+        admin,
+        reloads,
+        hands,
+    })
 }
 
 #[expect(

@@ -1,323 +1,289 @@
 //! The data plane: one thread per core, each with its own runtime, sockets and upstream
 //! connections. Threads share nothing that a request writes to.
+//!
+//! Another configuration reaches each thread as a [`Change`], between two of its tasks.
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
-    os::unix::net::UnixListener,
-    path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use rand::Rng;
-use tokio::sync::Semaphore;
+use tokio::sync::{
+    Semaphore,
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
 
-use super::{Seams, StartError, shown, succession::Open};
+use super::{
+    Seams,
+    generation::Generation,
+    sockets::{Bound, Raw, Sockets},
+    succession::Open,
+};
 use crate::{
     clock::Clock,
-    config::{Bind, ClientCertificates, Config, Mode, RedirectedBy, ServerTls},
+    config::{Config, Limits, Mode},
     http::serve::Server,
-    listen::{Certificates, Inbox, Refusals, Service, Shown, Socket, Threads},
-    net::{
-        Reach,
-        bind::{self, SocketFile},
-        inherited::Inherited,
-        ours::Ours,
-        share::Spread,
-        succession::Offered,
-    },
-    proxy::{Limit, Observer, Plan, Proxy},
-    shutdown::Stage,
-    tls::{
-        mint::{self, Mint},
-        reload,
-    },
+    listen::{Certificates, Inbox, Refusals, Service, Threads},
+    metrics::{Counter, ListenerMetrics, Metrics},
+    net::{Reach, share::Spread},
+    proxy::{Current, Limit, Observer, Plan, Proxy},
+    shutdown::{Shutdown, Stage},
+    tls::mint::Mint,
     verify::{Proofs, Verifier},
 };
 
-/// Every listener's sockets, one for each thread.
-pub(super) struct Sockets {
-    /// Where the admin listener is.
-    pub(super) admin: Option<SocketAddr>,
-    all: Vec<Bound>,
+/// The threads, as the control plane reaches them.
+pub(super) struct Workers {
+    changes: Vec<UnboundedSender<Change>>,
+    metrics: Arc<Metrics>,
+}
+
+/// What a thread is to serve with from now on.
+struct Change {
+    plan: Arc<Plan>,
     mint: Option<Mint>,
-    tls_tasks: Vec<TlsTask>,
-    files: Vec<SocketFile>,
+    verifier: Option<Arc<Verifier>>,
+    limits: Arc<Limits>,
+    seats: Vec<Seat>,
+    /// Told when it does.
+    done: UnboundedSender<()>,
 }
 
-struct Bound {
-    name: String,
-    port: u16,
-    reach: Reach,
-    mode: Mode,
-    tls: Option<Shown>,
-    certificates: Certificates,
-    sockets: Vec<Raw>,
-}
-
-/// Keeps a listener's certificate current.
-pub(super) type TlsTask = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-
-enum Raw {
-    Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
-}
-
-/// Binds all listeners for `workers` threads, but for those whose sockets there are already.
-pub(super) fn bind(
-    config: &Config,
-    clock: &Clock,
-    workers: usize,
-    inherited: &mut Inherited,
-) -> Result<Sockets, StartError> {
-    let mut tls_tasks = Vec::new();
-    let mint = match &config.interception {
-        None => None,
-        Some(interception) => {
-            let followed = mint::follow(interception, clock.clone());
-            let (mint, task) = followed.map_err(StartError::Interception)?;
-            tls_tasks.push(Box::pin(task) as TlsTask);
-            Some(mint)
-        }
-    };
-    let mut all = Vec::with_capacity(config.listeners.len());
-    let mut files = Vec::new();
-    for listener in &config.listeners {
-        let tls = match (&listener.tls, &mint) {
-            (None, _) => None,
-            // the configuration was checked: there is an interception
-            (Some(ServerTls::Minted), None) => continue,
-            (Some(ServerTls::Minted), Some(mint)) => Some(Shown::Minted(mint.clone())),
-            (Some(ServerTls::Own(own)), _) => {
-                let (current, task) =
-                    reload::follow(own.clone()).map_err(|source| StartError::Tls {
-                        listener: listener.bind.to_string(),
-                        source,
-                    })?;
-                tls_tasks.push(Box::pin(task) as TlsTask);
-                Some(Shown::Own(current))
-            }
-        };
-        let (sockets, bound) = match &listener.bind {
-            Bind::Tcp(address) => {
-                let found = inherited.tcp(*address);
-                let sockets = match listener.mode {
-                    _ if !found.is_empty() => {
-                        one_each(found, workers).map_err(StartError::Duplicate)?
-                    }
-                    Mode::Transparent(RedirectedBy::Tproxy) => bind::tproxy(*address, workers)?,
-                    _ => bind::tcp(*address, workers)?,
-                };
-                let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
-                (sockets.into_iter().map(Raw::Tcp).collect(), bound)
-            }
-            // one thread accepts: each connection would wake all of them
-            Bind::Unix { path, mode } => {
-                // the file of one that was there is its maker's
-                let socket = if let Some(socket) = inherited.unix(path) {
-                    socket
-                } else {
-                    let (socket, file) = bind::unix(path, *mode)?;
-                    files.push(file);
-                    socket
-                };
-                (vec![Raw::Unix(socket, path.clone())], None)
-            }
-        };
-        all.push(Bound {
-            port: bound.map_or(0, |address| address.port()),
-            name: shown(&listener.bind, bound),
-            reach: if listener.bind.is_local() {
-                Reach::ThisMachine
-            } else {
-                Reach::Others
-            },
-            mode: listener.mode,
-            certificates: match listener.tls.as_ref().map(ServerTls::clients) {
-                Some(ClientCertificates::Any) => Certificates::Claimed,
-                _ => Certificates::Vouched,
-            },
-            tls,
-            sockets,
-        });
-    }
-    Ok(Sockets {
-        admin: None,
-        all,
-        mint,
-        tls_tasks,
-        files,
-    })
-}
-
-/// A socket for each thread at least: where there are fewer, threads share.
-fn one_each(mut sockets: Vec<TcpListener>, workers: usize) -> io::Result<Vec<TcpListener>> {
-    let there = sockets.len();
-    for shared in 0..workers.saturating_sub(there) {
-        let again = sockets[shared % there].try_clone()?;
-        sockets.push(again);
-    }
-    Ok(sockets)
-}
-
-impl Sockets {
-    /// All of them once more, for a process that is to take them.
-    pub(super) fn duplicates(&self, admin: Option<&TcpListener>) -> io::Result<Arc<[Offered]>> {
-        let mut all = Vec::new();
-        for socket in self.all.iter().flat_map(|bound| &bound.sockets) {
-            all.push(match socket {
-                Raw::Tcp(socket) => Offered::Tcp(socket.try_clone()?.into()),
-                Raw::Unix(socket, path) => Offered::Unix(socket.try_clone()?.into(), path.clone()),
-            });
-        }
-        if let Some(admin) = admin {
-            all.push(Offered::Tcp(admin.try_clone()?.into()));
-        }
-        Ok(all.into())
-    }
-
-    pub(super) fn names(&self) -> Vec<String> {
-        self.all.iter().map(|bound| bound.name.clone()).collect()
-    }
-
-    /// Takes out the files of Unix sockets: they are to be there as long as the program.
-    pub(super) fn files(&mut self) -> Vec<SocketFile> {
-        std::mem::take(&mut self.files)
-    }
-
-    /// Takes out the tasks that keep certificates current; the control plane runs them.
-    pub(super) fn tls_tasks(&mut self) -> Vec<TlsTask> {
-        std::mem::take(&mut self.tls_tasks)
-    }
+/// What all connections of a thread share.
+#[derive(Clone)]
+struct Desk {
+    current: Arc<Current>,
+    /// Connections that may be open at once, over all listeners and threads.
+    open: Arc<Semaphore>,
+    handed_over: Counter,
+    /// What connections count that callers have opened.
+    opened: Arc<ListenerMetrics>,
+    accepting: Open,
+    stop: Shutdown,
 }
 
 /// Starts the threads; they end when the stop is hard.
 pub(super) fn start(
-    config: &Config,
+    generation: &Generation,
     seams: &Seams,
-    plan: &Arc<Plan>,
-    sockets: Sockets,
+    sockets: &Sockets,
     workers: NonZeroUsize,
     accepting: &Open,
-) -> io::Result<Vec<JoinHandle<()>>> {
-    let proofs = Arc::new(proofs(config, seams));
+) -> io::Result<(Workers, Vec<JoinHandle<()>>)> {
+    let Generation {
+        config,
+        plan,
+        proofs,
+        ..
+    } = generation;
     let limit = Limit::new(config.limits.requests, workers.get());
     let tunnels = Limit::new(config.limits.connections, workers.get());
     let open = Arc::new(Semaphore::new(
         config.limits.connections.min(Semaphore::MAX_PERMITS),
     ));
-    let server = Server::new(&config.limits);
-    let mint = sockets.mint;
-    let listening = sockets
-        .all
-        .iter()
-        .filter_map(|bound| bound.name.parse().ok());
-    let listening: Vec<SocketAddr> = listening.collect();
-    let closed = Arc::new(Ours::new(listening.iter().copied().chain(sockets.admin)));
-    let ours = Arc::new(Ours::new(listening));
-    let threads = seats(sockets.all, workers);
+    let limits = Arc::new(config.limits.clone());
     let mut started = Vec::with_capacity(workers.get());
-    for (number, seats) in threads.into_iter().enumerate() {
-        let (opener, connections) = tokio::sync::mpsc::unbounded_channel();
-        let mut plan = plan.for_thread(&seams.metrics);
-        plan.ours = Arc::clone(&ours);
-        plan.closed = Arc::clone(&closed);
-        let proxy = Arc::new(Proxy::new(
-            Arc::new(plan),
+    let mut changes = Vec::with_capacity(workers.get());
+    for (number, seats) in seats(&sockets.all, workers, &seams.metrics)?
+        .into_iter()
+        .enumerate()
+    {
+        let (opener, connections) = unbounded_channel();
+        let proxy = Proxy::new(
+            Arc::new(plan.for_thread(&seams.metrics)),
             Arc::new(Observer {
                 clock: seams.clock.clone(),
                 metrics: Arc::clone(&seams.metrics),
                 log: seams.requests.clone(),
+                audit: seams.audit.desk(),
                 unrouted: seams.metrics.route("none"),
+                tracer: seams.tracer.for_thread(super::control::rng()),
                 in_flight: seams.metrics.requests_in_flight(),
                 slots: limit.slots(),
                 tunnels: tunnels.slots(),
             }),
-            verifier(&proofs)?,
+            Arc::new(verifier(proofs, &seams.metrics)?),
             opener,
-            mint.clone(),
+            sockets.mint().cloned(),
             seed(),
             seams.shutdown.clone(),
-        ));
-        let (server, open, stop) = (server.clone(), Arc::clone(&open), seams.shutdown.clone());
-        let accepting = accepting.clone();
-        let handshake_timeout = config.limits.header_timeout;
+        );
+        let desk = Desk {
+            current: Arc::new(Current::new(proxy)),
+            open: Arc::clone(&open),
+            handed_over: seams.metrics.connections_handed_over.clone(),
+            opened: seams.metrics.listener("interception"),
+            accepting: accepting.clone(),
+            stop: seams.shutdown.clone(),
+        };
         let name = format!("worker-{number}");
         let pulse = seams.pulse.keep(&name);
-        let handed_over = seams.metrics.connections_handed_over.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let limits = Arc::clone(&limits);
+        let (change, orders) = unbounded_channel();
+        changes.push(change);
+        let metrics = Arc::clone(&seams.metrics);
         let thread = move || {
             runtime.block_on(async move {
-                let tended = Arc::clone(&proxy);
+                let stop = desk.stop.clone();
+                let tended = Arc::clone(&desk.current);
                 stop.spawn(async move { tended.tend().await });
                 stop.spawn(pulse);
-                let mut connections = Some(connections);
+                let opening = desk.opening(&limits);
+                stop.spawn(opening.open_all(connections));
                 for seat in seats {
-                    let service = Service {
-                        proxy: Arc::clone(&proxy),
-                        server: server.clone(),
-                        tls: seat.tls,
-                        certificates: seat.certificates,
-                        reach: seat.reach,
-                        mode: seat.mode,
-                        listener: seat.listener,
-                        port: seat.port,
-                        refusals: seat.refusals,
-                        open: Arc::clone(&open),
-                        handshake_timeout,
-                        handed_over: handed_over.clone(),
-                        stop: stop.clone(),
-                    };
-                    stop.spawn(service.clone().receive(seat.inbox));
-                    // whichever listener it is: such a connection knows by which it came
-                    if let Some(opened) = connections.take() {
-                        stop.spawn(service.clone().open_all(opened));
-                    }
-                    let Some((socket, others)) = seat.socket else {
-                        continue;
-                    };
-                    match socket.listen() {
-                        Ok(socket) => {
-                            let mut accepting = accepting.clone();
-                            drop(stop.spawn(async move {
-                                if accepting.wait_for(|open| *open).await.is_ok() {
-                                    service.accept(socket, others).await;
-                                }
-                            }));
-                        }
-                        Err(error) => tracing::error!(%error, "a listener is lost"),
-                    }
+                    desk.take(seat, &limits);
                 }
-                stop.reached(Stage::Hard).await;
+                tokio::select! {
+                    () = desk.change(orders, &metrics) => {}
+                    () = stop.reached(Stage::Hard) => {}
+                }
             });
         };
         started.push(thread::Builder::new().name(name).spawn(thread)?);
     }
-    Ok(started)
+    let metrics = Arc::clone(&seams.metrics);
+    Ok((Workers { changes, metrics }, started))
+}
+
+impl Workers {
+    /// Has every thread serve with these, and accept where it does not yet; waits until all do.
+    ///
+    /// # Errors
+    /// When a socket or a key cannot be had: nothing has changed then.
+    pub(super) async fn change(
+        &self,
+        plan: &Arc<Plan>,
+        mint: Option<&Mint>,
+        proofs: Option<&Arc<Proofs>>,
+        limits: &Limits,
+        listeners: &[Arc<Bound>],
+    ) -> io::Result<()> {
+        let workers = NonZeroUsize::new(self.changes.len()).ok_or(io::ErrorKind::NotFound)?;
+        let limits = Arc::new(limits.clone());
+        let verifiers = self.changes.iter().map(|_| {
+            let verifier = proofs
+                .map(|proofs| verifier(proofs, &self.metrics))
+                .transpose();
+            verifier.map(|verifier| verifier.map(Arc::new))
+        });
+        let verifiers: Vec<_> = verifiers.collect::<io::Result<_>>()?;
+        let (done, mut told) = unbounded_channel();
+        let seats = seats(listeners, workers, &self.metrics)?;
+        for ((thread, seats), verifier) in self.changes.iter().zip(seats).zip(verifiers) {
+            let change = Change {
+                plan: Arc::clone(plan),
+                mint: mint.cloned(),
+                verifier,
+                limits: Arc::clone(&limits),
+                seats,
+                done: done.clone(),
+            };
+            // it is gone only at a hard stop
+            let _ = thread.send(change);
+        }
+        drop(done);
+        while told.recv().await.is_some() {}
+        Ok(())
+    }
+}
+
+impl Desk {
+    async fn change(&self, mut changes: UnboundedReceiver<Change>, metrics: &Metrics) {
+        while let Some(change) = changes.recv().await {
+            let plan = Arc::new(change.plan.for_thread(metrics));
+            self.current.replace(plan, change.mint, change.verifier);
+            for seat in change.seats {
+                self.take(seat, &change.limits);
+            }
+            let _ = change.done.send(());
+        }
+        // nobody will change anything; what there is goes on
+        std::future::pending::<()>().await;
+    }
+
+    /// Accepts at this seat, until its listener is to finish.
+    fn take(&self, seat: Seat, limits: &Limits) {
+        let stop = seat.stop.clone();
+        let service = Service {
+            tls: seat.tls,
+            certificates: seat.certificates,
+            reach: seat.reach,
+            mode: seat.mode,
+            listener: seat.listener,
+            counts: seat.counts,
+            port: seat.port,
+            refusals: seat.refusals,
+            stop: seat.stop,
+            ..self.opening(limits)
+        };
+        stop.spawn(service.clone().receive(seat.inbox));
+        let Some((socket, others)) = seat.socket else {
+            return;
+        };
+        match socket.listen() {
+            Ok(socket) => {
+                let mut accepting = self.accepting.clone();
+                drop(stop.spawn(async move {
+                    if accepting.wait_for(|open| *open).await.is_ok() {
+                        service.accept(socket, others).await;
+                    }
+                }));
+            }
+            Err(error) => tracing::error!(%error, "a listener is lost"),
+        }
+    }
+
+    /// What serves connections that callers have opened: each knows by which listener it came.
+    fn opening(&self, limits: &Limits) -> Service {
+        Service {
+            proxy: Arc::clone(&self.current),
+            server: Server::new(limits),
+            tls: None,
+            certificates: Certificates::Vouched,
+            reach: Reach::ThisMachine,
+            mode: Mode::Forward,
+            listener: usize::MAX,
+            counts: Arc::clone(&self.opened),
+            port: 0,
+            refusals: Arc::default(),
+            open: Arc::clone(&self.open),
+            handshake_timeout: limits.header_timeout,
+            handed_over: self.handed_over.clone(),
+            stop: self.stop.clone(),
+        }
+    }
 }
 
 /// Each thread's part in each listener.
-fn seats(all: Vec<Bound>, workers: NonZeroUsize) -> Vec<Vec<Seat>> {
+fn seats(
+    all: &[Arc<Bound>],
+    workers: NonZeroUsize,
+    metrics: &Metrics,
+) -> io::Result<Vec<Vec<Seat>>> {
     let mut threads: Vec<Vec<Seat>> = (0..workers.get()).map(|_| Vec::new()).collect();
-    for (number, bound) in all.into_iter().enumerate() {
+    for bound in all {
         let refusals: Arc<Refusals> = Arc::default();
-        let tls = bound.tls;
         let spread = match bound.sockets[..] {
             [Raw::Unix(..), ..] => Spread::ByUs,
             _ => Spread::ByKernel,
         };
-        let mut sockets = bound.sockets.into_iter();
+        let sockets = bound.sockets.iter().map(Raw::duplicate);
+        let sockets: Vec<_> = sockets.collect::<io::Result<_>>()?;
+        let mut sockets = sockets.into_iter();
         // once, but where the process before this one had more threads: some accept from several sockets
         while sockets.len() > 0 {
             let mut round: Vec<_> = sockets.by_ref().take(workers.get()).map(Some).collect();
             // a Unix socket has one thread that accepts: each has another
             round.resize_with(workers.get(), || None);
             if spread == Spread::ByUs {
-                round.rotate_right(number % workers);
+                round.rotate_right(bound.number % workers);
             }
             let others = Threads::new(workers, spread);
             for (thread, (socket, (others, inbox))) in
@@ -326,18 +292,20 @@ fn seats(all: Vec<Bound>, workers: NonZeroUsize) -> Vec<Vec<Seat>> {
                 thread.push(Seat {
                     socket: socket.map(|socket| (socket, others)),
                     inbox,
-                    tls: tls.clone(),
+                    tls: bound.tls.clone(),
                     certificates: bound.certificates,
                     reach: bound.reach,
                     mode: bound.mode,
-                    listener: number,
+                    listener: bound.number,
+                    counts: metrics.listener(&bound.name),
                     port: bound.port,
                     refusals: Arc::clone(&refusals),
+                    stop: bound.stop.clone(),
                 });
             }
         }
     }
-    threads
+    Ok(threads)
 }
 
 /// One thread's part in a listener.
@@ -345,43 +313,41 @@ struct Seat {
     /// `None`: other threads accept.
     socket: Option<(Raw, Threads)>,
     inbox: Inbox,
-    tls: Option<Shown>,
+    counts: Arc<ListenerMetrics>,
+    tls: Option<crate::listen::Shown>,
     certificates: Certificates,
     reach: Reach,
     mode: Mode,
     listener: usize,
     port: u16,
     refusals: Arc<Refusals>,
+    stop: Shutdown,
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "what remembered tokens are found by must be nobody's to guess"
 )]
-fn verifier(proofs: &Arc<Proofs>) -> io::Result<Verifier> {
-    Verifier::new(&rand::rng().random(), Arc::clone(proofs)).map_err(io::Error::other)
+fn verifier(proofs: &Arc<Proofs>, metrics: &Metrics) -> io::Result<Verifier> {
+    let counts = metrics.verified_tokens();
+    Verifier::new(&rand::rng().random(), Arc::clone(proofs), counts).map_err(io::Error::other)
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "nonces must be nobody's to guess"
 )]
-fn proofs(config: &Config, seams: &Seams) -> Proofs {
+pub(super) fn proofs(longest: Duration, clock: &Clock) -> Proofs {
+    Proofs::new(&rand::rng().random(), longest, clock.now())
+}
+
+/// How long proofs that were used are remembered.
+pub(super) fn longest_proofs(config: &Config) -> Duration {
     let longest = config.token_rules().map(Proofs::longest).max();
-    let longest = longest.unwrap_or_default();
-    Proofs::new(&rand::rng().random(), longest, seams.clock.now())
+    longest.unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "names requests, decides nothing")]
 fn seed() -> u64 {
     rand::rng().random()
-}
-
-impl Raw {
-    fn listen(self) -> io::Result<Socket> {
-        Ok(match self {
-            Self::Tcp(socket) => Socket::Tcp(tokio::net::TcpListener::from_std(socket)?),
-            Self::Unix(socket, _) => Socket::Unix(tokio::net::UnixListener::from_std(socket)?),
-        })
-    }
 }

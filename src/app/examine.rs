@@ -10,6 +10,7 @@ use crate::{
     health::Readiness,
     metrics::Metrics,
     shutdown::{Shutdown, Stage},
+    trace::Tracer,
     verify::{Finding, KeyService, Verdict as Judged, examine},
 };
 
@@ -38,7 +39,15 @@ pub async fn examine_token(
     let (clock, shutdown) = (Clock::system(), Shutdown::new());
     let mut rng = StdRng::from_os_rng();
     let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::new());
-    let service = KeyService::start(config, &clock, &metrics, &shutdown, &readiness, &mut rng);
+    let service = KeyService::start(
+        config,
+        &clock,
+        &metrics,
+        &Tracer::off(),
+        &shutdown,
+        &readiness,
+        &mut rng,
+    );
     let rules = config.routes.iter().flat_map(|route| {
         let rules = match &route.admit {
             Admit::Rules(rules) => rules.as_slice(),

@@ -8,6 +8,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 use super::{StartError, control::rng};
 use crate::{
     admin::{self, AdminState},
+    audit::Audit,
     clock::Clock,
     config::{
         ClientCertificates, Identity, OwnCertificate,
@@ -99,13 +100,23 @@ pub fn start_injector(
         reports: Vec::new(),
         documents: Vec::new(),
         editable: Vec::new(),
+        orders: Vec::new(),
+        questions: Vec::new(),
+        followed: Vec::new(),
         key: None,
+        uids: Vec::new(),
         allow_quit: false,
+        audit: Audit::off(),
         shutdown: shutdown.clone(),
         clock: clock.clone(),
     };
     let (open, opened) = watch::channel(true);
-    let admin = admin::serve(admin, state, opened, &shutdown).map_err(StartError::Admin)?;
+    let sockets = admin::Sockets {
+        tcp: Some(admin),
+        unix: None,
+    };
+    let admin = admin::serve(sockets, state, opened, &shutdown).map_err(StartError::Admin)?;
+    let admin = admin.ok_or(StartError::NoSocket(config.admin))?;
     webhook.set_nonblocking(true).map_err(StartError::Admin)?;
     let listener = TcpListener::from_std(webhook).map_err(StartError::Admin)?;
     let address = listener.local_addr().map_err(StartError::Admin)?;

@@ -8,8 +8,14 @@ mod control;
 mod data;
 mod examine;
 mod explain;
+mod generation;
 mod injector;
+mod present;
+mod reload;
+mod rotation;
+mod sockets;
 mod succession;
+mod traffic;
 mod workers;
 
 use std::{
@@ -27,27 +33,41 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 
-use self::succession::{Offer, Succession};
 pub use self::{
     examine::{Examined, examine_token},
     explain::{Explanation, Verdict, explain},
     injector::{RunningInjector, start_injector},
+    present::Cause,
+    reload::Reloads,
     succession::{Inheritance, process_at},
     workers::Workers,
 };
+use self::{
+    present::Present,
+    reload::Hands,
+    sockets::{Files, Grounds, Sockets},
+    succession::{Offer, Succession},
+};
 pub use crate::net::inherited::Inherited;
 use crate::{
+    admin,
+    audit::Audit,
     clock::Clock,
-    config::{Bind, Config},
+    config::{Bind, Config, LogFormat, Sources},
     health::Readiness,
     metrics::Metrics,
-    net::bind::{self, BindError, SocketFile},
+    net::{
+        bind::{BindError, SocketFile},
+        succession::Offers,
+    },
+    otlp::Export,
     proxy::{PlanError, SignerError},
     pulse::Pulse,
     session::SessionError,
     shutdown::{Shutdown, Stage},
-    telemetry::RequestLog,
+    telemetry::{Format, RequestLog},
     tls::TlsError,
+    trace::{Tracer, Traces},
 };
 
 /// What a test may want to be another.
@@ -56,9 +76,12 @@ pub struct Seams {
     pub clock: Clock,
     pub requests: RequestLog,
     pub metrics: Arc<Metrics>,
+    pub audit: Audit,
     pub shutdown: Shutdown,
     /// Every thread of the proxy keeps it moving.
     pub pulse: Pulse,
+    /// For what the control plane does by itself.
+    pub tracer: Tracer,
 }
 
 impl Seams {
@@ -68,8 +91,10 @@ impl Seams {
             clock: Clock::system(),
             requests,
             metrics: Arc::new(Metrics::new()),
+            audit: Audit::off(),
             shutdown: Shutdown::new(),
             pulse: Pulse::unwatched(),
+            tracer: Tracer::off(),
         }
     }
 }
@@ -91,6 +116,8 @@ pub enum StartError {
     Interception(#[source] crate::tls::TlsError),
     #[error("the admin listener cannot be served")]
     Admin(#[source] std::io::Error),
+    #[error("the settings of telemetry.otlp cannot be used")]
+    Telemetry(#[source] crate::http::client::ClientError),
     #[error("a thread or its runtime cannot be started")]
     Thread(#[source] std::io::Error),
     #[error("the webhook's certificate")]
@@ -112,15 +139,16 @@ pub enum StartError {
 pub struct Running {
     listeners: Vec<String>,
     /// Removed when the program has ended.
-    files: Mutex<Vec<SocketFile>>,
+    files: Files,
+    admin_file: Mutex<Option<SocketFile>>,
     /// How many processes have the sockets and do not serve yet.
     held: Arc<AtomicUsize>,
     admin: Option<SocketAddr>,
     readiness: Readiness,
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
-    drain_delay: Duration,
-    drain_timeout: Duration,
+    present: Arc<Present>,
+    reloads: Reloads,
     workers: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
 }
@@ -131,17 +159,18 @@ pub struct Running {
 /// When an address cannot be bound, a certificate cannot be used or a thread cannot be started;
 /// nothing keeps running then.
 pub fn start(config: Config, seams: Seams) -> Result<Running, StartError> {
-    start_after(config, seams, Inheritance::default())
+    start_after(config, None, seams, Inheritance::default())
 }
 
 /// The same with the sockets that there are already. Where another process serves with them, this one
-/// accepts when it is ready.
+/// accepts when it is ready. It reads `sources` again when it is told to.
 ///
 /// # Errors
 /// As of [`start`], and when a socket is for no listener.
 pub fn start_after(
     config: Config,
-    seams: Seams,
+    sources: Option<Sources>,
+    mut seams: Seams,
     before: Inheritance,
 ) -> Result<Running, StartError> {
     let Inheritance {
@@ -149,36 +178,38 @@ pub fn start_after(
         predecessor,
     } = before;
     let config = Arc::new(config);
+    let export = exporting(&config, &mut seams)?;
     raise_open_files(config.limits.connections);
     let workers = Workers::new(config.workers);
     let count = workers.count;
-    let mut sockets = data::bind(&config, &seams.clock, count.get(), &mut inherited)?;
-    let admin = match config.admin {
-        None => None,
-        Some(address) => match inherited.tcp(address).pop() {
-            Some(socket) => Some(socket),
-            None => bind::tcp(address, 1)?.pop(),
-        },
+    let grounds = Grounds {
+        clock: &seams.clock,
+        workers: count.get(),
+        shutdown: &seams.shutdown,
     };
-    match &inherited.rest()[..] {
-        [] => {}
-        rest if predecessor.is_some() => {
-            tracing::info!(addresses = rest.join(", "), "no longer listened on");
-        }
-        [first, ..] => return Err(StartError::Unclaimed(first.clone())),
-    }
-    sockets.admin = admin.as_ref().and_then(|socket| socket.local_addr().ok());
+    let mut sockets = Sockets::bind(&config, &grounds, &mut inherited)?;
+    let (admin, admin_file) = admin::Sockets::bind(&config, &mut inherited)?;
+    all_claimed(&inherited.rest(), predecessor.is_some())?;
+    let tcp = admin.tcp.as_ref();
+    sockets.admin = tcp.and_then(|socket| socket.local_addr().ok());
     let readiness = Readiness::new();
 
     let (opens, open) = watch::channel(predecessor.is_none());
+    let mut offers = None;
     let offer = match &config.handover_socket {
         None => None,
         Some(path) => {
-            let all = sockets.duplicates(admin.as_ref());
-            let all = all.map_err(StartError::Duplicate)?;
+            let all = sockets.duplicates(&admin);
+            let all = Arc::new(Offers::from_pointee(all.map_err(StartError::Duplicate)?));
+            offers = Some(Arc::clone(&all));
             Some(Offer::new(path.clone(), all, predecessor.as_ref())?)
         }
     };
+    let offered_admin = match &offers {
+        None => Ok(admin::Sockets::default()),
+        Some(_) => admin.duplicate(),
+    };
+    let offered_admin = offered_admin.map_err(StartError::Duplicate)?;
     let held = Arc::<AtomicUsize>::default();
     let succession = Succession {
         predecessor,
@@ -186,25 +217,38 @@ pub fn start_after(
         held: Arc::clone(&held),
         open: opens,
     };
-    let (started, control) = control::start(
-        Arc::clone(&config),
-        &seams,
-        &readiness,
-        sockets.tls_tasks(),
+    let start = control::Start {
+        config: Arc::clone(&config),
+        seams: seams.clone(),
+        sources,
+        readiness: readiness.clone(),
+        workers: count.get(),
         admin,
-        open.clone(),
-        succession,
-    )?;
+        open: open.clone(),
+        export,
+    };
+    let (started, mut sockets, control) = control::start(start, sockets, succession)?;
     let listeners = sockets.names();
-    let files = sockets.files();
-    let threads = data::start(&config, &seams, &started.plan, sockets, count, &open);
-    let threads = match threads {
-        Ok(threads) => threads,
+    let files = Files::default();
+    sockets.settle(&files);
+    let first = started.present.generation.load_full();
+    let threads = data::start(&first, &seams, &sockets, count, &open);
+    let (hands, threads) = match threads {
+        Ok(started) => started,
         Err(error) => {
             seams.shutdown.advance(Stage::Hard);
             return Err(StartError::Thread(error));
         }
     };
+    let hands = Hands {
+        workers: hands,
+        sockets,
+        files: Arc::clone(&files),
+        offers,
+        admin: offered_admin,
+    };
+    // the control plane is there as long as the program
+    let _ = started.hands.send(hands);
     readiness.started();
     tracing::info!(count, reason = %workers.reason(), "workers");
     for listener in &listeners {
@@ -213,19 +257,50 @@ pub fn start_after(
     if let Some(address) = started.admin {
         tracing::info!(%address, "admin listening");
     }
+    if let Some(socket) = &config.admin_socket {
+        tracing::info!(path = %socket.path.display(), "admin listening");
+    }
     Ok(Running {
         listeners,
-        files: Mutex::new(files),
+        files,
+        admin_file: Mutex::new(admin_file),
         held,
         admin: started.admin,
         readiness,
         shutdown: seams.shutdown,
         metrics: seams.metrics,
-        drain_delay: config.limits.drain_delay,
-        drain_timeout: config.limits.drain_timeout,
+        present: started.present,
+        reloads: started.reloads,
         workers: threads,
         control,
     })
+}
+
+/// What sends telemetry on, if anything does; then the control plane's work is traced.
+fn exporting(config: &Config, seams: &mut Seams) -> Result<Option<Export>, StartError> {
+    let Some(otlp) = &config.telemetry else {
+        return Ok(None);
+    };
+    let traces = otlp.traces.as_ref();
+    let traces = traces.map(|traces| Traces::new(traces.sampling, seams.clock.clone()));
+    if let Some(traces) = &traces {
+        seams.tracer = traces.tracer(control::rng());
+    }
+    let (clock, metrics) = (seams.clock.clone(), Arc::clone(&seams.metrics));
+    let export = Export::new(otlp, traces, metrics, clock, control::rng());
+    export.map(Some).map_err(StartError::Telemetry)
+}
+
+/// Of a predecessor, sockets may be left over.
+fn all_claimed(rest: &[String], of_a_predecessor: bool) -> Result<(), StartError> {
+    match rest {
+        [] => Ok(()),
+        rest if of_a_predecessor => {
+            tracing::info!(addresses = rest.join(", "), "no longer listened on");
+            Ok(())
+        }
+        [first, ..] => Err(StartError::Unclaimed(first.clone())),
+    }
 }
 
 /// Every call needs two descriptors, and the usual soft limit of 1,024 is for programs that use
@@ -274,6 +349,11 @@ impl Running {
         &self.metrics
     }
 
+    /// Has the configuration read again.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
     pub fn shutdown(&self) -> &Shutdown {
         &self.shutdown
     }
@@ -282,7 +362,8 @@ impl Running {
     /// way, at most for the drain timeout. [`Stage::Hard`] from elsewhere cuts it short.
     pub async fn drain(&self) {
         self.readiness.drain();
-        self.finish(self.drain_delay).await;
+        let delay = self.present.generation.load().config.limits.drain_delay;
+        self.finish(delay).await;
     }
 
     /// Stops when another process has taken the sockets: no load balancer has to learn of anything.
@@ -293,12 +374,16 @@ impl Running {
 
     /// Unix sockets stay where they are found: others serve them.
     fn leave_files(&self) {
-        for file in self.files.lock().drain(..) {
+        for (_, file) in std::mem::take(&mut *self.files.lock()) {
+            file.leave();
+        }
+        if let Some(file) = self.admin_file.lock().take() {
             file.leave();
         }
     }
 
     async fn finish(&self, delay: Duration) {
+        let limit = self.present.generation.load().config.limits.drain_timeout;
         let cut = self.shutdown.reached(Stage::Hard);
         let order = async {
             tokio::time::sleep(delay).await;
@@ -309,7 +394,7 @@ impl Running {
                 }
             };
             // a timeout here is the drain timeout: what is still under way is cut
-            let _ = tokio::time::timeout(self.drain_timeout, idle).await;
+            let _ = tokio::time::timeout(limit, idle).await;
         };
         tokio::select! {
             () = cut => {}
@@ -335,4 +420,13 @@ impl Running {
 /// A listener's address as it is shown.
 fn shown(bind: &Bind, bound: Option<SocketAddr>) -> String {
     bound.map_or_else(|| bind.to_string(), |address| address.to_string())
+}
+
+/// How the configuration wants lines to look.
+pub fn format(configured: LogFormat) -> Format {
+    match configured {
+        LogFormat::Auto => Format::Auto,
+        LogFormat::Human => Format::Human,
+        LogFormat::Json => Format::Json,
+    }
 }

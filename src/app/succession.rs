@@ -20,7 +20,7 @@ use crate::{
     net::{
         bind::{self, BindError, SocketFile},
         inherited::Inherited,
-        succession::{self, Offered, Predecessor, Replaced, SuccessionError},
+        succession::{self, Offers, Predecessor, Replaced, SuccessionError},
     },
     shutdown::{Shutdown, Stage},
 };
@@ -73,7 +73,7 @@ pub(super) struct Succession {
 /// The sockets, for who comes to a place.
 pub(super) struct Offer {
     path: PathBuf,
-    sockets: Arc<[Offered]>,
+    sockets: Arc<Offers>,
     /// `None` as long as a predecessor is there.
     place: Option<(UnixListener, SocketFile)>,
 }
@@ -82,7 +82,7 @@ impl Offer {
     /// Binds the place, unless a predecessor has it.
     pub(super) fn new(
         path: PathBuf,
-        sockets: Arc<[Offered]>,
+        sockets: Arc<Offers>,
         predecessor: Option<&Predecessor>,
     ) -> Result<Self, BindError> {
         let place = match predecessor {

@@ -4,8 +4,15 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 
-use super::{Configuration, Exit, complain, live, output, say};
-use crate::{app::Workers, config};
+use super::{
+    Configuration, Exit,
+    checkup::{self, Contacts, Finding, Progress, Verdict},
+    complain, output, say,
+};
+use crate::{
+    app::Workers,
+    config::{self, Config},
+};
 
 /// Check the configuration: every problem with its place and a remedy.
 ///
@@ -18,7 +25,7 @@ pub(super) struct Arguments {
     /// Print the whole effective configuration as YAML, without secrets.
     #[arg(long)]
     print: bool,
-    /// Contact every provider (discovery and a token for each credential) and every upstream.
+    /// Contact every provider (discovery and a token for each credential) and every upstream; `doctor` looks at more.
     #[arg(long)]
     live: bool,
     /// Print problems as JSON, on standard output.
@@ -39,11 +46,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
             Exit::Config
         };
         if let (true, Some(config)) = (arguments.live, &config) {
-            let findings = super::block_on(live::contact(config, |_| {}))?;
-            if findings.iter().any(|finding| finding.result.is_err()) {
+            let findings = super::block_on(contact(config, |_| {}))?;
+            if checkup::count(&findings, Verdict::Failure) > 0 {
                 exit = Exit::Unavailable;
             }
-            answer["live"] = findings.iter().map(live::Finding::to_json).collect();
+            answer["live"] = findings.iter().map(Finding::to_json).collect();
         }
         say(format!("{answer:#}"));
         return Ok(exit);
@@ -58,24 +65,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     }
     if arguments.live {
         let terminal = io::stderr().is_terminal();
-        let findings = super::block_on(live::contact(&loaded.config, |progress| match progress {
+        let findings = super::block_on(contact(&loaded.config, |progress| match progress {
             // a line that the finding takes the place of
-            live::Progress::Asking(what) if terminal => output::hint(&format!("…       {what}")),
-            live::Progress::Asking(_) => {}
-            live::Progress::Found(finding) if terminal => {
-                complain(format!("\r\x1b[K{}", finding.to_line()));
+            Progress::Asking(what) if terminal => output::hint(&format!("\r\x1b[K…        {what}")),
+            Progress::Asking(_) => {}
+            Progress::Found(finding) => {
+                if terminal {
+                    output::hint("\r\x1b[K");
+                }
+                complain(finding.render(|verdict, word| {
+                    output::painted(verdict.colour(), word, output::rendering())
+                }));
             }
-            live::Progress::Found(finding) => complain(finding.to_line()),
         }))?;
-        let failed = findings
-            .iter()
-            .filter(|finding| finding.result.is_err())
-            .count();
+        let failed = checkup::count(&findings, Verdict::Failure);
         if failed > 0 {
-            complain(format!(
-                "{failed} of {} could not be reached or refused us",
-                findings.len()
-            ));
+            complain(format!("{failed} of {} failed", findings.len()));
             return Ok(Exit::Unavailable);
         }
     }
@@ -90,6 +95,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         ));
     }
     Ok(Exit::Ok)
+}
+
+async fn contact(config: &Config, tell: impl Fn(Progress<'_>)) -> Vec<Finding> {
+    let contacts = Contacts::new();
+    let findings = checkup::run(contacts.checks(config), tell).await;
+    contacts.end().await;
+    findings
 }
 
 fn count(number: usize, what: &str) -> String {

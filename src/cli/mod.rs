@@ -4,16 +4,21 @@
 //! codes are those of `sysexits.h`. A reader that goes away (`| head`) is no failure.
 
 mod asking;
+mod audit;
 mod ca;
 mod check;
+mod checkup;
 mod completions;
 mod demo;
+mod doctor;
 mod explain;
 mod init;
 mod inject;
-mod live;
+mod log;
 mod login;
 mod logout;
+mod man;
+mod meaning;
 mod named;
 mod order;
 mod output;
@@ -23,7 +28,9 @@ mod reload;
 mod run;
 mod sandbox;
 mod schema;
+mod status;
 mod token;
+mod upgrade;
 mod verify;
 mod wait;
 
@@ -32,45 +39,10 @@ use std::{ops::RangeInclusive, path::PathBuf, process::ExitCode, time::Duration}
 use clap::{Args, Parser, Subcommand, ValueHint, error::ErrorKind};
 
 use self::output::{complain, say};
-use crate::config::{self, Loaded, Sources};
-
-/// How a command ends, as `sysexits.h` has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Exit {
-    Ok,
-    /// What was asked about is not so: not ready, not served.
-    No,
-    /// The command line is wrong.
-    Usage,
-    /// A server that is needed cannot be reached.
-    Unavailable,
-    /// Something that should work did not.
-    Software,
-    /// A file cannot be written.
-    CannotCreate,
-    /// The system does not allow it.
-    NotPermitted,
-    /// The configuration is wrong.
-    Config,
-    /// Somebody pressed Ctrl-C.
-    Interrupted,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Ok => 0,
-            Exit::No => 1,
-            Exit::Usage => 64,
-            Exit::Unavailable => 69,
-            Exit::Software => 70,
-            Exit::CannotCreate => 73,
-            Exit::NotPermitted => 77,
-            Exit::Config => 78,
-            Exit::Interrupted => 130,
-        })
-    }
-}
+use crate::{
+    config::{self, Loaded, Sources},
+    handbook::Exit,
+};
 
 /// Gives software that knows nothing of OAuth valid access tokens for iTwin services.
 ///
@@ -81,17 +53,26 @@ impl From<Exit> for ExitCode {
     name = "itwin-auth-proxy",
     version,
     arg_required_else_help = true,
-    after_help = "\
-First steps:
-  itwin-auth-proxy demo
-  ITWIN_CLIENT_ID=service-… ITWIN_CLIENT_SECRET_FILE=/run/secrets/itwin itwin-auth-proxy run
-  itwin-auth-proxy init > itwin.yaml && itwin-auth-proxy check --config itwin.yaml
-
-Exit codes: 0 done, 1 no, 64 wrong command line, 69 a server cannot be reached, 70 failed, 73 a file cannot be written, 77 not permitted, 78 wrong configuration."
+    after_help = after_help()
 )]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  itwin-auth-proxy demo
+  ITWIN_CLIENT_ID=service-… ITWIN_CLIENT_SECRET_FILE=/run/secrets/itwin itwin-auth-proxy run
+  itwin-auth-proxy init > itwin.yaml && itwin-auth-proxy check --config itwin.yaml";
+
+/// What stands below the list of commands.
+fn after_help() -> String {
+    let codes = Exit::ALL.iter();
+    let codes: Vec<String> = codes
+        .map(|exit| format!("{} {}", exit.number(), exit.word()))
+        .collect();
+    format!("{FIRST_STEPS}\n\nExit codes: {}.", codes.join(", "))
 }
 
 #[derive(Debug, Subcommand)]
@@ -99,6 +80,7 @@ enum Command {
     Demo(demo::Arguments),
     Run(run::Arguments),
     Check(check::Arguments),
+    Doctor(doctor::Arguments),
     Explain(explain::Arguments),
     Login(login::Arguments),
     Logout(logout::Arguments),
@@ -106,16 +88,22 @@ enum Command {
     Verify(verify::Arguments),
     Init(init::Arguments),
     Ca(ca::Arguments),
+    Status(status::Arguments),
     Probe(probe::Arguments),
     Wait(wait::Arguments),
     Reload(reload::Arguments),
+    Log(log::Change),
+    Logs(log::Read),
+    Upgrade(upgrade::Arguments),
     Drain(order::Drain),
     Quit(order::Quit),
+    Audit(audit::Arguments),
     Redirect(redirect::Arguments),
     Inject(inject::Arguments),
     Sandbox(sandbox::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// Where the configuration is.
@@ -155,16 +143,20 @@ impl Configuration {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    ExitCode::from(ended().number())
+}
+
+fn ended() -> Exit {
     // fails only when there is one already, which is as good
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Arguments::try_parse() {
-        Ok(arguments) => arguments.command.run().into(),
+        Ok(arguments) => arguments.command.run(),
         Err(error) => {
             // help and version come as errors, and go to standard output
             let _ = error.print();
             match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok.into(),
-                _ => Exit::Usage.into(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
+                _ => Exit::Usage,
             }
         }
     }
@@ -181,18 +173,25 @@ impl Command {
             Self::Token(arguments) => token::run(arguments),
             Self::Verify(arguments) => verify::run(arguments),
             Self::Check(arguments) => check::run(arguments),
+            Self::Doctor(arguments) => doctor::run(arguments),
             Self::Init(arguments) => init::run(arguments),
             Self::Ca(arguments) => ca::run(arguments),
+            Self::Status(arguments) => status::run(arguments),
             Self::Probe(arguments) => probe::run(arguments),
             Self::Wait(arguments) => wait::run(arguments),
             Self::Reload(arguments) => reload::run(arguments),
+            Self::Log(arguments) => log::level(arguments),
+            Self::Logs(arguments) => log::lines(arguments),
+            Self::Upgrade(arguments) => upgrade::run(arguments),
             Self::Drain(arguments) => order::drain(arguments),
             Self::Quit(arguments) => order::quit(arguments),
+            Self::Audit(arguments) => audit::run(arguments),
             Self::Redirect(arguments) => redirect::run(arguments),
             Self::Inject(arguments) => inject::run(arguments),
             Self::Sandbox(arguments) => sandbox::run(arguments),
             Self::Schema(arguments) => schema::run(arguments),
             Self::Completions(arguments) => completions::run(arguments),
+            Self::Man(arguments) => man::run(arguments),
         };
         ended.unwrap_or_else(|exit| exit)
     }

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use clap::Args;
 use http::{Method, StatusCode};
-use serde_json::Value;
 
-use super::{Exit, asking::Whom, block_on, complain};
+use super::{
+    Exit,
+    asking::{Whom, disobeyed},
+    block_on, complain,
+};
 
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Have a running proxy stop as at SIGTERM.
 ///
-/// It needs `admin.allow_quit` in the proxy's configuration, or the admin key in both. Exit code 0: it was told;
+/// It needs the admin socket, `admin.allow_quit` in the proxy's configuration, or the admin key in both. Exit code 0: it was told;
 /// 1: it answered something else; 69: nothing answers; 77: it does not allow it; 78: the configuration is wrong,
 /// or has no admin listener.
 #[derive(Debug, Args)]
@@ -23,7 +26,7 @@ pub(super) struct Quit {
 
 /// Have a running proxy report that it is not ready, and go on serving.
 ///
-/// It needs `admin.allow_quit` in the proxy's configuration, or the admin key in both. Exit code 0: it was told;
+/// It needs the admin socket, `admin.allow_quit` in the proxy's configuration, or the admin key in both. Exit code 0: it was told;
 /// 1: it answered something else; 69: nothing answers; 77: it does not allow it; 78: the configuration is wrong,
 /// or has no admin listener.
 #[derive(Debug, Args)]
@@ -44,20 +47,9 @@ fn give(whom: &Whom, path: &str) -> Result<Exit, Exit> {
     let asked = whom.find()?;
     match block_on(asked.send(Method::POST, path, ANSWER))? {
         Ok((StatusCode::ACCEPTED, _)) => Ok(Exit::Ok),
-        Ok((status, text)) => {
-            let answer: Value = serde_json::from_str(&text).unwrap_or_default();
-            let message = answer["error"]["message"].as_str().unwrap_or_default();
-            complain(format!("error: {status}: {message}"));
-            Ok(match status {
-                StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Exit::NotPermitted,
-                _ => Exit::No,
-            })
-        }
+        Ok((status, text)) => Ok(disobeyed(status, &text)),
         Err(reason) => {
-            complain(format!(
-                "error: {} cannot be asked: {reason}",
-                asked.address
-            ));
+            complain(format!("error: {asked} cannot be asked: {reason}"));
             Ok(Exit::Unavailable)
         }
     }

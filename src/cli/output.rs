@@ -32,10 +32,39 @@ pub(super) fn hint(text: &str) {
 
 /// Colours on standard error where a person reads it who has not declined them.
 pub(super) fn rendering() -> Rendering {
-    if io::stderr().is_terminal() && !source::no_color() {
+    colours(&io::stderr())
+}
+
+/// The same for another stream.
+pub(super) fn colours(stream: &impl IsTerminal) -> Rendering {
+    if stream.is_terminal() && !source::no_color() {
         Rendering::Coloured
     } else {
         Rendering::Plain
+    }
+}
+
+/// How a word stands out on standard output, where a person reads it who has not declined that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    Bold,
+    Green,
+}
+
+/// The text, so; as it is where nobody sees colours.
+pub(super) fn styled(style: Style, text: &str) -> String {
+    let code = match style {
+        Style::Bold => 1,
+        Style::Green => 32,
+    };
+    painted(code, text, colours(&io::stdout()))
+}
+
+/// A text in a colour (ECMA-48), where colours are wanted.
+pub(super) fn painted(colour: u8, text: &str, rendering: Rendering) -> String {
+    match rendering {
+        Rendering::Plain => text.to_owned(),
+        Rendering::Coloured => format!("\x1b[{colour}m{text}\x1b[0m"),
     }
 }
 

@@ -51,10 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
             Ok(Exit::No)
         }
         Err(reason) => {
-            complain(format!(
-                "error: {} cannot be asked: {reason}",
-                asked.address
-            ));
+            complain(format!("error: {asked} cannot be asked: {reason}"));
             Ok(Exit::No)
         }
     }

@@ -13,18 +13,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use self::manager::Manager;
 use super::{Configuration, Exit, complain, output, runtime};
 use crate::{
-    app::{self, Inheritance, Inherited, Running, Seams},
+    app::{self, Cause, Inheritance, Inherited, Running, Seams},
+    audit::{self, Audit, Stream},
     config::{self, Config, Credential, NamedFile, source},
     confine::{Held, Rules},
     notify::Notify,
     shutdown::{Shutdown, Stage},
-    telemetry::{self, Colour, Format, Requests, Settings},
+    telemetry::{self, Colour, Requests, Settings},
     tokens::kept::{Kept, Keyring},
 };
 
 /// Run the proxy.
 ///
-/// SIGTERM and SIGINT finish what is under way, a second one cuts it. Exit code 78: the
+/// SIGTERM and SIGINT finish what is under way, a second one cuts it. SIGHUP has the configuration read
+/// again, as `reload` does. Exit code 78: the
 /// configuration is wrong, nothing was started; 69: an address cannot be bound.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -35,7 +37,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     no_confine: bool,
     /// Replace the process that runs with this configuration's `handover_socket`, as soon as this
-    /// one is ready; what `reload` does.
+    /// one is ready; what `upgrade` does.
     #[arg(long)]
     take_over: bool,
 }
@@ -46,7 +48,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         complain(format!("error: {}", output::chain(&error)));
         Exit::Config
     })?;
-    let loaded = config::load(arguments.configuration.sources()).map_err(|problems| {
+    let sources = arguments.configuration.sources();
+    let loaded = config::load(sources.clone()).map_err(|problems| {
         complain(problems.render(output::rendering()).trim_end());
         Exit::Config
     })?;
@@ -71,6 +74,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     tell(held.as_ref());
     let mut seams = Seams::system(telemetry.requests());
     seams.pulse = manager.pulse().clone();
+    let _stream = match &loaded.config.audit {
+        None => None,
+        Some(audit) => {
+            let (audit, stream) = audited(audit, &seams)?;
+            seams.audit = audit;
+            Some(stream)
+        }
+    };
     telemetry.count_drops_in(seams.metrics.log_lines_dropped.clone());
     // in the log's own form, because whoever reads the log may be a program
     for warning in loaded.warnings.iter() {
@@ -86,7 +97,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     let runtime = runtime()?;
     // before anything is bound, so that no signal is lost
     let mut stop = runtime
-        .block_on(async { Stop::listen() })
+        .block_on(async { Signals::listen() })
         .map_err(|error| {
             complain(format!("error: signals cannot be received: {error}"));
             Exit::Software
@@ -96,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         .and_then(app::process_at)
         .filter(|_| !arguments.take_over)
     {
-        let hint = "itwin-auth-proxy reload replaces it; run --take-over does, too";
+        let hint = "itwin-auth-proxy upgrade replaces it; run --take-over does, too";
         tracing::error!(process, hint, "a process runs with this configuration");
         return Err(Exit::Unavailable);
     }
@@ -104,10 +115,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         tracing::error!(error = %output::chain(&error), "cannot start");
         Exit::Unavailable
     })?;
-    let running = app::start_after(loaded.config, seams, before).map_err(|error| {
-        tracing::error!(error = %output::chain(&error), "cannot start");
-        Exit::Unavailable
-    })?;
+    let running =
+        app::start_after(loaded.config, Some(sources), seams, before).map_err(|error| {
+            tracing::error!(error = %output::chain(&error), "cannot start");
+            Exit::Unavailable
+        })?;
     manager.notify().ready();
     runtime.block_on(async {
         tokio::select! {
@@ -121,17 +133,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
 }
 
 /// Runs until a signal, then stops in order; a second signal cuts.
-async fn until_told(running: &Running, stop: &mut Stop, notify: &Notify) {
+async fn until_told(running: &Running, stop: &mut Signals, notify: &Notify) {
     let shutdown = running.shutdown();
+    let reload = async {
+        loop {
+            stop.hangup.recv().await;
+            running.reloads().begin(Cause::Signal);
+        }
+    };
     tokio::select! {
-        signal = stop.next() => tracing::info!(signal, "stopping"),
+        () = reload => {}
+        signal = stop.end.next() => tracing::info!(signal, "stopping"),
         () = shutdown.asked() => tracing::info!("stopping, as ordered at the admin listener"),
         process = shutdown.superseded() => {
             tracing::info!(process, "another process has taken over: finishing");
             notify.main_pid(process.unsigned_abs());
             tokio::select! {
                 () = running.give_way() => {}
-                signal = stop.next() => cut(signal, shutdown),
+                signal = stop.end.next() => cut(signal, shutdown),
             }
             return;
         }
@@ -140,13 +159,28 @@ async fn until_told(running: &Running, stop: &mut Stop, notify: &Notify) {
     notify.stopping();
     tokio::select! {
         () = running.drain() => {}
-        signal = stop.next() => cut(signal, shutdown),
+        signal = stop.end.next() => cut(signal, shutdown),
     }
 }
 
 fn cut(signal: &str, shutdown: &Shutdown) {
     tracing::warn!(signal, "cutting what is under way");
     shutdown.advance(Stage::Hard);
+}
+
+/// All signals that it hears.
+struct Signals {
+    end: Stop,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            end: Stop::listen()?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// The signals that ask the program to stop.
@@ -199,6 +233,26 @@ fn confinement(files: &[NamedFile]) -> Rules {
     rules
 }
 
+/// Begins the audit stream. It ends after everything that is noted there.
+fn audited(configured: &config::AuditStream, seams: &Seams) -> Result<(Audit, Stream), Exit> {
+    let key = configured.key.as_ref().map(|key| {
+        let secret = key.read().map_err(|error| {
+            tracing::error!(error = %output::chain(&error), "audit: the key cannot be read");
+            Exit::Config
+        })?;
+        Ok(audit::Key::new(&secret))
+    });
+    let settings = audit::Settings {
+        target: configured.target.clone(),
+        key: key.transpose()?,
+        every: configured.every,
+    };
+    Audit::start(settings, seams.clock.clone()).map_err(|error| {
+        tracing::error!(error = %output::chain(&error), "audit: its thread cannot be started");
+        Exit::Software
+    })
+}
+
 /// Says what holds.
 pub(super) fn tell(held: Option<&Held>) {
     match held {
@@ -211,11 +265,7 @@ pub(super) fn tell(held: Option<&Held>) {
 pub(super) fn settings(log: &config::Log) -> Settings<'_> {
     Settings {
         level: &log.level,
-        format: match log.format {
-            config::LogFormat::Auto => Format::Auto,
-            config::LogFormat::Human => Format::Human,
-            config::LogFormat::Json => Format::Json,
-        },
+        format: app::format(log.format),
         colour: if source::no_color() {
             Colour::Never
         } else {

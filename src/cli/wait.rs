@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     }
     complain(format!(
         "error: the proxy at {} is not ready after {}: {last}",
-        asked.address,
+        asked,
         humantime::format_duration(arguments.timeout)
     ));
     Ok(Exit::No)

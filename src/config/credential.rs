@@ -13,7 +13,7 @@ use url::Url;
 use super::{Identity, Login, Name, Provider, RefreshSource, SecretPair, SecretSource};
 
 /// A way to get access tokens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     pub name: Name,
     pub provider: Arc<Provider>,
@@ -36,7 +36,7 @@ impl Credential {
 }
 
 /// How the client proves who it is at the token endpoint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientAuth {
     /// A public client: `client_id` only.
     None,
@@ -51,7 +51,7 @@ pub enum ClientAuth {
 }
 
 /// Where a client assertion comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Assertion {
     /// Signed by us, fresh for every request.
     Signed(SigningKey),
@@ -61,7 +61,7 @@ pub enum Assertion {
 }
 
 /// The key of `private_key_jwt`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKey {
     pub key: SecretSource,
     pub algorithm: jsonwebtoken::Algorithm,
@@ -71,7 +71,7 @@ pub struct SigningKey {
 }
 
 /// The OAuth 2.0 grant that gets the token.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grant {
     /// RFC 6749 section 4.4.
     ClientCredentials,
@@ -106,7 +106,7 @@ pub enum Flow {
 }
 
 /// Where a SAML assertion comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SamlSource {
     /// A file that somebody else keeps fresh; read for every token request.
     File(PathBuf),
@@ -115,7 +115,7 @@ pub enum SamlSource {
 }
 
 /// A security token service that speaks JSON, as Bentley's does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sts {
     pub url: Url,
     /// Issues another assertion for one of the STS; that one goes to the token endpoint.
@@ -140,7 +140,7 @@ pub enum SamlDialect {
 }
 
 /// Where the JWT comes from that is shown as an assertion.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JwtSource {
     /// A file that somebody else keeps fresh; read for every token request.
     File(PathBuf),

@@ -1,7 +1,7 @@
 //! The files that a configuration names, so that a process can give up all others.
 //!
 //! A key that ends in `file` names one that is read; of all others it is said where they are defined
-//! (`x-file`). A test goes through all keys: one that looks like a file's and is neither fails it.
+//! (`x-file`), and of those without other forms whether they hold a secret (`x-private`). A test goes through all keys: one that looks like a file's and is neither fails it.
 
 use std::path::PathBuf;
 
@@ -20,16 +20,26 @@ pub enum NamedFile {
     Socket(PathBuf),
 }
 
+/// What a configuration names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) all: Vec<NamedFile>,
+    /// Those of them that hold a secret.
+    pub(super) secret: Vec<PathBuf>,
+}
+
 /// All files that `value` names, which fits the schema.
-pub(super) fn named(value: &Value, schema: &Schema) -> Vec<NamedFile> {
-    let mut found = Vec::new();
+pub(super) fn named(value: &Value, schema: &Schema) -> Found {
+    let mut found = Found::default();
     walk(value, &schema.root(), schema, &mut found);
-    found.sort();
-    found.dedup();
+    found.all.sort();
+    found.all.dedup();
+    found.secret.sort();
+    found.secret.dedup();
     found
 }
 
-fn walk(value: &Value, part: &Part, schema: &Schema, found: &mut Vec<NamedFile>) {
+fn walk(value: &Value, part: &Part, schema: &Schema, found: &mut Found) {
     for part in schema.alternatives(part) {
         let known = part.get("properties").and_then(Value::as_object);
         let others = part.get("additionalProperties").filter(|v| v.is_object());
@@ -39,7 +49,14 @@ fn walk(value: &Value, part: &Part, schema: &Schema, found: &mut Vec<NamedFile>)
             };
             let property = schema.resolve(property);
             match kind(key, &property) {
-                Some(kind) => found.extend(texts(value).filter_map(|text| file(kind, text))),
+                Some(kind) => {
+                    found
+                        .all
+                        .extend(texts(value).filter_map(|text| file(kind, text)));
+                    if is_secret(&property) {
+                        found.secret.extend(texts(value).map(PathBuf::from));
+                    }
+                }
                 None => walk(value, &property, schema, found),
             }
         }
@@ -56,6 +73,12 @@ fn walk(value: &Value, part: &Part, schema: &Schema, found: &mut Vec<NamedFile>)
 fn kind<'a>(key: &str, property: &'a Part) -> Option<&'a str> {
     let by_name = key.ends_with("file") || key.ends_with("files");
     text(property, "x-file").or_else(|| by_name.then_some("read"))
+}
+
+/// A form of a secret, or a key in a file.
+fn is_secret(property: &Part) -> bool {
+    let marked = |with: &str| text(property, with).is_some();
+    marked("x-secret") || marked("x-private")
 }
 
 fn texts(value: &Value) -> impl Iterator<Item = &str> {
@@ -103,12 +126,21 @@ mod tests {
             .into();
         expected.extend(["/b", "/var/t"].map(replaced));
         expected.push(NamedFile::Socket("/run/p/s".into()));
-        assert_eq!(named(&value, &Schema::new()), expected);
+        let found = named(&value, &Schema::new());
+        assert_eq!(found.all, expected);
+        let secret: Vec<_> = found
+            .secret
+            .iter()
+            .map(|path| path.to_str().unwrap())
+            .collect();
+        assert_eq!(secret, ["/a", "/b", "/c", "/e", "/h", "/i", "/k"]);
     }
 
     /// Texts whose keys look like a file's and are none.
-    const NO_FILES: [&str; 15] = [
+    const NO_FILES: [&str; 16] = [
         ".admin.bind",
+        // in its full form, the path in it is marked
+        ".admin.socket",
         ".authorities.path",
         ".credentials.private_key_algorithm",
         ".credentials.private_key_id",

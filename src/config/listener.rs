@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{Admit, Identity, route::is_among};
 
 /// An address we accept on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     pub bind: Bind,
     pub mode: Mode,
@@ -17,7 +17,7 @@ pub struct Listener {
 }
 
 /// Who may go through a listener to hosts of others, and where to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passage {
     pub admit: Admit,
     /// Reached though no route names them: lower case; `*.example.com`, or `*` for every host.

@@ -8,7 +8,7 @@ use std::{
 use super::{NamedFile, SecretSource};
 
 /// Where a refresh token comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefreshSource {
     /// A file that somebody else made; it is written back when the token is rotated.
     File(PathBuf),
@@ -17,7 +17,7 @@ pub enum RefreshSource {
 }
 
 /// What `login` needs besides the credential.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     pub redirect: Redirect,
     /// Records, locks and sealed files of sign-ins.

@@ -8,6 +8,7 @@
 pub mod bearer;
 mod bound;
 pub mod credential;
+mod difference;
 pub mod documents;
 mod files;
 pub mod identity;
@@ -31,6 +32,7 @@ pub mod session;
 mod setter;
 mod shape;
 pub mod source;
+pub mod telemetry;
 mod tree;
 mod valid;
 mod variables;
@@ -48,6 +50,7 @@ pub use self::{
         Assertion, ClientAuth, Credential, Flow, Grant, JwtSource, SamlDialect, SamlSource,
         ScopeSet, SigningKey, Sts,
     },
+    difference::{difference, needs_restart},
     files::NamedFile,
     identity::{CallerIdentity, CallersToken, IdentityHeader, IdentityJwt, Says, Signing},
     interception::{Interception, PlannedAuthority},
@@ -72,13 +75,17 @@ pub use self::{
     secret::{SecretPair, SecretSource},
     session::{Session, SessionStore, Streams},
     source::Sources,
+    telemetry::{Otlp, OtlpMetrics, OtlpTraces},
 };
+use crate::handbook::Help;
+
+use crate::audit;
 
 /// A name given in the configuration; shared, because logs and metrics carry it everywhere.
 pub type Name = Arc<str>;
 
 /// The whole configuration, valid.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub providers: BTreeMap<Name, Arc<Provider>>,
     pub credentials: BTreeMap<Name, Arc<Credential>>,
@@ -96,9 +103,19 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// Who has it may change what can be changed there; `None`: nobody may.
     pub admin_key: Option<SecretSource>,
+    /// Where users of this machine may see and change everything.
+    pub admin_socket: Option<AdminSocket>,
     /// Programs on this machine may end this one without that key.
     pub admin_allow_quit: bool,
+    /// Where errors point for what they mean.
+    pub help: Help,
     pub log: Log,
+    /// Where traces and metrics are sent; `None`: nowhere.
+    pub telemetry: Option<Otlp>,
+    /// The file is looked at while the process runs.
+    pub reload_watch: bool,
+    /// `None`: nobody audits.
+    pub audit: Option<AuditStream>,
     /// Where tokens survive a restart; `None`: in memory only.
     pub token_store: Option<TokenStore>,
     /// Data-plane threads; `None`: as many as the machine or the container's limit is for.
@@ -126,6 +143,15 @@ impl Config {
     }
 }
 
+/// The admin listener's Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSocket {
+    pub path: PathBuf,
+    pub mode: u32,
+    /// Who may, beside root and our own user.
+    pub uids: Vec<u32>,
+}
+
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -144,8 +170,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where it is told who did what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditStream {
+    pub target: audit::Target,
+    /// What lines are signed with; `None`: they only hang together.
+    pub key: Option<SecretSource>,
+    pub every: audit::Every,
+}
+
 /// The encrypted file in which tokens survive a restart.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenStore {
     pub path: PathBuf,
     /// The key the file is sealed with is derived from this secret.
@@ -159,6 +194,8 @@ pub struct Loaded {
     pub warnings: Problems,
     /// What is used as long as the program runs.
     pub files: Vec<NamedFile>,
+    /// Those of them that hold a secret.
+    pub secret_files: Vec<PathBuf>,
 }
 
 /// Reads and checks the configuration. Reads the files that it names, opens no socket.
@@ -174,7 +211,10 @@ pub fn load(sources: Sources) -> Result<Loaded, Problems> {
         return Err(problems);
     }
     let shaped = shape::check(&tree, &schema, &mut problems);
-    let mut files = files::named(&shaped, &schema);
+    let files::Found {
+        all: mut files,
+        secret: secret_files,
+    } = files::named(&shaped, &schema);
     let config = if let Ok(raw) = serde_json::from_value(shaped) {
         valid::check(&raw, &tree, sources.environment(), &mut problems)
     } else {
@@ -200,6 +240,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Problems> {
                 config,
                 warnings: problems,
                 files,
+                secret_files,
             })
         }
         None => Err(problems),

@@ -7,7 +7,7 @@ use url::Url;
 use super::{Admit, Credential, Name};
 
 /// An authorization server that we stand in for: the provider of the credential.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
     /// In logs: `authority`, or with a number behind it.
     pub name: Name,
@@ -31,7 +31,7 @@ pub enum NamedIssuer {
 }
 
 /// The URL discovery service that we stand in for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UrlDiscovery {
     /// Without a slash at the end.
     pub path: String,
@@ -63,7 +63,7 @@ pub enum Whereto {
 }
 
 /// Tokens for the asking.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRequests {
     pub path: String,
     /// Empty: any that no route names.
@@ -77,7 +77,7 @@ pub struct TokenRequests {
 }
 
 /// All of them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnEndpoints {
     pub authorities: Vec<Authority>,
     pub url_discovery: Option<UrlDiscovery>,

@@ -7,7 +7,7 @@ use url::Url;
 use super::{Algorithm, ClientAuth, Name};
 
 /// An authorization server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provider {
     pub name: Name,
     /// `https`, or `http` on a loopback host. Without a trailing slash, as an issuer is compared
@@ -22,7 +22,7 @@ pub struct Provider {
 }
 
 /// Asking the provider about callers' tokens (RFC 7662).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Introspection {
     pub endpoint: IntrospectionEndpoint,
     /// The API that asks; no client that gets tokens.
@@ -100,7 +100,7 @@ impl Provider {
 }
 
 /// Where the provider's endpoints are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoints {
     /// From `<issuer>/.well-known/openid-configuration`, else RFC 8414; the document's `issuer`
     /// must equal ours or one of `also` (Bentley IMS has two).
@@ -133,7 +133,7 @@ pub struct ClientTls {
 }
 
 /// A certificate chain and its key, PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     pub certificate: PathBuf,
     pub key: PathBuf,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use super::Provider;
 
 /// Where it is learnt which tokens are revoked.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revocation {
     /// A file that lists them; read again when it changes.
     pub file: Option<PathBuf>,
@@ -13,7 +13,7 @@ pub struct Revocation {
 }
 
 /// A provider says which sessions have ended (OpenID Connect Back-Channel Logout 1.0).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackchannelLogout {
     /// Where, on every listener for callers; compared exactly.
     pub path: String,

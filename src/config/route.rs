@@ -10,7 +10,7 @@ use super::{
 };
 
 /// One route.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Given, or `route-N`.
     pub name: Name,
@@ -113,7 +113,7 @@ impl fmt::Display for Glob {
 }
 
 /// Who may use a route.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admit {
     /// Whoever reaches a listener that only this machine reaches; nobody else.
     Local,
@@ -125,7 +125,7 @@ pub enum Admit {
 }
 
 /// One way to be admitted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdmitRule {
     /// The peer's address lies in one of the networks.
     Networks(Vec<ipnet::IpNet>),
@@ -160,7 +160,7 @@ impl AdmitRule {
 }
 
 /// A key that callers know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedKey {
     pub name: Name,
     /// Lower case; removed before the request goes on.
@@ -169,14 +169,14 @@ pub struct SharedKey {
 }
 
 /// A user of a forward proxy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyUser {
     pub name: Name,
     pub password: SecretPair,
 }
 
 /// Which credential goes with a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inject {
     pub credential: Arc<Credential>,
     pub acts_for: ActsFor,

@@ -20,6 +20,25 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
+/// Whether both are the same source; of a written one, that it is the same secret.
+impl PartialEq for SecretSource {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Value { secret, variable },
+                Self::Value {
+                    secret: others,
+                    variable: from,
+                },
+            ) => secret.is(others) && variable == from,
+            (Self::File(path), Self::File(other)) => path == other,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for SecretSource {}
+
 /// A secret that cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
@@ -58,7 +77,16 @@ fn read_file(path: &PathBuf) -> Result<Secret, SecretError> {
         path: path.clone(),
         source,
     };
-    if fs::metadata(path).map_err(unreadable)?.len() > SECRET_MAX_BYTES {
+    let known = fs::metadata(path).map_err(unreadable)?;
+    if !known.is_file() && !known.is_dir() {
+        // a pipe would keep the reader waiting, and hold nothing the next time
+        let kind = std::io::ErrorKind::InvalidInput;
+        return Err(unreadable(std::io::Error::new(
+            kind,
+            "it is no regular file",
+        )));
+    }
+    if known.len() > SECRET_MAX_BYTES {
         return Err(SecretError::TooLarge { path: path.clone() });
     }
     let bytes = zeroize::Zeroizing::new(fs::read(path).map_err(unreadable)?);
@@ -73,7 +101,7 @@ fn read_file(path: &PathBuf) -> Result<Secret, SecretError> {
 
 /// The secret in use and, during a rotation, the one it replaces: `current` is tried first,
 /// `previous` once when the provider refuses it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretPair {
     pub current: SecretSource,
     pub previous: Option<SecretSource>,

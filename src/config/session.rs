@@ -7,7 +7,7 @@ use url::Url;
 use super::{Credential, Name, SecretPair};
 
 /// How people sign in with a browser; routes admit those who have.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     pub name: Name,
     /// Of the grant `authorization_code`; each person has tokens of their own.

@@ -98,6 +98,59 @@ pub fn kubernetes_service() -> Option<(String, String)> {
     Some((host, port)).filter(|(host, _)| !host.is_empty())
 }
 
+/// Variables that send the requests of most HTTP clients elsewhere. This program obeys none of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxyVariables {
+    /// Those that name a proxy; of two spellings the one that is set.
+    named: Vec<&'static str>,
+    /// What goes past it.
+    past: Vec<String>,
+    /// Node programs check no certificate (`NODE_TLS_REJECT_UNAUTHORIZED=0`).
+    pub unverified_tls: bool,
+}
+
+impl ProxyVariables {
+    /// Of this process.
+    pub fn process() -> Self {
+        Self::told(|name| std::env::var_os(name)?.into_string().ok())
+    }
+
+    /// By these variables.
+    pub fn told(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |name: &&str| variable(name).is_some_and(|value| !value.trim().is_empty());
+        let spellings = [
+            ["http_proxy", "HTTP_PROXY"],
+            ["https_proxy", "HTTPS_PROXY"],
+            ["all_proxy", "ALL_PROXY"],
+        ];
+        let named = spellings.into_iter();
+        let past = ["no_proxy", "NO_PROXY"].into_iter().find(set);
+        let past = past.and_then(&variable).unwrap_or_default();
+        let past = past.split([',', ' ']).filter(|one| !one.is_empty());
+        Self {
+            named: named
+                .filter_map(|names| names.into_iter().find(set))
+                .collect(),
+            past: past.map(str::to_ascii_lowercase).collect(),
+            unverified_tls: variable("NODE_TLS_REJECT_UNAUTHORIZED").as_deref() == Some("0"),
+        }
+    }
+
+    /// Whether there are any.
+    pub fn any(&self) -> bool {
+        !self.named.is_empty()
+    }
+
+    /// Those that lead requests to this machine away from it.
+    pub fn hijack_loopback(&self) -> Vec<&'static str> {
+        let spared = |one: &String| matches!(one.as_str(), "*" | "127.0.0.1" | "127.0.0.0/8");
+        if self.past.iter().any(spared) {
+            return Vec::new();
+        }
+        self.named.clone()
+    }
+}
+
 /// What a configuration is read from.
 #[derive(Clone, Default)]
 pub struct Sources {
@@ -145,6 +198,14 @@ impl Sources {
         }
     }
 
+    /// The file, and no environment.
+    pub fn at(path: &Path) -> Self {
+        Self {
+            file: File::Path(path.to_owned()),
+            environment: Environment::default(),
+        }
+    }
+
     /// A text instead of a file, and no environment.
     pub fn yaml(text: &str) -> Self {
         Self {
@@ -173,6 +234,14 @@ impl Sources {
                 .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
         self
+    }
+
+    /// The file that is read, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.file {
+            File::Path(path) => Some(path),
+            File::Text { .. } | File::None => None,
+        }
     }
 
     /// Whether there is neither a file nor a variable that says anything.

@@ -514,6 +514,23 @@ const FAULTS: &[(&str, &[&str])] = &[
     ),
     ("token_store: {path: '@store'}", &["has no key"]),
     (
+        "audit: {stream: stderr, file: '@audit'}",
+        &["has file and stream", "leave one of them out"],
+    ),
+    (
+        "audit: {stream: stderr, key: short}",
+        &["audit.key", "shorter than 16 characters"],
+    ),
+    (
+        "audit: {stream: stderr, every: often}",
+        &["audit.every", "'often' is not a duration"],
+    ),
+    ("audit: {every: request}", &["says nowhere to write to"]),
+    (
+        "audit: {file: /no/such/directory/audit.log}",
+        &["no file can be written in /no/such/directory"],
+    ),
+    (
         "admin: {key: short}",
         &["admin.key", "shorter than 16 characters"],
     ),
@@ -1533,8 +1550,9 @@ routes:
   - {path: /local, inject: jwt, upstream: 'https://x.example', admit: local}
 signing: {key_files: ['@key.pem'], path: /.itwin-auth/jwks.json}
 limits: {header_size: 64KiB, header_count: 50, body_size: 1GiB, connections: 5, requests: 6, header_timeout: 1s, idle_timeout: 2s, http2_streams: 7, drain_delay: 3s, drain_timeout: 4s}
-admin: {bind: '0.0.0.0:9999', allow_remote: true, allow_quit: true, key_file: '@secret'}
+admin: {bind: '0.0.0.0:9999', allow_remote: true, allow_quit: true, key_file: '@secret', socket: {path: '@admin.sock', uids: [1000, 1001]}}
 log: {level: 'info,hyper=debug', format: human, requests: false}
+audit: {file: '@audit', key_file: '@secret', every: 5m}
 token_store: {path: '@store', key_file: '@secret'}
 workers: 3
 handover_socket: '@handover'
@@ -1697,7 +1715,7 @@ proptest::proptest! {
 
     #[test]
     fn no_misplaced_value_makes_reading_panic(
-        key in "(providers|credentials|listeners|routes|limits|admin|log|signing|token_store|workers|trusted_proxies|revocation|interception)",
+        key in "(providers|credentials|listeners|routes|limits|admin|log|audit|signing|token_store|workers|trusted_proxies|revocation|interception)",
         value in "([a-z0-9\\[\\]{}:, \"'*&!|>~-]{0,40})",
     ) {
         let _ = load_yaml(&format!("{key}: {value}\n"));

@@ -4,6 +4,8 @@
 //! no answer larger than [`ANSWER_MAX_BYTES`] and ends every exchange at a deadline. Dropping the
 //! future ends the connection; no task is left behind.
 
+pub mod reach;
+
 use std::{error::Error as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -20,6 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     config::ClientTls,
+    metrics::Exchanges,
     net::{
         dial::{self, DialError},
         names::Names,
@@ -38,6 +41,7 @@ const HEADER_MAX_BYTES: usize = 64 * 1024;
 pub struct HttpClient {
     tls: Result<Arc<rustls::ClientConfig>, String>,
     server_name: Option<String>,
+    counted: Option<Exchanges>,
     names: Arc<Names>,
     connect: Duration,
     total: Duration,
@@ -107,10 +111,18 @@ impl HttpClient {
         Ok(Self {
             tls: config,
             server_name: tls.server_name.clone(),
+            counted: None,
             names: Arc::new(Names::new(&tls.addresses, &tls.name_servers)),
             connect,
             total,
         })
+    }
+
+    /// Counts each exchange as one with a provider.
+    #[must_use]
+    pub fn counted(mut self, exchanges: Exchanges) -> Self {
+        self.counted = Some(exchanges);
+        self
     }
 
     /// Sends `request`, whose URI is absolute, and reads the whole answer, whatever its status.
@@ -119,13 +131,21 @@ impl HttpClient {
     /// When there is no complete answer in time.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ClientError> {
         let target = Target::of(request.uri())?;
-        match timeout(self.total, self.exchange(&target, request)).await {
+        let begun = self.counted.as_ref().map(Exchanges::begin);
+        let result = match timeout(self.total, self.exchange(&target, request)).await {
             Ok(result) => result,
             Err(_) => Err(ClientError::Timeout {
                 host: target.host,
                 after: self.total,
             }),
+        };
+        if let Some((exchanges, begun)) = self.counted.as_ref().zip(begun) {
+            match &result {
+                Ok(answer) => exchanges.answered(begun, answer.status(), answer.headers()),
+                Err(error) => exchanges.failed(begun, error.class()),
+            }
         }
+        result
     }
 
     async fn exchange(

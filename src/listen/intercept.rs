@@ -25,7 +25,7 @@ impl Service {
         while let Some(Opened { stream, conn }) = opened.recv().await {
             let service = self.clone();
             spawn_on_worker(async move {
-                let _open = service.proxy.connection();
+                let _open = service.proxy.now().connection();
                 match stream {
                     OpenedStream::Tcp(stream) => service.open(stream, conn).await,
                     OpenedStream::Other(stream) => service.open(stream, conn).await,
@@ -39,7 +39,8 @@ impl Service {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some((inside, mint)) = conn.inside.as_deref().zip(self.proxy.mint()) else {
+        let proxy = self.proxy.now();
+        let Some((inside, mint)) = conn.inside.as_deref().zip(proxy.mint()) else {
             return;
         };
         let config = match mint.server_config(&inside.host) {

@@ -11,7 +11,6 @@ mod transparent;
 use std::{convert::Infallible, io, net::SocketAddr, os, sync::Arc, time::Duration};
 
 use hyper::service::service_fn;
-use prometheus_client::metrics::counter::Counter;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -28,10 +27,11 @@ pub use self::{
 use crate::{
     config::Mode,
     http::serve::{Activity, Protocol, Server},
-    net::{Certificate, Conn, End, Names, Peer, Place, Reach, Security, dial},
-    proxy::{Proxy, Thumbprints},
+    metrics::{Counter, ListenerMetrics},
+    net::{Certificate, Conn, End, Held, Names, Peer, Place, Reach, Security, dial},
+    proxy::{Current, Thumbprints},
     shutdown::{Shutdown, Stage, spawn_on_worker},
-    tls::{mint::Mint, reload::Current, server},
+    tls::{mint::Mint, reload, server},
 };
 
 /// After a failure to accept, such as too many open files, nothing is accepted for this time:
@@ -59,7 +59,7 @@ pub enum Certificates {
 /// The certificate that a listener shows.
 #[derive(Clone)]
 pub enum Shown {
-    Own(Current),
+    Own(reload::Current),
     /// One for the name that the caller indicates.
     Minted(Mint),
 }
@@ -67,7 +67,7 @@ pub enum Shown {
 /// What every connection of a listener is served with. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
-    pub proxy: Arc<Proxy>,
+    pub proxy: Arc<Current>,
     pub server: Server,
     /// `None`: plain.
     pub tls: Option<Shown>,
@@ -76,6 +76,8 @@ pub struct Service {
     pub mode: Mode,
     /// Which of the configuration's it is.
     pub listener: usize,
+    /// What is counted of it; by this thread alone.
+    pub counts: Arc<ListenerMetrics>,
     /// Where it listens; 0 for a Unix socket.
     pub port: u16,
     pub refusals: Arc<Refusals>,
@@ -166,7 +168,10 @@ impl Service {
         threads: &mut Threads,
     ) {
         let (thread, counted) = threads.share.take(now);
-        let (place, open) = (Arc::new((permit, counted)), self.proxy.connection());
+        let (place, open) = (
+            Arc::new(Held::new(permit, counted, self.stop.clone())),
+            self.proxy.now().connection(),
+        );
         let accepted = Accepted {
             stream,
             peer,
@@ -190,6 +195,7 @@ impl Service {
                 place,
                 open: _open,
             } = accepted;
+            self.counts.connected();
             if let (Stream::Tcp(stream), true) = (&stream, self.mode.names_others()) {
                 // it may become a tunnel, also below TLS or among other streams
                 dial::keep_alive(stream);
@@ -235,7 +241,7 @@ impl Service {
                 Certificates::Vouched => Names::Vouched(server::names(certificate)),
                 Certificates::Claimed => Names::Claimed,
             },
-            thumbprint: match self.proxy.thumbprints() {
+            thumbprint: match self.proxy.now().thumbprints() {
                 Thumbprints::Asked => Some(server::thumbprint(certificate)),
                 Thumbprints::NotAsked => None,
             },
@@ -260,9 +266,13 @@ impl Service {
             Ok(Ok(stream)) => Some(Box::new(stream)),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "TLS handshake with a caller failed");
+                self.counts.tls_failed();
                 None
             }
-            Err(_) => None,
+            Err(_) => {
+                self.counts.tls_failed();
+                None
+            }
         }
     }
 
@@ -302,8 +312,10 @@ impl Service {
         let activity = Arc::new(Activity::new());
         let service = service_fn({
             let (proxy, activity) = (Arc::clone(&self.proxy), Arc::clone(&activity));
+            let counts = Arc::clone(&self.counts);
             move |request| {
-                let answer = Arc::clone(&proxy).handle(request, &conn, &activity);
+                counts.requested();
+                let answer = proxy.now().handle(request, &conn, &activity);
                 async move { Ok::<_, Infallible>(answer.await) }
             }
         });

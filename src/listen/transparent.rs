@@ -80,7 +80,7 @@ impl Service {
                 return self.reset(&stream, "failed");
             }
         };
-        let guest = match self.proxy.lets_in(&conn) {
+        let guest = match self.proxy.now().lets_in(&conn) {
             Ok(guest) => guest,
             Err(why) => {
                 self.refused(&conn, to, &why);
@@ -113,7 +113,7 @@ impl Service {
 
     /// Ends a connection as a host does that does not take it.
     fn reset(&self, stream: &TcpStream, course: &'static str) {
-        self.proxy.redirected(course);
+        self.proxy.now().redirected(course);
         // closing it is as good
         let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
@@ -121,7 +121,11 @@ impl Service {
 
 impl Redirected<'_> {
     async fn run(self, mut stream: TcpStream) {
-        let seen = self.service.proxy.looks_into(&self.conn, self.to.port());
+        let seen = self
+            .service
+            .proxy
+            .now()
+            .looks_into(&self.conn, self.to.port());
         let beginning = if seen {
             match self.begin(&mut stream).await {
                 Ok(Some(beginning)) => beginning,
@@ -138,7 +142,7 @@ impl Redirected<'_> {
                 far: None,
             }
         };
-        let (proxy, guest) = (&self.service.proxy, self.guest.clone());
+        let (proxy, guest) = (self.service.proxy.now(), self.guest.clone());
         let course = if seen {
             proxy.course(&self.conn, guest, self.to, &beginning.first)
         } else {
@@ -179,7 +183,7 @@ impl Redirected<'_> {
     async fn begin(&self, stream: &mut TcpStream) -> Result<Option<Beginning>, Failure> {
         let mut far = None;
         if timeout(SILENCE, heard(stream)).await.is_err() {
-            let other = self.service.proxy.reach(self.to).await?;
+            let other = self.service.proxy.now().reach(self.to).await?;
             // nobody may ever speak: the kernel is to notice when one is gone
             dial::keep_alive(stream);
             dial::keep_alive(&other);
@@ -214,14 +218,14 @@ impl Redirected<'_> {
         let (service, to) = (self.service, self.to);
         let far = match beginning.far.take() {
             Some(far) => Ok(far),
-            None => service.proxy.reach(to).await,
+            None => service.proxy.now().reach(to).await,
         };
         let far = match far {
             Ok(far) => far,
             Err(why) => return self.lead_nowhere(stream, beginning, why, "failed").await,
         };
-        service.proxy.redirected("passed");
-        if service.proxy.tells_each() {
+        service.proxy.now().redirected("passed");
+        if service.proxy.now().tells_each() {
             tracing::info!(from = %from(&self.conn), %to, host, "a redirected connection is passed on");
         }
         let ends = [(stream, beginning.read), (far, Bytes::new())];
@@ -229,8 +233,9 @@ impl Redirected<'_> {
             dial::keep_alive(&io);
             End { io, early }
         });
-        let tunnelled = service.proxy.tunnelled(to);
-        let flow = tunnelled.flow(service.proxy.spares());
+        let tunnelled = service.proxy.now().tunnelled(to);
+        let proxy = service.proxy.now();
+        let flow = tunnelled.flow(proxy.spares());
         let passes = tunnel::tcp(near, far, flow);
         tokio::select! {
             ended = passes => {
@@ -255,8 +260,8 @@ impl Redirected<'_> {
         if !matches!(beginning.first, First::Http1 { .. }) {
             return service.reset(&stream, course);
         }
-        service.proxy.redirected(course);
-        let (proxy, why) = (Arc::clone(&service.proxy), Mutex::new(Some(why)));
+        service.proxy.now().redirected(course);
+        let (proxy, why) = (service.proxy.now(), Mutex::new(Some(why)));
         let activity = Arc::new(Activity::new());
         let answered = Arc::clone(&activity);
         let answering = service_fn(move |request| {

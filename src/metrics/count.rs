@@ -5,12 +5,9 @@
 //! ten to a hundred nanoseconds each. A number of the thread's own is a load and a store. [`Shards`]
 //! keeps those of all threads, so that a scrape can add them up.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -52,81 +49,6 @@ impl Level {
 
     pub(super) fn get(&self) -> i64 {
         self.0.get().cast_signed()
-    }
-}
-
-/// Upper ends of the buckets of a histogram of durations, in nanoseconds: from 100 µs, what a
-/// loopback upstream takes, to a minute, in steps that a person thinks in.
-const BOUNDS: [u64; 18] = [
-    100_000,
-    250_000,
-    500_000,
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    25_000_000,
-    50_000_000,
-    100_000_000,
-    250_000_000,
-    500_000_000,
-    1_000_000_000,
-    2_500_000_000,
-    5_000_000_000,
-    10_000_000_000,
-    30_000_000_000,
-    60_000_000_000,
-];
-
-/// A histogram of durations; one thread writes it, as for [`Count`].
-#[derive(Debug, Default)]
-pub(super) struct Durations {
-    /// The last is for what is longer than every bound.
-    buckets: [Count; BOUNDS.len() + 1],
-    /// In microseconds: nanoseconds would wrap around after 584 years, which ten thousand waiting
-    /// requests live through in three weeks. A whole number, because sums of fractions are noisy.
-    micros: Count,
-}
-
-impl Durations {
-    pub(super) fn observe(&self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        // from the low end: most requests are short, and their branches are well predicted
-        let bucket = BOUNDS.iter().position(|bound| nanos <= *bound);
-        self.buckets[bucket.unwrap_or(BOUNDS.len())].add(1);
-        self.micros.add(nanos.saturating_add(500) / 1000);
-    }
-}
-
-/// A histogram that has been added up.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct DurationsTotal {
-    counts: [u64; BOUNDS.len() + 1],
-    micros: u64,
-}
-
-impl DurationsTotal {
-    pub(super) fn add(&mut self, durations: &Durations) {
-        for (total, bucket) in self.counts.iter_mut().zip(&durations.buckets) {
-            *total += bucket.get();
-        }
-        self.micros = self.micros.wrapping_add(durations.micros.get());
-    }
-
-    /// In seconds.
-    pub(super) fn sum(&self) -> f64 {
-        Duration::from_micros(self.micros).as_secs_f64()
-    }
-
-    pub(super) fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// Upper ends in seconds, and how many were in each bucket alone.
-    pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
-        let ends = BOUNDS.map(|bound| Duration::from_nanos(bound).as_secs_f64());
-        let ends = ends.into_iter().chain([f64::INFINITY]);
-        ends.zip(self.counts).collect()
     }
 }
 
@@ -202,28 +124,5 @@ mod tests {
         one.up();
         other.down();
         assert_eq!(shards.fold(0, |sum, level| sum + level.get()), 0);
-    }
-
-    #[test]
-    fn a_duration_is_in_the_bucket_whose_end_it_does_not_pass() {
-        let durations = Durations::default();
-        for took in [
-            Duration::ZERO,
-            Duration::from_micros(100),
-            Duration::from_nanos(100_001),
-            Duration::from_secs(60),
-            Duration::from_nanos(60_000_000_001),
-            Duration::MAX,
-        ] {
-            durations.observe(took);
-        }
-        let mut total = DurationsTotal::default();
-        total.add(&durations);
-        let filled: Vec<_> = total.buckets().into_iter().filter(|b| b.1 > 0).collect();
-        assert_eq!(
-            filled,
-            [(0.0001, 2), (0.00025, 1), (60.0, 1), (f64::INFINITY, 2)]
-        );
-        assert_eq!(total.count(), 6);
     }
 }

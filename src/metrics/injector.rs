@@ -1,19 +1,17 @@
 //! What the injector counts; the proxy itself has none of it.
 
-use std::sync::atomic::AtomicU64;
-
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+use super::{
+    list,
+    scrape::{Scraped, Value},
+    value::{Counter, Family, Measure, labels},
 };
 
-use super::Metrics;
-
-/// Labels of an admission.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct AdmissionLabels {
-    /// `injected`, `again`, `untouched`, `refused` or `invalid`.
-    pub result: &'static str,
+labels! {
+    /// Labels of an admission.
+    pub struct AdmissionLabels {
+        /// `injected`, `again`, `untouched`, `refused` or `invalid`.
+        result: &'static str,
+    }
 }
 
 /// What the injector counts. Clones share.
@@ -21,36 +19,25 @@ pub struct AdmissionLabels {
 pub struct InjectorMetrics {
     pub admissions: Family<AdmissionLabels, Counter>,
     /// Unix time; 0 until it is known.
-    pub certificate_expiry: Gauge<f64, AtomicU64>,
+    pub certificate_expiry: Measure,
     pub certificate_failures: Counter,
     pub tls_failures: Counter,
 }
 
-impl Metrics {
-    /// Adds them to what is shown.
-    pub fn injector(&mut self) -> InjectorMetrics {
-        let injector = InjectorMetrics::default();
-        let r = &mut self.registry;
-        r.register(
-            "admissions",
-            "Questions of the API server, by result",
-            injector.admissions.clone(),
-        );
-        r.register(
-            "webhook_certificate_expiry_timestamp_seconds",
-            "Unix time at which the webhook's certificate ends",
-            injector.certificate_expiry.clone(),
-        );
-        r.register(
-            "webhook_certificate_failures",
-            "Failed attempts to keep the webhook's certificate and its authority in the cluster current",
-            injector.certificate_failures.clone(),
-        );
-        r.register(
-            "webhook_tls_failures",
-            "Connections to the webhook that failed in the TLS handshake: an API server that does not trust the certificate, or somebody else",
-            injector.tls_failures.clone(),
-        );
-        injector
+impl InjectorMetrics {
+    pub(super) fn scrape(&self) -> Vec<Scraped> {
+        let mut admissions = Scraped::of(&list::ADMISSIONS);
+        self.admissions.scrape(&mut admissions);
+        let expiry = Value::Measure(self.certificate_expiry.get());
+        let failures = Value::Count(self.certificate_failures.get());
+        vec![
+            admissions,
+            Scraped::one(&list::WEBHOOK_CERTIFICATE_EXPIRY, expiry),
+            Scraped::one(&list::WEBHOOK_CERTIFICATE_FAILURES, failures),
+            Scraped::one(
+                &list::WEBHOOK_TLS_FAILURES,
+                Value::Count(self.tls_failures.get()),
+            ),
+        ]
     }
 }

@@ -1,139 +1,62 @@
 //! Every metric, in one struct that is handed down; no statics.
 //!
-//! Names follow the Prometheus conventions (base units, `_total`). Labels come from the
-//! configuration or from a fixed list, so the number of series is bounded by what an operator
-//! wrote. What the hot path counts, every thread counts apart ([`RouteMetrics`], [`Level`]); it is
-//! added up when somebody looks.
+//! `list` says what there is. Labels come from the configuration or from a fixed list, so the number
+//! of series is bounded by what an operator wrote. What the hot path counts, every thread counts
+//! apart ([`RouteMetrics`], [`Level`]); it is added up when somebody looks.
 
+pub mod alerts;
+mod apart;
 mod count;
+pub mod dashboard;
+mod histogram;
 mod injector;
+mod labels;
+pub mod list;
+mod panels;
+pub mod protobuf;
+mod provider;
+mod query;
+pub mod reference;
 mod route;
+mod scrape;
+pub mod text;
+mod value;
 
-use std::{collections::HashMap, fmt, sync::Arc, sync::atomic::AtomicU64};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use prometheus_client::{
-    encoding::{
-        EncodeLabelSet, EncodeMetric, MetricEncoder,
-        text::{encode_eof, encode_registry},
-    },
-    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge, info::Info},
-    registry::Registry,
-};
 
+use self::{
+    apart::Named,
+    count::Shards,
+    provider::Providers,
+    route::Routes,
+    value::{Labels, Shown},
+};
 pub use self::{
+    apart::{CacheMetrics, CredentialMetrics, ListenerMetrics, Zone},
     count::Level,
+    histogram::{HistogramTotal, SCHEMA},
     injector::{AdmissionLabels, InjectorMetrics},
-    route::RouteMetrics,
+    labels::*,
+    provider::{Exchanges, result_of},
+    route::{Again, RouteMetrics},
+    scrape::{Scraped, Series, Value},
+    value::{Counter, Family, Gauge, Measure},
 };
-use self::{count::Shards, route::Routes};
-
-use crate::clock::{Deadline, Moment};
-
-/// Labels of a fetch of a provider's keys.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct KeyFetchLabels {
-    pub provider: String,
-    /// `ok` or `failed`.
-    pub result: &'static str,
-}
-
-/// Labels of a question to a provider about a caller's token.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct IntrospectionLabels {
-    pub provider: String,
-    /// `active`, `inactive`, `failed` or `unauthorized`.
-    pub result: &'static str,
-}
-
-/// Labels of a token metric.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CredentialLabels {
-    pub credential: String,
-    /// The scope set, as it is sent.
-    pub scopes: String,
-}
-
-/// Labels of a token that a caller was given.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct HandedOutLabels {
-    pub credential: String,
-}
-
-/// Labels of the people of a session.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SessionLabels {
-    pub session: String,
-}
-
-/// Labels of a sign-in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SignInLabels {
-    pub session: String,
-    /// `begun`, `ok`, or why there was none.
-    pub result: &'static str,
-}
-
-/// Labels of sessions that have ended.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SessionEndLabels {
-    pub session: String,
-    pub reason: &'static str,
-}
-
-/// Labels of a token fetch.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct FetchLabels {
-    pub credential: String,
-    /// `ok`, or the failure's class: `dns`, `connect`, `tls`, `timeout`, `http`, `parse`,
-    /// `discovery`, `transient`, `fatal`, `invalid_grant`, `secret`,
-    /// `subject_refused`, `signed_out`.
-    pub result: &'static str,
-}
-
-/// Labels of a finished request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RequestLabels {
-    pub route: String,
-    /// `1xx` … `5xx`, or `none`: no answer had begun.
-    pub status: &'static str,
-}
-
-/// Labels of a refusal or failure of our own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct FailureLabels {
-    pub route: String,
-    /// The error's code, as the caller reads it.
-    pub code: &'static str,
-}
-
-/// Labels of bytes that were passed on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DirectionLabels {
-    /// `received` of callers, or `sent` to them.
-    pub direction: &'static str,
-}
-
-/// Labels of a redirected connection.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RedirectedLabels {
-    /// `opened`, `served`, `passed`, `refused` or `failed`.
-    pub course: &'static str,
-}
-
-/// Labels of what has only a route.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RouteLabels {
-    pub route: String,
-}
+use crate::clock::{Clock, Deadline, Moment};
 
 /// All metrics of the program.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Metrics {
-    registry: Registry,
+    role: Role,
     routes: Routes,
+    credentials: Named<CredentialMetrics>,
+    listeners: Named<ListenerMetrics>,
+    caches: Named<CacheMetrics>,
+    providers: Providers,
     pub failures: Family<FailureLabels, Counter>,
-    requests_in_flight: InFlight,
+    requests_in_flight: Shards<Level>,
     /// Shared: a connection is opened more seldom than a request is made, and may be handed on.
     pub connections: Gauge,
     pub connections_handed_over: Counter,
@@ -142,8 +65,15 @@ pub struct Metrics {
     tunnel_bytes: Family<DirectionLabels, Counter>,
     pub panics: Counter,
     pub log_lines_dropped: Counter,
+    pub configuration: ConfigurationMetrics,
     pub token_fetches: Family<FetchLabels, Counter>,
+    /// Unix time.
+    pub token_last_success: Family<CredentialLabels, Measure>,
+    pub keys: Family<ProviderLabels, Gauge>,
+    /// Unix time.
+    pub keys_last_success: Family<ProviderLabels, Measure>,
     pub key_fetches: Family<KeyFetchLabels, Counter>,
+    pub rotations: Family<RotationLabels, Counter>,
     pub introspections: Family<IntrospectionLabels, Counter>,
     pub tokens_handed_out: Family<HandedOutLabels, Counter>,
     pub revoked_tokens_refused: Counter,
@@ -156,162 +86,43 @@ pub struct Metrics {
     pub previous_secret_in_use: Family<CredentialLabels, Gauge>,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
+/// Of the configuration that runs.
+#[derive(Debug, Default)]
+pub struct ConfigurationMetrics {
+    pub reloads: Family<ReloadLabels, Counter>,
+    /// 1 unless the last attempt was refused.
+    pub last_successful: Gauge,
+    pub generation: Gauge,
+    /// Unix time.
+    pub applied: Gauge,
+}
+
+/// What the program is: it shows no metrics of what it is not.
+#[derive(Debug, Default)]
+enum Role {
+    #[default]
+    Proxy,
+    Injector(InjectorMetrics),
 }
 
 impl Metrics {
     /// All at zero.
     #[must_use]
     pub fn new() -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix(PREFIX),
-            routes: Routes::default(),
-            failures: Family::default(),
-            requests_in_flight: InFlight::default(),
-            connections: Gauge::default(),
-            connections_handed_over: Counter::default(),
-            redirected_connections: Family::default(),
-            tunnels: Gauge::default(),
-            tunnel_bytes: Family::default(),
-            panics: Counter::default(),
-            log_lines_dropped: Counter::default(),
-            token_fetches: Family::default(),
-            key_fetches: Family::default(),
-            introspections: Family::default(),
-            tokens_handed_out: Family::default(),
-            revoked_tokens_refused: Counter::default(),
-            sessions: Family::default(),
-            sign_ins: Family::default(),
-            sessions_ended: Family::default(),
-            token_expiries: TokenExpiries::default(),
-            previous_secret_in_use: Family::default(),
-        };
-        metrics.register_requests();
-        metrics.register_program();
-        metrics.register_tokens();
-        metrics.register_people();
-        metrics
+        Self::default()
+    }
+
+    /// Those of the injector from here on, in place of the proxy's.
+    pub fn injector(&mut self) -> InjectorMetrics {
+        let injector = InjectorMetrics::default();
+        self.role = Role::Injector(injector.clone());
+        injector
     }
 
     /// Bytes that a tunnel passed on, once it has ended: `received` of its caller, or `sent` to it.
     pub fn tunnelled(&self, direction: &'static str, bytes: u64) {
         let labels = DirectionLabels { direction };
         self.tunnel_bytes.get_or_create(&labels).inc_by(bytes);
-    }
-
-    fn register_requests(&mut self) {
-        let r = &mut self.registry;
-        r.register_collector(Box::new(self.routes.clone()));
-        r.register(
-            "failures",
-            "Answers that the proxy made itself, by code",
-            self.failures.clone(),
-        );
-        r.register(
-            "requests_in_flight",
-            "Requests under way",
-            self.requests_in_flight.clone(),
-        );
-    }
-
-    fn register_program(&mut self) {
-        let r = &mut self.registry;
-        r.register(
-            "build",
-            "What is running",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
-        r.register(
-            "connections",
-            "Connections of callers",
-            self.connections.clone(),
-        );
-        r.register(
-            "connections_handed_over",
-            "Connections that another thread serves than the one that accepted them",
-            self.connections_handed_over.clone(),
-        );
-        r.register(
-            "redirected_connections",
-            "Connections to transparent listeners, by what became of them",
-            self.redirected_connections.clone(),
-        );
-        r.register(
-            "tunnels",
-            "Tunnels that are open: after CONNECT, an upgrade or a redirection",
-            self.tunnels.clone(),
-        );
-        r.register(
-            "tunnel_bytes",
-            "Bytes of tunnels that have ended",
-            self.tunnel_bytes.clone(),
-        );
-        r.register(
-            "panics",
-            "Panics caught at a connection; each is a bug",
-            self.panics.clone(),
-        );
-        r.register(
-            "log_lines_dropped",
-            "Log lines dropped because their reader was too slow",
-            self.log_lines_dropped.clone(),
-        );
-    }
-
-    fn register_people(&mut self) {
-        let r = &mut self.registry;
-        r.register(
-            "sessions",
-            "People who are signed in with a browser",
-            self.sessions.clone(),
-        );
-        r.register(
-            "sign_ins",
-            "Sign-ins that began, and how they ended",
-            self.sign_ins.clone(),
-        );
-        r.register(
-            "sessions_ended",
-            "Sessions that have ended, by reason",
-            self.sessions_ended.clone(),
-        );
-    }
-
-    fn register_tokens(&mut self) {
-        let r = &mut self.registry;
-        r.register(
-            "token_fetches",
-            "Token requests, by result",
-            self.token_fetches.clone(),
-        );
-        r.register(
-            "key_fetches",
-            "Fetches of providers' key sets, by result",
-            self.key_fetches.clone(),
-        );
-        r.register(
-            "introspections",
-            "Questions to providers about callers' tokens, by result",
-            self.introspections.clone(),
-        );
-        r.register(
-            "tokens_handed_out",
-            "Tokens that callers were given themselves",
-            self.tokens_handed_out.clone(),
-        );
-        r.register(
-            "revoked_tokens_refused",
-            "Requests whose good token was on the list of those that are revoked",
-            self.revoked_tokens_refused.clone(),
-        );
-        r.register(
-            "previous_secret_in_use",
-            "1 while the previous of two secrets is the one that works",
-            self.previous_secret_in_use.clone(),
-        );
     }
 
     /// What requests on a route count, for one thread: each thread asks once, before its first
@@ -321,40 +132,116 @@ impl Metrics {
         self.routes.route(route, &self.failures)
     }
 
+    /// What requests count that need a credential's token; for one thread.
+    #[must_use]
+    pub fn credential(&self, credential: &str) -> Arc<CredentialMetrics> {
+        self.credentials.take(credential)
+    }
+
+    /// What a listener's connections count; for one thread.
+    #[must_use]
+    pub fn listener(&self, listener: &str) -> Arc<ListenerMetrics> {
+        self.listeners.take(listener)
+    }
+
+    /// How one thread's memory of callers' tokens is used.
+    #[must_use]
+    pub fn verified_tokens(&self) -> Arc<CacheMetrics> {
+        self.caches.take("verified_tokens")
+    }
+
+    /// What exchanges with a provider count.
+    #[must_use]
+    pub fn provider(&self, provider: &str, clock: &Clock) -> Exchanges {
+        self.providers.of(provider, clock)
+    }
+
+    /// How many seconds later it is at the provider than here, if that is known.
+    #[must_use]
+    pub fn clock_offset(&self, provider: &str) -> Option<f64> {
+        self.providers.offset(provider)
+    }
+
     /// The requests that one thread has under way.
     #[must_use]
     pub fn requests_in_flight(&self) -> Arc<Level> {
-        self.requests_in_flight.0.take()
+        self.requests_in_flight.take()
     }
 
-    /// All of them, and those of `more`, as OpenMetrics 1.0 text.
+    /// All of them at this time, but those of the process.
     #[must_use]
-    pub fn open_metrics(&self, now: Moment, more: &Registry) -> String {
-        let mut text = String::with_capacity(16 * 1024);
-        // writing to a String cannot fail
-        let _ = encode_registry(&mut text, &self.registry);
-        let _ = encode_registry(&mut text, &self.token_expiries.registry(now));
-        let _ = encode_registry(&mut text, more);
-        let _ = encode_eof(&mut text);
-        text
+    pub fn scrape(&self, now: Moment) -> Vec<Scraped> {
+        let mut all = match &self.role {
+            Role::Proxy => self.scrape_proxy(now),
+            Role::Injector(injector) => injector.scrape(),
+        };
+        let mut build = Scraped::of(&list::BUILD);
+        build.push(vec![env!("CARGO_PKG_VERSION").to_owned()], Value::Level(1));
+        all.extend([
+            one(&list::PANICS, &self.panics),
+            one(&list::LOG_LINES_DROPPED, &self.log_lines_dropped),
+            build,
+        ]);
+        all
+    }
+
+    fn scrape_proxy(&self, now: Moment) -> Vec<Scraped> {
+        let in_flight = self
+            .requests_in_flight
+            .fold(0, |sum, level| sum + level.get());
+        let mut all = self.routes.scrape();
+        all.extend(self.credentials.scrape());
+        all.extend(self.listeners.scrape());
+        all.extend(self.caches.scrape());
+        all.extend(self.providers.scrape());
+        all.extend([
+            family(&list::FAILURES, &self.failures),
+            Scraped::one(&list::REQUESTS_IN_FLIGHT, Value::Level(in_flight)),
+            one(&list::CONNECTIONS, &self.connections),
+            one(
+                &list::CONNECTIONS_HANDED_OVER,
+                &self.connections_handed_over,
+            ),
+            family(&list::REDIRECTED_CONNECTIONS, &self.redirected_connections),
+            one(&list::TUNNELS, &self.tunnels),
+            family(&list::TUNNEL_BYTES, &self.tunnel_bytes),
+            family(&list::TOKEN_FETCHES, &self.token_fetches),
+            family(&list::PREVIOUS_SECRET_IN_USE, &self.previous_secret_in_use),
+            family(&list::TOKENS_HANDED_OUT, &self.tokens_handed_out),
+            family(&list::TOKEN_LAST_SUCCESS, &self.token_last_success),
+            family(&list::KEYS, &self.keys),
+            family(&list::KEYS_LAST_SUCCESS, &self.keys_last_success),
+            family(&list::KEY_FETCHES, &self.key_fetches),
+            family(&list::INTROSPECTIONS, &self.introspections),
+            one(&list::REVOKED_TOKENS_REFUSED, &self.revoked_tokens_refused),
+            family(&list::ROTATIONS, &self.rotations),
+            family(&list::RELOADS, &self.configuration.reloads),
+            one(
+                &list::LAST_RELOAD_SUCCESSFUL,
+                &self.configuration.last_successful,
+            ),
+            one(
+                &list::CONFIGURATION_GENERATION,
+                &self.configuration.generation,
+            ),
+            one(&list::CONFIGURATION_APPLIED, &self.configuration.applied),
+            family(&list::SESSIONS, &self.sessions),
+            family(&list::SIGN_INS, &self.sign_ins),
+            family(&list::SESSIONS_ENDED, &self.sessions_ended),
+        ]);
+        all.extend(self.token_expiries.scrape(now));
+        all
     }
 }
 
-const PREFIX: &str = "itwin_auth_proxy";
+fn one(metric: &'static list::Metric, number: &impl Shown) -> Scraped {
+    Scraped::one(metric, number.shown())
+}
 
-/// Requests under way on all threads. Clones share.
-#[derive(Debug, Clone, Default)]
-struct InFlight(Arc<Shards<Level>>);
-
-impl EncodeMetric for InFlight {
-    fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
-        let sum = self.0.fold(0, |sum, level| sum + level.get());
-        encoder.encode_gauge(&sum)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Gauge
-    }
+fn family<L: Labels, N: Shown>(metric: &'static list::Metric, family: &Family<L, N>) -> Scraped {
+    let mut scraped = Scraped::of(metric);
+    family.scrape(&mut scraped);
+    scraped
 }
 
 /// When the tokens in use end. Clones share.
@@ -373,33 +260,22 @@ impl TokenExpiries {
     }
 
     /// The point in time for who computes, and what is left of it by both clocks for who looks.
-    fn registry(&self, now: Moment) -> Registry {
-        let ends = Family::<CredentialLabels, Gauge<f64, AtomicU64>>::default();
-        let left = Family::<CredentialLabels, Gauge<f64, AtomicU64>>::default();
+    fn scrape(&self, now: Moment) -> [Scraped; 2] {
+        let mut ends = Scraped::of(&list::TOKEN_EXPIRY);
+        let mut left = Scraped::of(&list::TOKEN_REMAINING);
         for (labels, expires) in self.0.lock().iter() {
-            let wall = expires.moment().wall;
-            ends.get_or_create(labels).set(wall.as_secs_f64());
-            let remaining = expires.remaining(now);
-            left.get_or_create(labels).set(remaining.as_secs_f64());
+            let wall = expires.moment().wall.as_secs_f64();
+            ends.push(labels.values(), Value::Measure(wall));
+            let remaining = expires.remaining(now).as_secs_f64();
+            left.push(labels.values(), Value::Measure(remaining));
         }
-        let mut registry = Registry::with_prefix(PREFIX);
-        registry.register(
-            "token_expiry_timestamp_seconds",
-            "Unix time at which the token in use ends",
-            ends,
-        );
-        registry.register(
-            "token_remaining_seconds",
-            "What is left of the token in use; 0: it has ended",
-            left,
-        );
-        registry
+        [ends, left]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::BTreeSet, time::Duration};
 
     use super::*;
     use crate::clock::Clock;
@@ -412,10 +288,9 @@ mod tests {
         route.finished(None, Duration::from_secs(1));
         route.upstream_answered(999, Duration::from_millis(2));
         route.passed(10, 20);
-        route.replayed();
+        route.replayed(Again::NewToken);
         route.failed("RouteNotFound");
-        let text =
-            metrics.open_metrics(Clock::for_tests(Duration::ZERO).now(), &Registry::default());
+        let text = text::open_metrics(&metrics.scrape(Clock::for_tests(Duration::ZERO).now()));
         for line in [
             "itwin_auth_proxy_requests_total{route=\"imodels\",status=\"2xx\"} 1",
             "itwin_auth_proxy_requests_total{route=\"imodels\",status=\"none\"} 1",
@@ -423,7 +298,7 @@ mod tests {
             "itwin_auth_proxy_upstream_answers_total{route=\"imodels\",status=\"5xx\"} 1",
             "itwin_auth_proxy_request_duration_seconds_count{route=\"imodels\"} 2",
             "itwin_auth_proxy_sent_bytes_total{route=\"imodels\"} 20",
-            "itwin_auth_proxy_replays_total{route=\"imodels\"} 1",
+            "itwin_auth_proxy_replays_total{route=\"imodels\",reason=\"new_token\"} 1",
             "itwin_auth_proxy_failures_total{route=\"imodels\",code=\"RouteNotFound\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
@@ -441,14 +316,13 @@ mod tests {
         let (here, there) = (metrics.requests_in_flight(), metrics.requests_in_flight());
         here.up();
         there.up();
-        let text =
-            metrics.open_metrics(Clock::for_tests(Duration::ZERO).now(), &Registry::default());
+        let text = text::open_metrics(&metrics.scrape(Clock::for_tests(Duration::ZERO).now()));
         for line in [
             "itwin_auth_proxy_requests_total{route=\"imodels\",status=\"2xx\"} 2",
             "itwin_auth_proxy_request_duration_seconds_sum{route=\"imodels\"} 0.00208",
-            "itwin_auth_proxy_request_duration_seconds_bucket{le=\"0.0001\",route=\"imodels\"} 1",
-            "itwin_auth_proxy_request_duration_seconds_bucket{le=\"0.0025\",route=\"imodels\"} 2",
-            "itwin_auth_proxy_request_duration_seconds_bucket{le=\"+Inf\",route=\"imodels\"} 2",
+            "itwin_auth_proxy_request_duration_seconds_bucket{route=\"imodels\",le=\"0.0001\"} 1",
+            "itwin_auth_proxy_request_duration_seconds_bucket{route=\"imodels\",le=\"0.0025\"} 2",
+            "itwin_auth_proxy_request_duration_seconds_bucket{route=\"imodels\",le=\"+Inf\"} 2",
             "itwin_auth_proxy_requests_in_flight 2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
@@ -475,7 +349,7 @@ mod tests {
         let expires = clock.now().plus(Duration::from_secs(3600));
         metrics.token_expiries.set(labels.clone(), expires);
         clock.jump(600_000);
-        let text = metrics.open_metrics(clock.now(), &Registry::default());
+        let text = text::open_metrics(&metrics.scrape(clock.now()));
         let of = "{credential=\"agent\",scopes=\"itwin-platform\"}";
         for line in [
             format!("itwin_auth_proxy_token_expiry_timestamp_seconds{of} 1003600.0\n"),
@@ -484,55 +358,34 @@ mod tests {
             assert!(text.contains(&line), "{line} in\n{text}");
         }
         metrics.token_expiries.remove(&labels);
-        assert!(
-            !metrics
-                .open_metrics(clock.now(), &Registry::default())
-                .contains(of)
-        );
+        assert!(!text::open_metrics(&metrics.scrape(clock.now())).contains(of));
     }
 
     #[test]
-    fn every_metric_is_documented() {
-        let metrics = Metrics::new();
+    fn what_is_listed_is_exposed_and_nothing_else() {
         let now = Clock::for_tests(Duration::ZERO).now();
-        // a family without a series is not shown
-        metrics.route("r").failed("c");
-        let labels = CredentialLabels {
-            credential: "c".into(),
-            scopes: "s".into(),
-        };
-        let fetch = FetchLabels {
-            credential: "c".into(),
-            result: "ok",
-        };
-        metrics.token_fetches.get_or_create(&fetch).inc();
-        let keys = KeyFetchLabels {
-            provider: "p".into(),
-            result: "ok",
-        };
-        metrics.key_fetches.get_or_create(&keys).inc();
-        let asked = IntrospectionLabels {
-            provider: "p".into(),
-            result: "active",
-        };
-        metrics.introspections.get_or_create(&asked).inc();
-        metrics.tunnelled("sent", 1);
-        metrics.previous_secret_in_use.get_or_create(&labels).set(0);
-        let expires = now.plus(Duration::ZERO);
-        metrics.token_expiries.set(labels, expires);
-        let text = metrics.open_metrics(now, &Registry::default());
-        let page = include_str!("../../docs/metrics.md");
-        let mut count = 0;
-        for line in text.lines() {
-            let Some(metric) = line.strip_prefix("# TYPE itwin_auth_proxy_") else {
-                continue;
+        let mut injector = Metrics::new();
+        let _ = injector.injector();
+        for (metrics, other) in [
+            (Metrics::new(), list::Part::Injector),
+            (injector, list::Part::Requests),
+        ] {
+            let scraped = metrics.scrape(now);
+            let found: Vec<_> = scraped.iter().map(|s| s.metric.name).collect();
+            let distinct: BTreeSet<_> = found.iter().copied().collect();
+            assert_eq!(found.len(), distinct.len(), "one is there twice: {found:?}");
+            let mine = |part| match other {
+                list::Part::Injector => part != list::Part::Injector,
+                _ => matches!(part, list::Part::Injector | list::Part::Program),
             };
-            let name = metric.split(' ').next().unwrap();
-            let named =
-                page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}_info`"));
-            assert!(named, "docs/metrics.md does not name `{name}`");
-            count += 1;
+            let listed = list::ALL
+                .iter()
+                .filter(|metric| mine(metric.part) && metric.part != list::Part::Process);
+            let listed: BTreeSet<_> = listed.map(|metric| metric.name).collect();
+            assert_eq!(
+                distinct, listed,
+                "the program on the left, the list on the right"
+            );
         }
-        assert_eq!(count, 23, "a new metric is to be shown here, too");
     }
 }

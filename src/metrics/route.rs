@@ -4,18 +4,17 @@
 //! sets, and adds them up when it is scraped. Failures are apart: their codes are many, most of them
 //! are never seen, and they are not on the hot path.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet},
-    metrics::{MetricType, counter::Counter, family::Family},
-};
 
 use super::{
-    FailureLabels, RequestLabels, RouteLabels,
-    count::{Count, Durations, DurationsTotal, Shards},
+    FailureLabels,
+    count::{Count, Shards},
+    histogram::{DURATIONS, Histogram, HistogramTotal},
+    list,
+    scrape::{Columns, Scraped, Value},
+    value::{Counter, Family},
 };
 
 /// What requests on one route count. One thread uses it: see [`super::Metrics::route`].
@@ -27,16 +26,34 @@ pub struct RouteMetrics {
 }
 
 /// Aligned as [`super::count::Level`] says.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct Counts {
     requests: ByStatus,
     upstream_answers: ByStatus,
-    request_duration: Durations,
-    upstream_duration: Durations,
+    request_duration: Histogram,
+    upstream_duration: Histogram,
     received_bytes: Count,
     sent_bytes: Count,
-    replays: Count,
+    replays: [Count; AGAIN.len()],
+    reused: Count,
+    connecting: Histogram,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            requests: ByStatus::default(),
+            upstream_answers: ByStatus::default(),
+            request_duration: Histogram::new(&DURATIONS),
+            upstream_duration: Histogram::new(&DURATIONS),
+            received_bytes: Count::default(),
+            sent_bytes: Count::default(),
+            replays: Default::default(),
+            reused: Count::default(),
+            connecting: Histogram::new(&DURATIONS),
+        }
+    }
 }
 
 impl RouteMetrics {
@@ -58,9 +75,19 @@ impl RouteMetrics {
         self.counts.sent_bytes.add(sent);
     }
 
-    /// A request was sent again with a new token.
-    pub fn replayed(&self) {
-        self.counts.replays.add(1);
+    /// A request was sent again.
+    pub fn replayed(&self, why: Again) {
+        self.counts.replays[why as usize].add(1);
+    }
+
+    /// A request goes out on a connection that was kept.
+    pub fn reused(&self) {
+        self.counts.reused.add(1);
+    }
+
+    /// A new connection was made for a request.
+    pub fn connected(&self, took: Duration) {
+        self.counts.connecting.observe(took);
     }
 
     /// The proxy answered itself, with this code.
@@ -71,6 +98,17 @@ impl RouteMetrics {
             .inc();
     }
 }
+
+/// Why a request was sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// The upstream refused our token.
+    NewToken,
+    /// A connection that was kept had died.
+    NewConnection,
+}
+
+const AGAIN: [&str; 2] = ["new_token", "new_connection"];
 
 /// A counter for each class of status.
 #[derive(Debug, Default)]
@@ -86,9 +124,9 @@ impl ByStatus {
     }
 }
 
-/// The sets of all routes and threads. Clones share.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Routes(Arc<Mutex<BTreeMap<String, Shards<Counts>>>>);
+/// The sets of all routes and threads.
+#[derive(Debug, Default)]
+pub(super) struct Routes(Mutex<BTreeMap<String, Shards<Counts>>>);
 
 impl Routes {
     pub(super) fn route(
@@ -104,29 +142,92 @@ impl Routes {
         }
     }
 
-    fn totals(&self) -> Vec<(RouteLabels, Total)> {
-        let all = self.0.lock();
-        let total = |(route, shards): (&String, &Shards<Counts>)| {
-            let route = route.clone();
-            (
-                RouteLabels { route },
-                shards.fold(Total::default(), Total::plus),
-            )
-        };
-        all.iter().map(total).collect()
+    /// All threads' counts, added up.
+    pub(super) fn scrape(&self) -> Vec<Scraped> {
+        let mut families = Columns::of(&[
+            &list::REQUESTS,
+            &list::UPSTREAM_ANSWERS,
+            &list::REQUEST_DURATION,
+            &list::UPSTREAM_DURATION,
+            &list::RECEIVED_BYTES,
+            &list::SENT_BYTES,
+            &list::REPLAYS,
+            &list::UPSTREAM_CONNECTIONS_REUSED,
+            &list::UPSTREAM_CONNECT_DURATION,
+        ]);
+        for (route, shards) in self.0.lock().iter() {
+            let total = shards.fold(Total::default(), Total::plus);
+            for (metric, numbers) in [
+                (&list::REQUESTS, total.requests),
+                (&list::UPSTREAM_ANSWERS, total.upstream_answers),
+            ] {
+                for (class, number) in CLASSES.iter().zip(numbers) {
+                    let labels = vec![route.clone(), (*class).to_owned()];
+                    families.push(metric, labels, Value::Count(number));
+                }
+            }
+            for (reason, number) in AGAIN.iter().zip(total.replays) {
+                let labels = vec![route.clone(), (*reason).to_owned()];
+                families.push(&list::REPLAYS, labels, Value::Count(number));
+            }
+            let Total {
+                request_duration,
+                upstream_duration,
+                connecting,
+                ..
+            } = total;
+            for (metric, value) in [
+                (&list::REQUEST_DURATION, Value::Histogram(request_duration)),
+                (
+                    &list::UPSTREAM_DURATION,
+                    Value::Histogram(upstream_duration),
+                ),
+                (&list::RECEIVED_BYTES, Value::Count(total.received_bytes)),
+                (&list::SENT_BYTES, Value::Count(total.sent_bytes)),
+                (
+                    &list::UPSTREAM_CONNECTIONS_REUSED,
+                    Value::Count(total.reused),
+                ),
+                (
+                    &list::UPSTREAM_CONNECT_DURATION,
+                    Value::Histogram(connecting),
+                ),
+            ] {
+                families.push(metric, vec![route.clone()], value);
+            }
+        }
+        families.into()
     }
 }
 
 /// All threads' counts of a route.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Total {
     requests: [u64; CLASSES.len()],
     upstream_answers: [u64; CLASSES.len()],
-    request_duration: DurationsTotal,
-    upstream_duration: DurationsTotal,
+    request_duration: HistogramTotal,
+    upstream_duration: HistogramTotal,
     received_bytes: u64,
     sent_bytes: u64,
-    replays: u64,
+    replays: [u64; AGAIN.len()],
+    reused: u64,
+    connecting: HistogramTotal,
+}
+
+impl Default for Total {
+    fn default() -> Self {
+        Self {
+            requests: [0; CLASSES.len()],
+            upstream_answers: [0; CLASSES.len()],
+            request_duration: HistogramTotal::new(&DURATIONS),
+            upstream_duration: HistogramTotal::new(&DURATIONS),
+            received_bytes: 0,
+            sent_bytes: 0,
+            replays: [0; AGAIN.len()],
+            reused: 0,
+            connecting: HistogramTotal::new(&DURATIONS),
+        }
+    }
 }
 
 impl Total {
@@ -142,104 +243,11 @@ impl Total {
         self.upstream_duration.add(&counts.upstream_duration);
         self.received_bytes += counts.received_bytes.get();
         self.sent_bytes += counts.sent_bytes.get();
-        self.replays += counts.replays.get();
+        for (total, count) in self.replays.iter_mut().zip(&counts.replays) {
+            *total += count.get();
+        }
+        self.reused += counts.reused.get();
+        self.connecting.add(&counts.connecting);
         self
     }
-}
-
-impl Collector for Routes {
-    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        let totals = self.totals();
-        if totals.is_empty() {
-            return Ok(());
-        }
-        let mut families = Families { encoder, totals };
-        families.by_status(
-            "requests",
-            "Requests finished, by the status the caller saw.",
-            |total| &total.requests,
-        )?;
-        families.by_status(
-            "upstream_answers",
-            "Answers of upstreams, by status.",
-            |total| &total.upstream_answers,
-        )?;
-        families.durations(
-            "request_duration_seconds",
-            "From the header of the request to the end of the answer.",
-            |total| &total.request_duration,
-        )?;
-        families.durations(
-            "upstream_duration_seconds",
-            "From sending the request to the header of the upstream's answer.",
-            |total| &total.upstream_duration,
-        )?;
-        families.counter("received_bytes", "Body bytes from callers.", |total| {
-            total.received_bytes
-        })?;
-        families.counter("sent_bytes", "Body bytes to callers.", |total| {
-            total.sent_bytes
-        })?;
-        families.counter(
-            "replays",
-            "Requests sent again with a new token after a 401.",
-            |total| total.replays,
-        )
-    }
-}
-
-/// Writes one family after the other.
-struct Families<'a> {
-    encoder: DescriptorEncoder<'a>,
-    totals: Vec<(RouteLabels, Total)>,
-}
-
-impl Families<'_> {
-    fn counter(&mut self, name: &str, help: &str, of: impl Fn(&Total) -> u64) -> fmt::Result {
-        let kind = MetricType::Counter;
-        let mut family = self.encoder.encode_descriptor(name, help, None, kind)?;
-        for (labels, total) in &self.totals {
-            count(&mut family, labels, of(total))?;
-        }
-        Ok(())
-    }
-
-    fn by_status(
-        &mut self,
-        name: &str,
-        help: &str,
-        of: impl Fn(&Total) -> &[u64; CLASSES.len()],
-    ) -> fmt::Result {
-        let kind = MetricType::Counter;
-        let mut family = self.encoder.encode_descriptor(name, help, None, kind)?;
-        for (RouteLabels { route }, total) in &self.totals {
-            for (status, number) in CLASSES.into_iter().zip(of(total)) {
-                let route = route.clone();
-                count(&mut family, &RequestLabels { route, status }, *number)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn durations(
-        &mut self,
-        name: &str,
-        help: &str,
-        of: impl Fn(&Total) -> &DurationsTotal,
-    ) -> fmt::Result {
-        let kind = MetricType::Histogram;
-        let mut family = self.encoder.encode_descriptor(name, help, None, kind)?;
-        for (labels, total) in &self.totals {
-            let took = of(total);
-            family
-                .encode_family(labels)?
-                .encode_histogram::<NoLabelSet>(took.sum(), took.count(), &took.buckets(), None)?;
-        }
-        Ok(())
-    }
-}
-
-fn count(family: &mut MetricEncoder, labels: &impl EncodeLabelSet, number: u64) -> fmt::Result {
-    let mut series = family.encode_family(labels)?;
-    series.encode_counter::<NoLabelSet, _, f64>(&number, None)
 }

@@ -21,7 +21,7 @@ use std::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use self::share::Counted;
-use crate::{caller::Guest, config::Mode};
+use crate::{caller::Guest, config::Mode, shutdown::Shutdown};
 
 /// Who is on the other end of a connection, as the kernel says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +90,27 @@ pub enum Within {
     Tls,
 }
 
+/// What a connection holds, and all that becomes of it.
+pub type Place = Arc<Held>;
+
 /// One of the connections that may be open at once, and one of those that its thread serves.
-pub type Place = Arc<(OwnedSemaphorePermit, Counted)>;
+#[derive(Debug)]
+pub struct Held {
+    _permit: OwnedSemaphorePermit,
+    _counted: Counted,
+    /// Of the listener: tunnels that came by it do not outlast it.
+    pub stop: Shutdown,
+}
+
+impl Held {
+    pub fn new(permit: OwnedSemaphorePermit, counted: Counted, stop: Shutdown) -> Self {
+        Self {
+            _permit: permit,
+            _counted: counted,
+            stop,
+        }
+    }
+}
 
 /// Who can connect to a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

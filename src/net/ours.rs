@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 /// The addresses of our own listeners.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Ours(Vec<SocketAddr>);
 
 impl Ours {

@@ -31,6 +31,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rustix::{
     net::{
@@ -68,6 +69,9 @@ pub enum Offered {
     /// With the path that it is found at: the kernel tells the one that it was first bound to.
     Unix(OwnedFd, PathBuf),
 }
+
+/// The sockets that there are to hand over now.
+pub type Offers = ArcSwap<Vec<Offered>>;
 
 /// Why nothing was taken over.
 #[derive(Debug, thiserror::Error)]
@@ -188,11 +192,7 @@ impl Successor {
 
 /// Offers `sockets` until a successor is ready; `held` counts those that have them and are not. Of several
 /// that try at once, the first that is ready is it, and the others are told.
-pub async fn offer(
-    listener: &UnixListener,
-    sockets: &Arc<[Offered]>,
-    held: &AtomicUsize,
-) -> Successor {
+pub async fn offer(listener: &UnixListener, sockets: &Offers, held: &AtomicUsize) -> Successor {
     let lost = watch::Sender::new(false);
     let mut waiting = FuturesUnordered::new();
     loop {
@@ -217,7 +217,12 @@ pub async fn offer(
         };
         match accepted {
             Ok((stream, _)) if waiting.len() < AT_ONCE => {
-                waiting.push(successor(stream, sockets, held, lost.subscribe()));
+                waiting.push(successor(
+                    stream,
+                    sockets.load_full(),
+                    held,
+                    lost.subscribe(),
+                ));
             }
             Ok(_) => tracing::warn!("too many processes wait to replace this one"),
             Err(error) => {
@@ -231,7 +236,7 @@ pub async fn offer(
 /// One that tries, until it is ready; `None`: it has gone, or is nobody's.
 async fn successor(
     stream: tokio::net::UnixStream,
-    sockets: &Arc<[Offered]>,
+    sockets: Arc<Vec<Offered>>,
     held: &AtomicUsize,
     lost: watch::Receiver<bool>,
 ) -> Option<Successor> {
@@ -283,10 +288,10 @@ async fn wants(stream: &tokio::net::UnixStream) -> io::Result<bool> {
 /// Hands over the sockets, and waits until it is ready; `None`: another was first.
 async fn serve(
     stream: tokio::net::UnixStream,
-    sockets: &Arc<[Offered]>,
+    sockets: Arc<Vec<Offered>>,
     mut lost: watch::Receiver<bool>,
 ) -> io::Result<Option<tokio::net::UnixStream>> {
-    let (stream, sockets) = (stream.into_std()?, Arc::clone(sockets));
+    let stream = stream.into_std()?;
     // whoever does not read what it asked for holds up nothing else
     let sent = tokio::task::spawn_blocking(move || {
         stream.set_nonblocking(false)?;
@@ -384,7 +389,7 @@ mod tests {
         address: SocketAddr,
         path: std::path::PathBuf,
         listener: UnixListener,
-        sockets: Arc<[Offered]>,
+        sockets: Offers,
         _directory: tempfile::TempDir,
     }
 
@@ -397,7 +402,7 @@ mod tests {
             address: socket.local_addr().unwrap(),
             path,
             listener,
-            sockets: [Offered::Tcp(socket.into())].into(),
+            sockets: Offers::from_pointee(vec![Offered::Tcp(socket.into())]),
             _directory: directory,
         }
     }

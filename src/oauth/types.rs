@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 
-use crate::{config::ScopeSet, http::client::ClientError, secret::Secret};
+use crate::{config::ScopeSet, http::client::ClientError, metrics::result_of, secret::Secret};
 
 /// A token, checked: it can be sent as a bearer token (RFC 6750 section 2.1) and lives for a while.
 #[derive(Debug, Clone)]
@@ -93,6 +93,10 @@ impl ExchangeError {
     /// A word for metrics.
     pub fn label(&self) -> &'static str {
         match (self, self.class()) {
+            (Self::Refused { error, .. }, Class::Fatal) => {
+                let known = KNOWN_ERRORS.iter().find(|known| *known == error);
+                known.copied().unwrap_or("fatal")
+            }
             (_, Class::Fatal) => "fatal",
             (_, Class::InvalidGrant) => "invalid_grant",
             (Self::Client(error), _) => match error.class() {
@@ -100,7 +104,7 @@ impl ExchangeError {
                 class => class,
             },
             (Self::Refused { .. }, _) => "transient",
-            (Self::Status { .. }, _) => "http",
+            (Self::Status { status, .. }, _) => result_of(*status),
             (Self::Unusable { .. }, _) => "parse",
             (Self::NothingShown, _) => "fatal",
         }

@@ -477,7 +477,11 @@ mod tests {
             end: None,
             inside: None,
             security: crate::net::Security::Plain,
-            place: Arc::new((permit, counted)),
+            place: Arc::new(crate::net::Held::new(
+                permit,
+                counted,
+                crate::shutdown::Shutdown::new(),
+            )),
         }
     }
 
@@ -502,7 +506,7 @@ mod tests {
     /// For gates that ask for no token.
     fn none() -> Verifier {
         let proofs = Proofs::new(&[7; 32], std::time::Duration::ZERO, Clock::system().now());
-        Verifier::new(&[7; 32], Arc::new(proofs)).unwrap()
+        Verifier::new(&[7; 32], Arc::new(proofs), Arc::default()).unwrap()
     }
 
     static ROOT: LazyLock<http::Uri> = LazyLock::new(http::Uri::default);

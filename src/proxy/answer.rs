@@ -13,31 +13,34 @@ use std::{
 use bytes::Bytes;
 use http::{Response, response::Parts};
 use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use super::{person::Lasting, record::Record, upstream::Pool};
-use crate::http::{
-    body::{AnswerGuard, BoxError, IdleTimer, Intake, OutgoingBody},
-    links::LinksBody,
-    serve::{Busy, Turn},
+use super::{
+    person::Lasting,
+    record::Record,
+    upstream::{Http1, Pool},
+};
+use crate::{
+    handbook::Code,
+    http::{
+        body::{AnswerGuard, BoxError, IdleTimer, Intake},
+        links::LinksBody,
+        serve::{Busy, Turn},
+    },
 };
 
 /// The upstream connection that an answer still comes on.
 #[derive(Debug)]
 pub struct Lease {
-    connection: Option<(Arc<Pool>, SendRequest<OutgoingBody>)>,
+    connection: Option<(Arc<Pool>, Http1)>,
     /// For a request body that the upstream has not asked for.
     guard: Option<AnswerGuard>,
 }
 
 impl Lease {
     /// No `sender` for a connection that others use at the same time.
-    pub fn new(
-        pool: &Arc<Pool>,
-        sender: Option<SendRequest<OutgoingBody>>,
-        guard: Option<AnswerGuard>,
-    ) -> Self {
+    pub fn new(pool: &Arc<Pool>, sender: Option<Http1>, guard: Option<AnswerGuard>) -> Self {
         Self {
             connection: sender.map(|sender| (Arc::clone(pool), sender)),
             guard,
@@ -215,7 +218,7 @@ impl Body for Answer {
         this.busy.turn(Turn::Callers);
         match &frame {
             Some(Ok(frame)) => this.record.sent(frame.data_ref().map_or(0, Bytes::len)),
-            Some(Err(_)) => this.record.breaks("UpstreamBodyBroken"),
+            Some(Err(_)) => this.record.breaks(Code::UpstreamBodyBroken),
             None => {}
         }
         Poll::Ready(frame)

@@ -14,13 +14,8 @@ use std::{
 
 use futures_util::future::Either;
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::{
-    body::Incoming,
-    client::conn::{TrySendError, http1::SendRequest},
-    ext::on_informational,
-};
+use hyper::{body::Incoming, client::conn::TrySendError, ext::on_informational};
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
 
 use super::{
     Prepared, Proxy,
@@ -28,23 +23,22 @@ use super::{
     failure::Failure,
     handling::Begun,
     outgoing::{Expects, Injects, Outgoing, Protocol},
+    patience::{Limit, Polled, Sending},
     permit::Permit,
-    record::{CredentialUse, Record},
+    record::Record,
     rejected,
-    upstream::{Age, Connection, Need, Pool},
+    upstream::{Age, Connection, Http1, Need, Pool},
 };
 use crate::{
     config::Inject,
-    http::body::{AnswerGuard, Gate, IdleTimer, Intake, Keys, OutgoingBody, Sent, Wrong},
+    http::body::{AnswerGuard, Gate, Intake, Keys, OutgoingBody, Wrong},
     telemetry::Replayed,
     tokens::{Ready, TokenHandle},
+    trace::Wait,
 };
 
 /// A body waits no longer for `100 Continue` than this: many servers never send one.
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
-
-/// From this long on, a response timeout needs no timer of its own: see [`Limit::Ticks`].
-const COARSE: Duration = Duration::from_secs(5);
 
 /// An upstream's answer and the connection that its body still needs.
 pub(super) struct Exchanged {
@@ -102,9 +96,11 @@ impl Proxy {
         let Some(connection) = pool.at_hand() else {
             return Begun::Prepared(prepared);
         };
-        if token.is_some() {
-            record.credential_used = CredentialUse::Injected;
+        if let (Some(token), Some((_, inject))) = (&token, injection(permit, outgoing)) {
+            record.injects(token, inject.min_remaining, record.begun());
         }
+        record.goes_out(permit, &mut outgoing.head);
+        route.metrics.reused();
         let authorization = token.as_ref().map(Ready::header);
         let body = OutgoingBody::empty();
         let assembled = assemble(permit, outgoing, &connection, authorization, body);
@@ -135,10 +131,13 @@ impl Proxy {
         let Some((handle, inject)) = injection(permit, outgoing) else {
             return self.exchange(permit, outgoing, None, record, outcome).await;
         };
-        record.credential_used = CredentialUse::Injected;
-        let token = match used.flatten() {
-            Some(token) => token,
-            None => self.token(handle, inject, record).await?,
+        let token = if let Some(token) = used.flatten() {
+            token
+        } else {
+            let token = self.token(handle, inject, record).await;
+            let token = token.inspect_err(|_| record.has_no_token())?;
+            record.injects(&token, inject.min_remaining, self.observer.clock.now());
+            token
         };
         let mut first = self
             .exchange(permit, outgoing, Some(token.header()), record, outcome)
@@ -146,7 +145,11 @@ impl Proxy {
         if !rejected::is_rejection(&first.response, permit.route(), outgoing) {
             return Ok(first);
         }
-        let reason = match handle.replace(&token, inject.wait).await {
+        let wait = record.waits();
+        let who = wait.map(Wait::context);
+        let replaced = handle.replace_for(who, &token, inject.wait).await;
+        record.waited(wait, &inject.credential.name, replaced.as_ref().err());
+        let reason = match replaced {
             Err(error) => {
                 tracing::warn!(route = %permit.route().config.name, %error, "a token of ours is rejected");
                 "the token could not be replaced"
@@ -173,7 +176,10 @@ impl Proxy {
         if let Some(ready) = handle.current(record.begun(), inject.min_remaining) {
             return Ok(ready);
         }
-        let result = handle.get(inject.min_remaining, inject.wait).await;
+        let wait = record.waits();
+        let who = wait.map(Wait::context);
+        let result = handle.get_for(who, inject.min_remaining, inject.wait).await;
+        record.waited(wait, &inject.credential.name, result.as_ref().err());
         let waited = self.observer.clock.mono();
         record.token_wait = Some(waited.saturating_duration_since(record.begun().mono));
         result.map_err(|source| Failure::Token {
@@ -199,11 +205,17 @@ impl Proxy {
             let (outcome, may_retry, sent_at) = if let Some(outcome) = begun.take() {
                 (outcome, true, record.begun().mono)
             } else {
+                record.goes_out(permit, &mut outgoing.head);
+                let asked_at = self.observer.clock.mono();
                 let connection = pool.connection(outgoing.head.need, age).await;
+                if connection.is_err() {
+                    record.call_failed("connect");
+                }
                 let connection = connection.map_err(|source| Failure::Connect {
                     origin: route.origin(),
                     source,
                 })?;
+                record.connects(route, &connection, asked_at);
                 let may_retry = age == Age::Any && connection.was_used();
                 let Some(body) = outgoing.payload.body() else {
                     return Err(Failure::BodyBroken);
@@ -219,11 +231,13 @@ impl Proxy {
                     return Ok(exchanged);
                 }
                 Err(Unanswered::Timeout(after)) => {
+                    record.call_failed("timeout");
                     let origin = route.origin();
                     return Err(Failure::ResponseTimeout { origin, after });
                 }
                 Err(Unanswered::Send(error)) => error,
             };
+            record.call_failed("broken");
             let wrong = outgoing.payload.intake.as_ref().and_then(Intake::wrong);
             if let Some(wrong) = wrong {
                 return Err(match wrong {
@@ -264,14 +278,14 @@ fn injection<'p>(permit: &'p Permit, outgoing: &Outgoing) -> Option<(&'p TokenHa
 }
 
 impl Connection {
-    fn was_used(&self) -> bool {
+    pub(super) fn was_used(&self) -> bool {
         match self {
             Self::Http1 { reused, .. } => *reused,
             Self::Http2(_) => true,
         }
     }
 
-    fn protocol(&self) -> Protocol {
+    pub(super) fn protocol(&self) -> Protocol {
         match self {
             Self::Http1 { .. } => Protocol::Http1,
             Self::Http2(_) => Protocol::Http2,
@@ -284,14 +298,6 @@ struct Assembled {
     request: Request<OutgoingBody>,
     sending: Option<Sending>,
     guard: Option<AnswerGuard>,
-}
-
-/// A body on its way.
-struct Sending {
-    sent: Sent,
-    intake: Intake,
-    /// How long it may stand still.
-    idle: Duration,
 }
 
 /// The request for this connection; its body waits for `100 Continue` where the caller's does.
@@ -344,87 +350,6 @@ fn assemble(
     }
 }
 
-/// How long the header of the answer is waited for.
-enum Limit {
-    /// Until the pool's count of seconds has come this far. The future is then not woken by a timer
-    /// but looks whenever it is polled, and an HTTP/1.1 connection polls its request once a second
-    /// at least (`http::serve`): no timer has to be set and taken back for every request.
-    Ticks {
-        from: u32,
-    },
-    Exact(Pin<Box<Sleep>>),
-    /// From when the body has been sent. Until then an upstream that takes nothing of it is waited
-    /// for as long as a body may stand still: hyper does not even ask for the next part then.
-    Body {
-        sent: Sent,
-        intake: Intake,
-        seen: u64,
-        idle: IdleTimer,
-    },
-}
-
-/// Whether somebody polls a request although nothing has happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Polled {
-    EverySecond,
-    WhenWoken,
-}
-
-impl Limit {
-    fn new(pool: &Pool, after: Duration, sending: Option<Sending>, polled: Polled) -> Self {
-        match sending {
-            Some(Sending { sent, intake, idle }) => Self::Body {
-                sent,
-                seen: intake.bytes(),
-                intake,
-                idle: IdleTimer::new(idle),
-            },
-            None if after >= COARSE && polled == Polled::EverySecond => {
-                Self::Ticks { from: pool.tick() }
-            }
-            None => Self::Exact(Box::pin(sleep(after))),
-        }
-    }
-
-    /// Ready with the time that has passed.
-    fn poll(&mut self, pool: &Pool, after: Duration, cx: &mut Context<'_>) -> Poll<Duration> {
-        loop {
-            match self {
-                Self::Ticks { from } => {
-                    let ticks = pool.tick().wrapping_sub(*from);
-                    // the first of them may have come at once
-                    return if Duration::from_secs(ticks.saturating_sub(1).into()) >= after {
-                        Poll::Ready(after)
-                    } else {
-                        Poll::Pending
-                    };
-                }
-                Self::Exact(timer) => return timer.as_mut().poll(cx).map(|()| after),
-                Self::Body {
-                    sent,
-                    intake,
-                    seen,
-                    idle,
-                } => {
-                    // ends with an error, when the body is dropped: that is the message
-                    if Pin::new(sent).poll(cx).is_ready() {
-                        *self = Self::Exact(Box::pin(sleep(after)));
-                        continue;
-                    }
-                    ready!(idle.poll_idle(cx));
-                    let bytes = intake.bytes();
-                    if bytes == *seen && !intake.waits_for_caller() {
-                        return Poll::Ready(idle.after());
-                    }
-                    // it moved since the timer was set, or stands still for another reason
-                    *seen = bytes;
-                    idle.touch();
-                }
-            }
-        }
-    }
-}
-
 pin_project! {
     /// A request that has been sent, until the header of its answer has come.
     struct Flight<P> {
@@ -433,7 +358,7 @@ pin_project! {
         limit: Limit,
         after: Duration,
         pool: Arc<Pool>,
-        sender: Option<SendRequest<OutgoingBody>>,
+        sender: Option<Http1>,
         guard: Option<AnswerGuard>,
     }
 }
@@ -488,34 +413,5 @@ fn answer(
         pool: Arc::clone(pool),
         sender,
         guard,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use super::*;
-    use crate::proxy::upstream::tests::pool;
-
-    /// Whether the limit is reached after so many seconds of the pool.
-    fn over(after: Duration, polled: Polled, seconds: u32) -> bool {
-        let pool = pool();
-        let mut limit = Limit::new(&pool, after, None, polled);
-        for _ in 0..seconds {
-            pool.prune();
-        }
-        let mut cx = Context::from_waker(Waker::noop());
-        limit.poll(&pool, after, &mut cx).is_ready()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_long_response_timeout_is_kept_by_the_pools_seconds() {
-        let ten = Duration::from_secs(10);
-        assert!(!over(ten, Polled::EverySecond, 10), "not before its time");
-        assert!(over(ten, Polled::EverySecond, 11));
-        // a stream of HTTP/2 is polled by nobody, and a short time is kept to the millisecond
-        assert!(!over(ten, Polled::WhenWoken, 11));
-        assert!(!over(Duration::from_secs(4), Polled::EverySecond, 11));
     }
 }

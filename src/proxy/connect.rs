@@ -184,7 +184,7 @@ impl Proxy {
             held,
             tunnelled,
             Arc::clone(&self.spares),
-            self.stop.clone(),
+            conn.place.stop.clone(),
         );
         Ok(switched())
     }

@@ -10,7 +10,7 @@ use super::{
     failure::Failure,
     outgoing::{Outgoing, Subject},
     permit::Permit,
-    record::{CredentialUse, Record},
+    record::Record,
     rejected::say_why,
 };
 use crate::{
@@ -46,7 +46,6 @@ impl Proxy {
         let inject = permit.route().config.inject.as_ref();
         let wait = inject.map_or(WAIT, |inject| inject.wait);
         let now = self.observer.clock.now();
-        record.credential_used = CredentialUse::Injected;
         let (subject, ends) = match subject {
             Subject::Shown(token) => {
                 let verified = permit.verified();
@@ -58,10 +57,16 @@ impl Proxy {
                 (Secret::new(ready.text()), ready.expires())
             }
         };
+        let waiting = record.waits();
         let token = exchanger.get(&subject, ends, wait).await;
         let waited = self.observer.clock.mono();
         record.token_wait = Some(waited.saturating_duration_since(now.mono));
+        if let Some(exchange) = &permit.route().config.exchange {
+            record.waited(waiting, &exchange.name, token.as_ref().err());
+        }
+        let token = token.inspect_err(|_| record.has_no_token());
         let token = token.map_err(failure)?;
+        record.injects(&token, Duration::ZERO, self.observer.clock.now());
         let mut first = self
             .exchange(permit, outgoing, Some(token.header()), record, None)
             .await?;

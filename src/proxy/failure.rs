@@ -1,6 +1,6 @@
 //! Every way in which a request can fail here, and what the caller is told.
 //!
-//! The only file that knows statuses. Callers get fixed text in the shape that iTwin clients parse,
+//! Statuses are the codes' own (`handbook`). Callers get fixed text in the shape that iTwin clients parse,
 //! `{"error":{"code","message","details"}}`, beside it in the one that clients of iModel.js 1.x and
 //! 2.x do, a request id, and `Proxy-Status` (RFC 9209) so that our answers can be told from the
 //! upstream's; the chain of reasons goes to the log.
@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     config::InsufficientScope,
+    handbook::{Code, Help},
     tokens::{ErrorKind, TokenError},
     verify::{BadProof, Refusal, Unbound},
 };
@@ -122,8 +123,7 @@ pub enum Failure {
 
 /// What a caller is told.
 struct Told {
-    status: StatusCode,
-    code: &'static str,
+    code: Code,
     /// RFC 9209 section 2.3.
     proxy_error: &'static str,
     message: &'static str,
@@ -131,12 +131,22 @@ struct Told {
 
 impl Failure {
     /// The code that callers, logs and metrics see.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         self.told().code
     }
 
     pub fn status(&self) -> StatusCode {
-        self.told().status
+        match self {
+            Self::Bearer {
+                denial:
+                    Denial::Scopes {
+                        answer: InsufficientScope::Unauthorized,
+                        ..
+                    },
+                ..
+            } => StatusCode::UNAUTHORIZED,
+            _ => self.code().status(),
+        }
     }
 
     /// Seconds after which another try makes sense.
@@ -194,202 +204,169 @@ impl Failure {
 
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn told(&self) -> Told {
-        let (status, code, proxy_error, message) = match self {
+        let (code, proxy_error, message) = match self {
             Self::NoHost => (
-                400,
-                "HostMissing",
+                Code::HostMissing,
                 "http_request_error",
                 "The request must name exactly one host.",
             ),
             Self::HostMismatch => (
-                400,
-                "HostMismatch",
+                Code::HostMismatch,
                 "http_request_error",
                 "The request's target and its Host header name different hosts.",
             ),
             Self::AmbiguousPath => (
-                400,
-                "AmbiguousPath",
+                Code::AmbiguousPath,
                 "http_request_error",
                 "The path contains an encoded slash or dot, a backslash, a semicolon or a dot segment, which services read differently. Send it in its plain form.",
             ),
             Self::Framing => (
-                400,
-                "AmbiguousLength",
+                Code::AmbiguousLength,
                 "http_request_error",
                 "The request says the length of its body in two ways.",
             ),
             Self::HeaderTooLarge => (
-                431,
-                "HeaderTooLarge",
+                Code::HeaderTooLarge,
                 "http_request_error",
                 "The request's headers are larger or more than this proxy's limits (limits.header_size, limits.header_count).",
             ),
             Self::BodyTooLarge => (
-                413,
-                "BodyTooLarge",
+                Code::BodyTooLarge,
                 "http_request_error",
                 "The request's body is larger than this proxy's limit (limits.body_size).",
             ),
             Self::BodyStalled => (
-                408,
-                "BodyTimeout",
+                Code::BodyTimeout,
                 "http_request_error",
                 "The request's body stopped coming before its end.",
             ),
             Self::BodyBroken => (
-                400,
-                "BodyIncomplete",
+                Code::BodyIncomplete,
                 "http_request_error",
                 "The request's body ended before its end.",
             ),
             Self::SeveralAuthorizations => (
-                400,
-                "SeveralAuthorizations",
+                Code::SeveralAuthorizations,
                 "http_request_error",
                 "The request carries more than one Authorization header.",
             ),
             Self::AuthorizationRefused => (
-                400,
-                "AuthorizationRefused",
+                Code::AuthorizationRefused,
                 "http_request_denied",
                 "This route adds the access token itself. Send no Authorization header.",
             ),
             Self::MethodRefused(_) => (
-                405,
-                "MethodRefused",
+                Code::MethodRefused,
                 "http_request_denied",
                 "This proxy does not serve the method: its answer could show the access token.",
             ),
             Self::NoRoute => (
-                404,
-                "RouteNotFound",
+                Code::RouteNotFound,
                 "destination_not_found",
                 "No route of this proxy matches the request.",
             ),
             Self::NotAdmitted { wants, .. } => wants.told(),
             Self::Bearer { denial, .. } => {
-                let (status, code, proxy_error) = match denial {
-                    Denial::Missing => (401, "TokenMissing", "http_request_denied"),
-                    Denial::OtherScheme => (401, "TokenSchemeUnknown", "http_request_denied"),
-                    Denial::InQuery => (400, "TokenInQuery", "http_request_denied"),
+                let (code, proxy_error) = match denial {
+                    Denial::Missing => (Code::TokenMissing, "http_request_denied"),
+                    Denial::OtherScheme => (Code::TokenSchemeUnknown, "http_request_denied"),
+                    Denial::InQuery => (Code::TokenInQuery, "http_request_denied"),
                     Denial::Invalid(Refusal::Expired { .. }) => {
-                        (401, "TokenExpired", "http_request_denied")
+                        (Code::TokenExpired, "http_request_denied")
                     }
                     refused if refused.is_about_the_holder() => {
-                        (403, "CallerNotAdmitted", "http_request_denied")
+                        (Code::CallerNotAdmitted, "http_request_denied")
                     }
-                    Denial::Invalid(_) => (401, "TokenInvalid", "http_request_denied"),
-                    Denial::Stale { .. } => (401, "SignInTooOld", "http_request_denied"),
-                    Denial::Scopes { answer, .. } => {
-                        let status = match answer {
-                            InsufficientScope::Forbidden => 403,
-                            InsufficientScope::Unauthorized => 401,
-                        };
-                        (status, "InsufficientScope", "http_request_denied")
-                    }
+                    Denial::Invalid(_) => (Code::TokenInvalid, "http_request_denied"),
+                    Denial::Stale { .. } => (Code::SignInTooOld, "http_request_denied"),
+                    Denial::Scopes { .. } => (Code::InsufficientScope, "http_request_denied"),
                     Denial::Unbound(Unbound::Proof(proof)) => match proof {
-                        BadProof::NoRoom => (503, "ProofsFull", "proxy_internal_response"),
-                        BadProof::Nonce => (401, "ProofNeedsNonce", "http_request_denied"),
-                        _ => (401, "ProofInvalid", "http_request_denied"),
+                        BadProof::NoRoom => (Code::ProofsFull, "proxy_internal_response"),
+                        BadProof::Nonce => (Code::ProofNeedsNonce, "http_request_denied"),
+                        _ => (Code::ProofInvalid, "http_request_denied"),
                     },
-                    Denial::Unbound(_) => (401, "TokenNotProven", "http_request_denied"),
-                    Denial::NoKeys(_) => (503, "KeysUnavailable", "proxy_internal_response"),
+                    Denial::Unbound(_) => (Code::TokenNotProven, "http_request_denied"),
+                    Denial::NoKeys(_) => (Code::KeysUnavailable, "proxy_internal_response"),
                     Denial::Unanswered(_) => {
-                        (503, "IntrospectionUnavailable", "proxy_internal_response")
+                        (Code::IntrospectionUnavailable, "proxy_internal_response")
                     }
                 };
-                (status, code, proxy_error, denial.description())
+                (code, proxy_error, denial.description())
             }
             Self::AmbiguousField { .. } => (
-                400,
-                "AmbiguousField",
+                Code::AmbiguousField,
                 "http_request_error",
                 "A header field could be taken for one that only this proxy may set.",
             ),
             Self::UncheckedToken => (
-                400,
-                "TokenNotChecked",
+                Code::TokenNotChecked,
                 "http_request_error",
                 "The caller is admitted by something else. Send no access token with it.",
             ),
             Self::Undescribed { .. } => (
-                500,
-                "Undescribed",
+                Code::Undescribed,
                 "http_request_error",
                 "The gateway must describe the request that it asks about.",
             ),
             Self::Overloaded => (
-                503,
-                "Overloaded",
+                Code::Overloaded,
                 "proxy_internal_response",
                 "This proxy serves as many requests at once as it may (limits.requests).",
             ),
             Self::Token { source, .. } if source.kind == ErrorKind::SignInAgain => (
-                401,
-                "SignInRequired",
+                Code::SignInRequired,
                 "http_request_denied",
                 "The person whose token this route uses is not signed in any more.",
             ),
             Self::Token { .. } => (
-                503,
-                "TokenUnavailable",
+                Code::TokenUnavailable,
                 "proxy_internal_response",
                 "No access token could be had from the authorization server, and none that is still valid is left.",
             ),
             Self::NotExchanged { .. } => (
-                403,
-                "TokenNotExchanged",
+                Code::TokenNotExchanged,
                 "http_request_denied",
                 "The access token is good here, but the authorization server does not exchange it for one that the service takes.",
             ),
             Self::Connect { source, .. } => return source.told(),
             Self::Unpassed(why) => why.told(),
             Self::Unusable { .. } => (
-                502,
-                "UpstreamTls",
+                Code::UpstreamTls,
                 "tls_protocol_error",
                 "The host's certificate could not be checked: see the log.",
             ),
             Self::Broken { .. } => (
-                502,
-                "UpstreamBroken",
+                Code::UpstreamBroken,
                 "connection_terminated",
                 "The upstream closed the connection or broke the protocol before its answer.",
             ),
             Self::ResponseTimeout { .. } => (
-                504,
-                "UpstreamTimeout",
+                Code::UpstreamTimeout,
                 "http_response_timeout",
                 "The upstream did not answer in time.",
             ),
             Self::TotalTimeout { .. } => (
-                504,
-                "RequestTimeout",
+                Code::RequestTimeout,
                 "http_response_timeout",
                 "The request took longer than this route allows.",
             ),
             Self::LoginPage { .. } => (
-                502,
-                "UpstreamLoginPage",
+                Code::UpstreamLoginPage,
                 "http_protocol_error",
                 "The upstream answered with a login page or a redirect to one instead of an API answer. The service client may not be registered with the service, or something in between asks for a sign-in.",
             ),
             Self::UnwantedUpgrade { .. } => (
-                502,
-                "UpstreamUpgrade",
+                Code::UpstreamUpgrade,
                 "http_upgrade_failed",
                 "The upstream switched to another protocol without being asked.",
             ),
             Self::Panicked => (
-                500,
-                "ProxyFault",
+                Code::ProxyFault,
                 "proxy_internal_error",
                 "The proxy made a mistake. Its log has the request id.",
             ),
         };
         Told {
-            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             code,
             proxy_error,
             message,
@@ -424,22 +401,24 @@ impl Failure {
     }
 
     /// The answer for the caller.
-    pub fn response(&self, request_id: &str) -> Response<Bytes> {
+    pub fn response(&self, request_id: &str, help: &Help) -> Response<Bytes> {
         let told = self.told();
+        let code = told.code.name();
         let mut details = vec![json!({"code": "RequestId", "message": request_id})];
         let detail = self.detail();
         if let Some(detail) = &detail {
-            details.insert(0, json!({"code": told.code, "message": detail}));
+            details.insert(0, json!({"code": code, "message": detail}));
         }
+        details.push(json!({"code": "Help", "message": help.to(told.code)}));
         let body = json!({
-            "error": {"code": told.code, "message": told.message, "details": details},
+            "error": {"code": code, "message": told.message, "details": details},
             // where clients of iModel.js 1.x and 2.x look
-            "errorId": told.code,
+            "errorId": code,
             "errorMessage": told.message,
             "errorDescription": detail,
         });
         let mut response = Response::new(Bytes::from(body.to_string()));
-        *response.status_mut() = told.status;
+        *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -466,7 +445,7 @@ impl Failure {
         {
             headers.insert(DPOP_NONCE, nonce.clone());
         }
-        if told.status == StatusCode::METHOD_NOT_ALLOWED {
+        if told.code == Code::MethodRefused {
             let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             headers.insert(ALLOW, allowed);
         }
@@ -511,11 +490,11 @@ mod tests {
             connect(ConnectError::NoHttp2),
         ];
         for failure in all {
-            let response = failure.response("id-1");
+            let response = failure.response("id-1", &Help::Program);
             assert!(response.status().as_u16() >= 400, "{failure}");
             assert!(response.headers().contains_key(PROXY_STATUS), "{failure}");
             let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
-            assert_eq!(body["error"]["code"], failure.code());
+            assert_eq!(body["error"]["code"], failure.code().name());
             let details = body["error"]["details"].as_array().unwrap();
             assert!(details.iter().any(|d| d["message"] == "id-1"), "{failure}");
         }

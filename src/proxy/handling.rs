@@ -297,7 +297,7 @@ impl Proxy {
         };
         ending.record.fails(&failure);
         let id = ending.record.id().to_string();
-        let mut response = failure.response(&id);
+        let mut response = failure.response(&id, &self.plan.help);
         if let Some(gateway) = ending.record.gateway() {
             *response.status_mut() = decide::status(gateway, response.status());
         }

@@ -48,7 +48,7 @@ pub fn look<'c, B>(config: &'c Config, request: &Request<B>) -> Looked<'c> {
     match found {
         Ok(looked) => looked,
         Err(failure) => Looked::Refused {
-            code: failure.code(),
+            code: failure.code().name(),
             reason: failure.to_string(),
         },
     }

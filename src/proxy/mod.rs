@@ -12,6 +12,7 @@ mod bearer;
 mod bound;
 mod check;
 mod connect;
+mod current;
 mod decide;
 mod door;
 mod exchange;
@@ -26,6 +27,7 @@ mod outgoing;
 mod own;
 mod pac;
 mod passing;
+mod patience;
 mod permit;
 mod person;
 mod plan;
@@ -35,6 +37,7 @@ mod rejected;
 mod route;
 mod slots;
 mod target;
+mod traced;
 mod tunnelled;
 mod upgrade;
 mod upstream;
@@ -46,7 +49,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -81,6 +83,7 @@ pub use self::{
     answer::Answer,
     bound::Thumbprints,
     connect::{Opened, OpenedStream},
+    current::Current,
     door::Door,
     failure::{Failure, Unpassed},
     identity::{Signer, SignerError},
@@ -90,6 +93,7 @@ pub use self::{
     record::Observer,
     redirected::Course,
     slots::Limit,
+    upstream::Target as UpstreamTarget,
 };
 use crate::{
     config::Mode,
@@ -100,9 +104,6 @@ use crate::{
     tls::mint::Mint,
     verify::{Coming, Verifier, Waited},
 };
-
-/// How often idle upstream connections are looked at.
-const PRUNE_EVERY: Duration = Duration::from_secs(1);
 
 /// What one data-plane thread serves requests with.
 #[derive(Debug)]
@@ -115,7 +116,7 @@ pub struct Proxy {
     /// Connections that go on as ones to other hosts.
     opened: UnboundedSender<Opened>,
     mint: Option<Mint>,
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
     memory: Memory,
     /// Random, one a thread; with `next` it names a request.
     seed: u64,
@@ -128,7 +129,7 @@ impl Proxy {
     pub fn new(
         plan: Arc<Plan>,
         observer: Arc<Observer>,
-        verifier: Verifier,
+        verifier: Arc<Verifier>,
         opened: UnboundedSender<Opened>,
         mint: Option<Mint>,
         seed: u64,
@@ -151,15 +152,6 @@ impl Proxy {
             seed,
             next: AtomicU64::new(0),
             stop,
-        }
-    }
-
-    /// Closes upstream connections that are idle too long; runs as long as the thread does.
-    pub async fn tend(&self) {
-        loop {
-            tokio::time::sleep(PRUNE_EVERY).await;
-            self.pools.iter().for_each(|pool| pool.prune());
-            self.passing.prune();
         }
     }
 
@@ -192,6 +184,7 @@ impl Proxy {
         let busy = activity.request();
         let record = Record::begin(&self.observer, self.request_id(), &request);
         let mut ending = Ending::new(record, busy);
+        ending.record.came_on(conn);
         let begun = catch_unwind(AssertUnwindSafe(|| {
             Ok(match self.prepare(request, conn, &mut ending.record)? {
                 Step::On(prepared) => {
@@ -416,6 +409,7 @@ impl Proxy {
                 });
             };
             let upstream = hyper::upgrade::on(&mut exchanged.response);
+            let stop = place.stop.clone();
             upgrade::join(
                 caller,
                 upstream,
@@ -423,7 +417,7 @@ impl Proxy {
                 Tunnelled::begin(&self.observer, Some(record.id()), permit.route().origin()),
                 Arc::clone(&self.spares),
                 upgrade::Until {
-                    stop: self.stop.clone(),
+                    stop,
                     lasting: permit.person().and_then(Person::lasting),
                 },
             );

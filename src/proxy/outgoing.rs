@@ -94,6 +94,10 @@ impl Head {
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.headers
     }
+
+    pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.headers
+    }
 }
 
 impl Outgoing {

@@ -22,7 +22,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{
-    HeaderValue, Request, Response, StatusCode,
+    HeaderValue, Request, Response,
     header::{ALLOW, CONTENT_TYPE},
 };
 use hyper::body::Incoming;
@@ -36,6 +36,7 @@ pub(super) use self::{
 use super::{admit::Gate, forward::Meant, identity::Signer, route::Matcher, target::Target};
 use crate::{
     config::{BackchannelLogout, Config},
+    handbook::{Code, Help},
     session::Sessions,
     tokens::{TokenHandle, TokenService},
     verify::{KeyService, Logouts},
@@ -215,19 +216,17 @@ pub(super) fn document(kind: &'static str, text: Bytes) -> Response<Bytes> {
 }
 
 /// An error in the shape of all others.
-pub(super) fn refusal(
-    status: StatusCode,
-    code: &str,
-    message: &str,
-    request_id: &str,
-) -> Response<Bytes> {
+pub(super) fn refusal(code: Code, message: &str, request_id: &str) -> Response<Bytes> {
     let body = json!({"error": {
-        "code": code,
+        "code": code.name(),
         "message": message,
-        "details": [{"code": "RequestId", "message": request_id}],
+        "details": [
+            {"code": "RequestId", "message": request_id},
+            {"code": "Help", "message": Help::Program.to(code)},
+        ],
     }});
     let mut response = document("application/json", body.to_string().into());
-    *response.status_mut() = status;
+    *response.status_mut() = code.status();
     let headers = response.headers_mut();
     let details = format!("itwin-auth-proxy; details=\"{code}; request {request_id}\"");
     if let Ok(value) = HeaderValue::try_from(details) {
@@ -239,8 +238,7 @@ pub(super) fn refusal(
 /// 405 for an endpoint that knows these methods only.
 pub(super) fn other_method(allowed: &'static str, request_id: &str) -> Response<Bytes> {
     let mut response = refusal(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "MethodRefused",
+        Code::MethodRefused,
         "This endpoint of the proxy does not know the method.",
         request_id,
     );

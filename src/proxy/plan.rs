@@ -1,12 +1,16 @@
 //! The configuration, prepared for requests: matchers, gates, token handles, upstreams.
 //!
-//! Made once, never changed. Whatever can be parsed, looked up or formatted before a request comes
-//! is. Every data-plane thread has a copy of its own ([`Plan::for_thread`]).
+//! Made once, never changed: another configuration has another. Whatever can be parsed, looked up or
+//! formatted before a request comes is. Every data-plane thread has a copy of its own
+//! ([`Plan::for_thread`]).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod placed;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION, uri::Authority};
 
+use self::placed::{Placed, nowhere};
 use super::{
     admit::{Gate, Key, Rule},
     bound::Thumbprints,
@@ -23,11 +27,12 @@ use super::{
 };
 use crate::{
     config::{
-        self, ActsFor, Admit, CallerIdentity, ClientTls, Config, Credential, Forwarded, Limits,
-        Name, Origin, Says, ScopeSet, Upstream, UpstreamProtocol,
+        self, ActsFor, Admit, CallerIdentity, Config, Credential, Limits, Name, Says, ScopeSet,
+        Upstream,
     },
+    handbook::Help,
     http::headers::Aliases,
-    metrics::{Metrics, RouteMetrics},
+    metrics::{CredentialMetrics, Metrics, RouteMetrics},
     net::ours::Ours,
     session::Sessions,
     tokens::{Exchanger, TokenHandle, TokenService},
@@ -41,6 +46,8 @@ pub struct Plan {
     pub upstreams: Vec<Arc<upstream::Target>>,
     pub path_matters: PathMatters,
     pub limits: Limits,
+    /// Where errors point for what they mean.
+    pub help: Help,
     pub thumbprints: Thumbprints,
     pub revoked: Arc<Revoked>,
     pub trusted_proxies: Vec<ipnet::IpNet>,
@@ -56,8 +63,8 @@ pub struct Plan {
     pub closed: Arc<Ours>,
     /// Endpoints of our own.
     pub(super) own: Own,
-    /// In the order of listeners.
-    doors: Vec<Option<Arc<Door>>>,
+    /// By the number of the listener: connections know theirs.
+    doors: Vec<(usize, Arc<Door>)>,
 }
 
 /// A route, prepared.
@@ -76,6 +83,8 @@ pub struct Route {
     /// What the service is told of callers.
     pub identity: Option<Identity>,
     pub metrics: RouteMetrics,
+    /// Of the credential that it injects.
+    pub credential: Option<Arc<CredentialMetrics>>,
     /// Which of the plan's upstreams.
     pub upstream: usize,
     pub to: Arc<Upstream>,
@@ -120,6 +129,7 @@ impl Route {
             exchanger: None,
             identity: None,
             metrics: metrics.route(&config.name),
+            credential: None,
             upstream: 0,
             to,
             authority,
@@ -149,6 +159,7 @@ impl Route {
             exchanger: self.exchanger.clone(),
             identity: self.identity.as_ref().map(Identity::for_thread),
             metrics: metrics.route(&self.config.name),
+            credential: self.credential_name().map(|name| metrics.credential(name)),
             upstream: self.upstream,
             to: Arc::clone(&self.to),
             // from text: clones would count their references in one place; what was valid still is
@@ -172,10 +183,14 @@ pub enum PlanError {
 }
 
 impl Plan {
+    /// `listeners` are the numbers of the configuration's, in its order. Nothing has been asked of
+    /// `tokens` if it fails.
+    ///
     /// # Errors
     /// When an upstream's certificates cannot be read or its name cannot be used.
     pub fn new(
         config: &Config,
+        listeners: &[usize],
         tokens: &TokenService,
         keys: &KeyService,
         sessions: &Sessions,
@@ -183,16 +198,15 @@ impl Plan {
         signer: Option<&Arc<Signer>>,
     ) -> Result<Self, PlanError> {
         let mut upstreams: Vec<Arc<upstream::Target>> = Vec::new();
+        let mut places = Vec::with_capacity(config.routes.len());
+        for route in &config.routes {
+            places.push(Placed::new(route, &mut upstreams)?);
+        }
         let mut routes = Vec::with_capacity(config.routes.len());
         let mut identities = Vec::new();
         let mut exchangers: BTreeMap<(Name, &ScopeSet), Exchanger> = BTreeMap::new();
-        for route in &config.routes {
-            let to = route.upstream.clone().unwrap_or_else(nowhere);
-            let upstream = place(&mut upstreams, &to).map_err(|source| {
-                let route = route.name.to_string();
-                PlanError::Upstream { route, source }
-            })?;
-            let mut prepared = prepare(route, upstream, to, (tokens, keys, sessions), metrics)?;
+        for (route, placed) in config.routes.iter().zip(places) {
+            let mut prepared = prepare(route, placed, (tokens, keys, sessions), metrics);
             prepared.identity = identity(&mut identities, route, signer);
             prepared.exchanger = exchanged(route).map(|(credential, scopes)| {
                 let known = exchangers.entry((Arc::clone(&credential.name), scopes));
@@ -216,8 +230,11 @@ impl Plan {
         let keys = keys.map(|key| key.header());
         let own_fields: Vec<HeaderName> = keys.chain(told_fields.iter().cloned()).collect();
         let unwelcome = own_fields.iter().cloned().chain([AUTHORIZATION]);
-        let doors = config.listeners.iter();
-        let doors = doors.map(|listener| Door::new(listener, config, issuers).map(Arc::new));
+        let doors = listeners.iter().zip(&config.listeners);
+        let doors = doors.filter_map(|(number, listener)| {
+            let door = Door::new(listener, config, issuers)?;
+            Some((*number, Arc::new(door)))
+        });
         Ok(Self {
             own,
             doors: doors.collect(),
@@ -231,6 +248,7 @@ impl Plan {
                 PathMatters::No
             },
             limits: config.limits.clone(),
+            help: config.help.clone(),
             revoked: Arc::clone(issuers.revoked()),
             thumbprints: Thumbprints::of(config.token_rules()),
             trusted_proxies: config.trusted_proxies.clone(),
@@ -251,6 +269,7 @@ impl Plan {
             upstreams: self.upstreams.clone(),
             path_matters: self.path_matters,
             limits: self.limits.clone(),
+            help: self.help.clone(),
             thumbprints: self.thumbprints,
             revoked: Arc::clone(&self.revoked),
             trusted_proxies: self.trusted_proxies.clone(),
@@ -302,7 +321,9 @@ impl Plan {
 
     /// What a listener lets through.
     pub fn door(&self, listener: usize) -> Option<&Door> {
-        self.doors.get(listener)?.as_deref()
+        let mut doors = self.doors.iter();
+        let (_, door) = doors.find(|(number, _)| *number == listener)?;
+        Some(door)
     }
 
     /// The name of the route that a request takes. For benchmarks, which cannot make what
@@ -324,42 +345,12 @@ impl Plan {
     pub fn keys(&self) -> Vec<Arc<Key>> {
         let gates = self.routes.iter().map(|route| &route.gate);
         let gates = gates.chain(self.own.gates());
-        let doors = self.doors.iter().flatten();
+        let doors = self.doors.iter().map(|(_, door)| door);
         let keys = gates.flat_map(Gate::keys);
         keys.chain(doors.flat_map(|door| door.keys()))
             .cloned()
             .collect()
     }
-}
-
-/// Of a route that is only decided about: a name that never resolves (RFC 6761 section 6.4).
-fn nowhere() -> Arc<Upstream> {
-    Arc::new(Upstream {
-        origin: Origin {
-            https: true,
-            host: "nowhere.invalid".to_owned(),
-            port: 443,
-        },
-        protocol: UpstreamProtocol::Http1,
-        tls: ClientTls::default(),
-        connect_timeout: Duration::from_secs(1),
-        idle_timeout: Duration::from_secs(1),
-        idle_connections: 0,
-        preserve_host: false,
-        forwarded: Forwarded::Silent,
-    })
-}
-
-/// Routes with the same upstream, in every respect, share connections.
-fn place(
-    all: &mut Vec<Arc<upstream::Target>>,
-    wanted: &Arc<Upstream>,
-) -> Result<usize, UpstreamError> {
-    if let Some(found) = all.iter().position(|target| target.upstream == *wanted) {
-        return Ok(found);
-    }
-    all.push(Arc::new(upstream::Target::new(Arc::clone(wanted))?));
-    Ok(all.len() - 1)
 }
 
 /// Routes that tell the same share what was made of a token.
@@ -407,18 +398,17 @@ fn exchanged(route: &config::Route) -> Option<(&Arc<Credential>, &ScopeSet)> {
 
 fn prepare(
     route: &Arc<config::Route>,
-    upstream: usize,
-    to: Arc<Upstream>,
+    placed: Placed,
     (tokens, keys, sessions): (&TokenService, &KeyService, &Sessions),
     metrics: &Metrics,
-) -> Result<Route, PlanError> {
+) -> Route {
+    let Placed {
+        upstream,
+        to,
+        authority,
+        host,
+    } = placed;
     let origin = &to.origin;
-    let invalid = || PlanError::Authority {
-        route: route.name.to_string(),
-        origin: origin.to_string(),
-    };
-    let authority: Authority = origin.authority().parse().map_err(|_| invalid())?;
-    let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid())?;
     let mut hosts = route.matches.hosts.clone();
     hosts.push(origin.host.clone());
     let gate = match &route.admit {
@@ -439,7 +429,7 @@ fn prepare(
         let names = std::iter::once(&provider.issuer).chain(provider.also());
         names.filter_map(|url| Some(url.host_str()?.to_ascii_lowercase()))
     });
-    Ok(Route {
+    Route {
         pool: None,
         matcher: Matcher::new(&route.matches),
         gate,
@@ -455,11 +445,12 @@ fn prepare(
         exchanger: None,
         identity: None,
         metrics: metrics.route(&route.name),
+        credential: None,
         upstream,
         authority,
         host,
         provider_hosts: hosts.collect(),
         to,
         config: Arc::clone(route),
-    })
+    }
 }

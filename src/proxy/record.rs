@@ -9,18 +9,23 @@ use http::{HeaderValue, Method, Request, Uri, Version, header::HOST};
 use tokio::time::Instant;
 
 use super::{
-    attempt::Polled,
     failure::Failure,
+    patience::Polled,
     plan::Route,
     slots::{Full, Slots},
+    upstream::Connection,
 };
 use crate::{
+    audit::{Desk, Given, Refusal, Use},
     caller::Caller,
     clock::{Clock, Moment},
     config::{Gateway, Name},
+    handbook::Code,
     http::{body::Intake, client::chain},
-    metrics::{Level, Metrics, RouteMetrics},
+    metrics::{Again, Level, Metrics, RouteMetrics},
     telemetry::{AnsweredBy, Replayed, RequestId, RequestLine, RequestLog},
+    tokens::Ready,
+    trace::{self, Tracer},
 };
 
 /// Where the records of one thread go. Each thread has its own, so that recording neither locks nor
@@ -31,6 +36,8 @@ pub struct Observer {
     /// For what is counted seldom.
     pub metrics: Arc<Metrics>,
     pub log: RequestLog,
+    pub tracer: Tracer,
+    pub audit: Desk,
     /// For requests that no route matched.
     pub unrouted: RouteMetrics,
     pub in_flight: Arc<Level>,
@@ -46,35 +53,47 @@ pub struct Record {
     observer: Arc<Observer>,
     id: RequestId,
     begun: Moment,
-    asked: Option<Asked>,
+    pub(super) asked: Option<Asked>,
     version: Version,
-    route: Option<Arc<Route>>,
+    pub(super) route: Option<Arc<Route>>,
     gateway: Option<Gateway>,
     caller: Option<Caller>,
-    pub credential_used: CredentialUse,
+    credential_used: CredentialUse,
     /// Whose token is in the answer itself.
     handed_out: Option<Name>,
-    status: Option<u16>,
+    pub(super) status: Option<u16>,
     upstream_status: Option<u16>,
-    answered_by: AnsweredBy,
-    error: Option<&'static str>,
+    pub(super) answered_by: AnsweredBy,
+    pub(super) error: Option<&'static str>,
     /// The chain behind it, for the log.
-    reason: Option<Box<str>>,
+    pub(super) reason: Option<Box<str>>,
     pub token_wait: Option<Duration>,
     upstream_first_byte: Option<Duration>,
     intake: Option<Intake>,
     sent: u64,
-    replayed: Replayed,
+    pub(super) replayed: Replayed,
     slot: Slot,
+    pub(super) trace: Option<Box<trace::Request>>,
 }
 
 /// What was asked for: only the log wants to know, so it is kept only if there is one. All of it
 /// is shared with the request and not copied.
 #[derive(Debug)]
-struct Asked {
-    method: Method,
-    uri: Uri,
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
     host: Option<HeaderValue>,
+}
+
+impl Asked {
+    /// As the caller named it.
+    pub(super) fn host(&self) -> &str {
+        match (self.uri.authority(), &self.host) {
+            (Some(authority), _) => authority.as_str(),
+            (None, Some(host)) => host.to_str().unwrap_or_default(),
+            (None, None) => "",
+        }
+    }
 }
 
 /// Whether the request is one of those that may be under way at once.
@@ -86,7 +105,7 @@ enum Slot {
 
 /// Whether a token of ours went with the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CredentialUse {
+enum CredentialUse {
     None,
     Injected,
 }
@@ -94,7 +113,10 @@ pub enum CredentialUse {
 impl Record {
     pub fn begin<B>(observer: &Arc<Observer>, id: RequestId, request: &Request<B>) -> Self {
         observer.in_flight.up();
-        let asked = observer.log.is_on().then(|| Asked {
+        let begun = observer.clock.now();
+        let trace = observer.tracer.request(request.headers(), begun);
+        let told = observer.log.is_on() || trace.as_ref().is_some_and(|trace| trace.is_kept());
+        let asked = told.then(|| Asked {
             method: request.method().clone(),
             uri: request.uri().clone(),
             host: request.headers().get(HOST).cloned(),
@@ -102,7 +124,7 @@ impl Record {
         Self {
             observer: Arc::clone(observer),
             id,
-            begun: observer.clock.now(),
+            begun,
             asked,
             version: request.version(),
             route: None,
@@ -121,6 +143,7 @@ impl Record {
             sent: 0,
             replayed: Replayed::No,
             slot: Slot::None,
+            trace,
         }
     }
 
@@ -159,19 +182,52 @@ impl Record {
 
     pub fn caller(&mut self, caller: &Caller) {
         self.caller = Some(caller.clone());
+        self.judged(None);
     }
 
     pub fn intake(&mut self, intake: &Intake) {
         self.intake = Some(intake.clone());
     }
 
+    /// A token of ours goes with it.
+    pub fn injects(&mut self, token: &Ready, min_remaining: Duration, now: Moment) {
+        self.credential_used = CredentialUse::Injected;
+        let route = self.route.as_ref();
+        if let Some(credential) = route.and_then(|route| route.credential.as_ref()) {
+            let (zone, left) = token.zone(now, min_remaining);
+            credential.served(zone, left);
+        }
+    }
+
+    /// It has a connection to the upstream, which it asked for at `asked_at`.
+    pub fn connects(&self, route: &Route, connection: &Connection, asked_at: Instant) {
+        if connection.was_used() {
+            route.metrics.reused();
+        } else {
+            let now = self.observer.clock.mono();
+            let took = now.saturating_duration_since(asked_at);
+            route.metrics.connected(took);
+        }
+    }
+
+    /// It needs a token of ours, and there is none.
+    pub fn has_no_token(&self) {
+        let route = self.route.as_ref();
+        if let Some(credential) = route.and_then(|route| route.credential.as_ref()) {
+            credential.missed();
+        }
+    }
+
     /// Sent to the upstream once more.
     pub fn replayed(&mut self, why: Replayed) {
         self.replayed = why;
-        if why == Replayed::NewToken
-            && let Some(route) = &self.route
-        {
-            route.metrics.replayed();
+        let again = match why {
+            Replayed::No => return,
+            Replayed::NewToken => Again::NewToken,
+            Replayed::NewConnection => Again::NewConnection,
+        };
+        if let Some(route) = &self.route {
+            route.metrics.replayed(again);
         }
     }
 
@@ -183,6 +239,9 @@ impl Record {
         self.upstream_first_byte = Some(took);
         if let Some(route) = &self.route {
             route.metrics.upstream_answered(status, took);
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.is_answered(status);
         }
     }
 
@@ -216,22 +275,65 @@ impl Record {
     pub fn fails(&mut self, failure: &Failure) {
         self.status = Some(failure.status().as_u16());
         self.answered_by = AnsweredBy::Proxy;
-        self.error = Some(failure.code());
-        self.metrics().failed(failure.code());
-        if self.asked.is_some() {
-            self.reason = Some(chain(failure).into());
+        self.error = Some(failure.code().name());
+        self.metrics().failed(failure.code().name());
+        if self.caller.is_none() {
+            self.judged(Some(failure.code().name()));
         }
+        self.reason = Some(chain(failure).into());
     }
 
     /// The answer began and could not be passed on to its end.
-    pub fn breaks(&mut self, code: &'static str) {
-        self.error = Some(code);
-        self.metrics().failed(code);
+    pub fn breaks(&mut self, code: Code) {
+        self.error = Some(code.name());
+        self.metrics().failed(code.name());
     }
 
     /// Bytes of the body that went to the caller.
     pub fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+    }
+
+    /// Tells the audit what an auditor may ask of it.
+    fn account(&self, at: Duration) {
+        let audit = &self.observer.audit;
+        let route = self.route.as_ref().map(|route| &route.config.name);
+        let given = match self.credential_used {
+            CredentialUse::Injected => Given::Injected,
+            CredentialUse::None => Given::HandedOut,
+        };
+        if let Some(credential) = self.credential() {
+            audit.used(&Use {
+                at,
+                caller: self.caller.as_ref(),
+                credential,
+                route,
+                given,
+                id: self.id,
+                status: self.status,
+            });
+        }
+        if let (Some(code), Some(status), AnsweredBy::Proxy) =
+            (self.error, self.status, self.answered_by)
+        {
+            audit.refused(Refusal {
+                at,
+                code,
+                status,
+                route: route.cloned(),
+                caller: self.caller.clone(),
+                reason: self.reason.clone().unwrap_or_default(),
+                id: self.id,
+            });
+        }
+    }
+
+    /// Whose token went with it, or is in the answer.
+    pub(super) fn credential(&self) -> Option<&str> {
+        match (&self.route, self.credential_used) {
+            (Some(route), CredentialUse::Injected) => route.credential_name(),
+            _ => self.handed_out.as_deref(),
+        }
     }
 
     fn metrics(&self) -> &RouteMetrics {
@@ -253,29 +355,25 @@ impl Drop for Record {
         }
         self.metrics().finished(self.status, total);
         self.metrics().passed(received, self.sent);
+        if let Some(trace) = self.trace.take() {
+            trace.end(|| self.told(total));
+        }
+        // not read again: only a jump of the wall clock in between would show
+        let ended = self.begun.wall.saturating_add(total);
+        self.account(ended);
         let Some(asked) = &self.asked else {
             return;
         };
-        let host = match (asked.uri.authority(), &asked.host) {
-            (Some(authority), _) => authority.as_str(),
-            (None, Some(host)) => host.to_str().unwrap_or_default(),
-            (None, None) => "",
-        };
-        let credential = match (&self.route, self.credential_used) {
-            (Some(route), CredentialUse::Injected) => route.credential_name(),
-            _ => self.handed_out.as_deref(),
-        };
         self.observer.log.write(&RequestLine {
-            // not read again: only a jump of the wall clock in between would show
-            ended: self.begun.wall.saturating_add(total),
+            ended,
             id: self.id,
             method: asked.method.as_str(),
-            host,
+            host: asked.host(),
             path: asked.uri.path(),
             protocol: protocol(self.version),
             route: self.route.as_ref().map(|route| &*route.config.name),
             caller: self.caller.as_ref(),
-            credential,
+            credential: self.credential(),
             status: self.status,
             upstream_status: self.upstream_status,
             answered_by: self.answered_by,
@@ -291,7 +389,7 @@ impl Drop for Record {
     }
 }
 
-fn protocol(version: Version) -> &'static str {
+pub(super) fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2",

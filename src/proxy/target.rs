@@ -216,7 +216,7 @@ mod tests {
         let request = request.body(()).unwrap();
         match Target::read(&request, PathMatters::Yes) {
             Ok(target) => Ok(target.host.into_owned()),
-            Err(failure) => Err(failure.code()),
+            Err(failure) => Err(failure.code().name()),
         }
     }
 

@@ -6,6 +6,7 @@
 //! made a connection trustworthy is the same for whoever takes it.
 
 use std::{
+    ops::{Deref, DerefMut},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use hyper::{
     client::conn::{http1, http2},
     upgrade::Upgraded,
@@ -33,10 +35,12 @@ use crate::{
     http::body::OutgoingBody,
     net::{dial, names::Names, ours::Ours, tunnel::End},
     shutdown::spawn_on_worker,
-    tls::{TlsError, client::client_config},
+    tls::{
+        TlsError,
+        client::{client_config, make},
+    },
 };
 
-type Http1 = http1::SendRequest<OutgoingBody>;
 type Http2 = http2::SendRequest<OutgoingBody>;
 
 /// An upstream that cannot be prepared.
@@ -61,24 +65,29 @@ struct TlsTarget {
     settings: Settings,
 }
 
-/// How TLS is spoken with an upstream. It holds all authorities that are trusted.
+/// How TLS is spoken with an upstream. It holds all authorities that are trusted. Clones share.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
+pub(super) struct Settings(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    tls: ClientTls,
+    offered: &'static [&'static [u8]],
+    current: ArcSwap<Configs>,
+    /// How often others took their place.
+    edition: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Configs {
     /// Offers what the route wants.
     any: Arc<ClientConfig>,
     /// Offers HTTP/1.1 only: upgrades exist nowhere else.
     http1: Arc<ClientConfig>,
 }
 
-impl Settings {
-    /// # Errors
-    /// When the settings cannot be used.
-    pub(super) fn of(tls: &ClientTls, protocol: UpstreamProtocol) -> Result<Self, TlsError> {
-        let offered: &[&[u8]] = match protocol {
-            UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
-            UpstreamProtocol::Http1 => &[b"http/1.1"],
-            UpstreamProtocol::Http2 => &[b"h2"],
-        };
+impl Configs {
+    fn of(tls: &ClientTls, offered: &[&[u8]]) -> Result<Self, TlsError> {
         Ok(Self {
             any: client_config(tls, offered)?,
             http1: client_config(tls, &[b"http/1.1"])?,
@@ -86,7 +95,66 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// # Errors
+    /// When the settings cannot be used.
+    pub(super) fn of(tls: &ClientTls, protocol: UpstreamProtocol) -> Result<Self, TlsError> {
+        let offered: &'static [&'static [u8]] = match protocol {
+            UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
+            UpstreamProtocol::Http1 => &[b"http/1.1"],
+            UpstreamProtocol::Http2 => &[b"h2"],
+        };
+        Ok(Self(Arc::new(Shared {
+            current: ArcSwap::from_pointee(Configs::of(tls, offered)?),
+            tls: tls.clone(),
+            offered,
+            edition: AtomicU32::new(0),
+        })))
+    }
+
+    fn config(&self, need: Need) -> Arc<ClientConfig> {
+        let current = self.0.current.load();
+        Arc::clone(match need {
+            Need::Any => &current.any,
+            Need::Upgrade => &current.http1,
+        })
+    }
+
+    fn edition(&self) -> u32 {
+        self.0.edition.load(Ordering::Relaxed)
+    }
+
+    /// Takes over what the files hold now, for connections from here on. Reads files.
+    fn refresh(&self) -> Result<(), TlsError> {
+        let Shared { tls, offered, .. } = &*self.0;
+        // one that cannot be used is told, and changes nothing
+        make(tls, offered)?;
+        let new = Configs::of(tls, offered)?;
+        if !Arc::ptr_eq(&new.any, &self.0.current.load().any) {
+            self.0.current.store(Arc::new(new));
+            self.0.edition.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
 impl Target {
+    /// Has connections be made by what the files of its TLS settings hold now; those of before serve
+    /// what is under way, and nothing more. Reads files.
+    ///
+    /// # Errors
+    /// When they cannot be used. What they held before stays in use.
+    pub fn refresh(&self) -> Result<(), TlsError> {
+        match &self.tls {
+            Some(tls) => tls.settings.refresh(),
+            None => Ok(()),
+        }
+    }
+
+    fn edition(&self) -> u32 {
+        self.tls.as_ref().map_or(0, |tls| tls.settings.edition())
+    }
+
     /// # Errors
     /// When the upstream's TLS settings cannot be used.
     pub fn new(upstream: Arc<Upstream>) -> Result<Self, UpstreamError> {
@@ -161,6 +229,8 @@ pub struct Pool {
     speaks_http2: AtomicBool,
     /// Held while an HTTP/2 connection is made: all wait for the one.
     making_http2: tokio::sync::Mutex<()>,
+    /// Of the TLS settings: what was made by those of before is not used again.
+    edition: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -168,6 +238,28 @@ struct Idle {
     sender: Http1,
     /// The tick at which it became idle.
     since: u32,
+}
+
+/// A connection that serves one request at a time.
+#[derive(Debug)]
+pub struct Http1 {
+    sender: http1::SendRequest<OutgoingBody>,
+    /// Of the TLS settings that it was made by.
+    edition: u32,
+}
+
+impl Deref for Http1 {
+    type Target = http1::SendRequest<OutgoingBody>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.sender
+    }
+}
+
+impl DerefMut for Http1 {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.sender
+    }
 }
 
 /// A connection that a request may be sent on.
@@ -183,8 +275,14 @@ impl Pool {
         Self::of_names(target, Arc::new(names))
     }
 
+    /// Whether these are connections to that upstream, as it is configured.
+    pub(super) fn leads_to(&self, target: &Target) -> bool {
+        self.target.upstream == target.upstream
+    }
+
     /// Connects where `names` says.
     pub(super) fn of_names(target: Arc<Target>, names: Arc<Names>) -> Self {
+        let edition = target.edition();
         Self {
             names,
             target,
@@ -194,6 +292,7 @@ impl Pool {
             http2_used: AtomicU32::new(0),
             speaks_http2: AtomicBool::new(false),
             making_http2: tokio::sync::Mutex::default(),
+            edition: AtomicU32::new(edition),
         }
     }
 
@@ -231,7 +330,7 @@ impl Pool {
 
     /// Gives a connection back whose answer has been read to its end.
     pub fn give_back(&self, sender: Http1) {
-        if sender.is_closed() {
+        if sender.is_closed() || sender.edition != self.edition.load(Ordering::Relaxed) {
             return;
         }
         let mut idle = self.idle.lock();
@@ -244,6 +343,11 @@ impl Pool {
     /// Closes connections that were idle too long. Called once a second.
     pub(super) fn prune(&self) {
         self.ticks.fetch_add(1, Ordering::Relaxed);
+        let edition = self.target.edition();
+        if self.edition.swap(edition, Ordering::Relaxed) != edition {
+            self.idle.lock().clear();
+            *self.http2.lock() = None;
+        }
         self.idle
             .lock()
             .retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle.since));
@@ -304,30 +408,28 @@ impl Pool {
     async fn dial(&self, need: Need) -> Result<Connection, ConnectError> {
         let upstream = &self.target.upstream;
         let origin = &upstream.origin;
+        // before the settings are taken: what is made by newer ones is good for these
+        let edition = self.edition.load(Ordering::Relaxed);
         let stream = dial::tcp(&origin.host, origin.port, &self.names).await?;
         let Some(tls) = &self.target.tls else {
             return match (upstream.protocol, need) {
-                (UpstreamProtocol::Http2, Need::Any) => self.http2(stream).await,
-                _ => http1(stream).await,
+                (UpstreamProtocol::Http2, Need::Any) => self.http2(stream, edition).await,
+                _ => http1(stream, edition).await,
             };
         };
-        let config = match need {
-            Need::Any => &tls.settings.any,
-            Need::Upgrade => &tls.settings.http1,
-        };
-        let stream = TlsConnector::from(Arc::clone(config))
+        let stream = TlsConnector::from(tls.settings.config(need))
             .connect(tls.name.clone(), stream)
             .await
             .map_err(ConnectError::Tls)?;
         let settled = stream.get_ref().1.alpn_protocol();
         match (settled == Some(b"h2"), upstream.protocol, need) {
-            (true, _, _) => self.http2(stream).await,
+            (true, _, _) => self.http2(stream, edition).await,
             (false, UpstreamProtocol::Http2, Need::Any) => Err(ConnectError::NoHttp2),
-            (false, _, _) => http1(stream).await,
+            (false, _, _) => http1(stream, edition).await,
         }
     }
 
-    async fn http2<I>(&self, io: I) -> Result<Connection, ConnectError>
+    async fn http2<I>(&self, io: I, edition: u32) -> Result<Connection, ConnectError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -348,7 +450,9 @@ impl Pool {
         if let Some(first) = self.shared_http2() {
             return Ok(Connection::Http2(first));
         }
-        *self.http2.lock() = Some(sender.clone());
+        if edition == self.edition.load(Ordering::Relaxed) {
+            *self.http2.lock() = Some(sender.clone());
+        }
         Ok(Connection::Http2(sender))
     }
 }
@@ -362,7 +466,7 @@ pub(super) fn into_tcp(upgraded: Upgraded) -> Result<End<TcpStream>, Upgraded> {
     })
 }
 
-async fn http1<I>(io: I) -> Result<Connection, ConnectError>
+async fn http1<I>(io: I, edition: u32) -> Result<Connection, ConnectError>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -376,15 +480,23 @@ where
         }
     });
     Ok(Connection::Http1 {
-        sender,
+        sender: Http1 { sender, edition },
         reused: false,
     })
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::{fs, net::SocketAddr};
+
+    use rustls_pki_types::PrivateKeyDer;
+    use tokio::net::TcpListener;
+
     use super::*;
-    use crate::config::{Forwarded, Origin};
+    use crate::{
+        config::{Forwarded, Origin},
+        shutdown::Shutdown,
+    };
 
     /// A pool without a connection.
     pub(in crate::proxy) fn pool() -> Arc<Pool> {
@@ -404,5 +516,92 @@ pub(super) mod tests {
         };
         let target = Target::new(Arc::new(upstream)).unwrap();
         Arc::new(Pool::new(Arc::new(target), Arc::default()))
+    }
+
+    /// A server whose certificate this is; what it is asked is of no interest.
+    async fn server(
+        certificate: &rcgen::CertifiedKey<rcgen::KeyPair>,
+        stop: &Shutdown,
+    ) -> SocketAddr {
+        let chain = vec![certificate.cert.der().clone()];
+        let key = PrivateKeyDer::Pkcs8(certificate.signing_key.serialize_der().into());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        stop.spawn(async move {
+            let mut open = Vec::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                open.extend(acceptor.accept(stream).await);
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn another_authority_is_trusted_from_the_next_connection_on_and_no_old_one_is_used_again()
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path().join("ca.pem");
+        let made = || rcgen::generate_simple_self_signed(["up.test".to_owned()]).unwrap();
+        let (first, second, stop) = (made(), made(), Shutdown::new());
+        fs::write(&ca, first.cert.pem()).unwrap();
+        let addresses = [server(&first, &stop).await, server(&second, &stop).await];
+        let pools = addresses.map(|address| {
+            let tls = ClientTls {
+                extra_ca: vec![ca.clone()],
+                addresses: vec![address],
+                ..ClientTls::default()
+            };
+            let upstream = Upstream {
+                origin: Origin {
+                    https: true,
+                    host: "up.test".into(),
+                    port: address.port(),
+                },
+                tls,
+                connect_timeout: Duration::from_secs(10),
+                idle_timeout: Duration::from_secs(60),
+                ..Upstream::clone(&pool().target.upstream)
+            };
+            let target = Arc::new(Target::new(Arc::new(upstream)).unwrap());
+            Pool::new(target, Arc::default())
+        });
+        let [known, stranger] = &pools;
+        let connect = |pool| Pool::connection(pool, Need::Any, Age::Any);
+        let taken = |connection| match connection {
+            Connection::Http1 { sender, reused } => (sender, reused),
+            Connection::Http2(_) => panic!("it offers nothing"),
+        };
+        let (sender, _) = taken(connect(known).await.unwrap());
+        let (busy, _) = taken(connect(known).await.unwrap());
+        known.give_back(sender);
+        let (sender, reused) = taken(connect(known).await.unwrap());
+        assert!(reused);
+        known.give_back(sender);
+        assert!(connect(stranger).await.is_err(), "not trusted yet");
+
+        fs::write(&ca, "half").unwrap();
+        assert!(known.target.refresh().is_err(), "it is told");
+        known.prune();
+        assert!(known.at_hand().is_some(), "and changes nothing");
+
+        fs::write(&ca, second.cert.pem()).unwrap();
+        for pool in &pools {
+            pool.target.refresh().unwrap();
+            pool.prune();
+        }
+        assert!(connect(stranger).await.is_ok());
+        known.give_back(busy);
+        assert!(known.at_hand().is_none(), "made when another was trusted");
+        assert!(connect(known).await.is_err(), "not trusted any more");
+        stop.advance(crate::shutdown::Stage::Hard);
     }
 }

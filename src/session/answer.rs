@@ -24,7 +24,10 @@ use super::{
     return_to::ReturnTo,
     sign_in::{Lines, SignInError},
 };
-use crate::oauth::authorization::RefusedKind;
+use crate::{
+    handbook::{Code, Help},
+    oauth::authorization::RefusedKind,
+};
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -53,7 +56,7 @@ pub(super) enum Form {
 /// What is said of a problem.
 struct Said {
     status: StatusCode,
-    code: &'static str,
+    code: Code,
     title: &'static str,
     text: Cow<'static, str>,
     /// What the provider wrote.
@@ -129,7 +132,7 @@ pub(super) fn sign_in_required(realm: &Realm, visit: &Visit) -> Response<Bytes> 
     let login = realm.config().path("login");
     let mut response = error(
         StatusCode::UNAUTHORIZED,
-        "SignInRequired",
+        Code::SignInRequired,
         "Nobody is signed in, or the session has ended. Send the browser to the address in details to sign in.",
         visit,
         &[("SignIn", &login)],
@@ -199,15 +202,18 @@ fn login(realm: &Realm, return_to: &ReturnTo) -> String {
 /// An error in the shape of all others.
 fn error(
     status: StatusCode,
-    code: &str,
+    code: Code,
     message: &str,
     visit: &Visit,
     details: &[(&str, &str)],
 ) -> Response<Bytes> {
-    let mut all = vec![json!({"code": "RequestId", "message": visit.request_id})];
+    let mut all = vec![
+        json!({"code": "RequestId", "message": visit.request_id}),
+        json!({"code": "Help", "message": Help::Program.to(code)}),
+    ];
     let more = details.iter();
     all.extend(more.map(|(code, message)| json!({"code": code, "message": message})));
-    let document = json!({"error": {"code": code, "message": message, "details": all}});
+    let document = json!({"error": {"code": code.name(), "message": message, "details": all}});
     let mut response = json(status, &document);
     let kind = if status == StatusCode::SERVICE_UNAVAILABLE {
         "destination_unavailable"
@@ -259,16 +265,14 @@ impl Problem<'_> {
     fn said(&self, realm: &Realm) -> Said {
         match self {
             Self::TooMany { .. } => said(
-                StatusCode::TOO_MANY_REQUESTS,
-                "TooManySignIns",
+                Code::TooManySignIns,
                 "Too many sign-ins",
                 "Too many sign-ins were begun from this address. Wait a minute, then try again.",
             ),
             Self::CrossSite => Said {
                 way: Way::Back,
                 ..said(
-                    StatusCode::FORBIDDEN,
-                    "CrossSite",
+                    Code::CrossSite,
                     "Another site asked for this",
                     "A page of another site made this request with your session. It was not carried out. If you meant it, do it from the application itself.",
                 )
@@ -282,9 +286,9 @@ impl Problem<'_> {
     }
 }
 
-fn said(status: StatusCode, code: &'static str, title: &'static str, text: &'static str) -> Said {
+fn said(code: Code, title: &'static str, text: &'static str) -> Said {
     Said {
-        status,
+        status: code.status(),
         code,
         title,
         text: Cow::Borrowed(text),
@@ -297,8 +301,7 @@ fn said(status: StatusCode, code: &'static str, title: &'static str, text: &'sta
 /// address is named.
 fn not_begun(realm: &Realm) -> Said {
     let mut said = said(
-        StatusCode::BAD_REQUEST,
-        "SignInNotBegun",
+        Code::SignInNotBegun,
         "This sign-in is over",
         "This browser began no such sign-in, or has ended it: the page may have been loaded twice, or the sign-in took longer than ten minutes. Sign in again to go on.",
     );
@@ -318,15 +321,13 @@ fn of_sign_in(realm: &Realm, error: &SignInError) -> Said {
         SignInError::Push(error) if error.is_refusal() => Said {
             detail: Some(error.reason()),
             ..said(
-                StatusCode::BAD_GATEWAY,
-                "SignInRefused",
+                Code::SignInRefused,
                 "The identity provider refused the sign-in",
                 "Its answer is below. Tell whoever runs this application: its registration with the provider may have to be changed.",
             )
         },
         SignInError::Provider(_) | SignInError::Push(_) => said(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "ProviderUnavailable",
+            Code::ProviderUnavailable,
             "Signing in is not possible at the moment",
             "The identity provider does not answer, or does not know this application. Try again in a moment; if that does not help, tell whoever runs this application the request number below.",
         ),
@@ -339,26 +340,22 @@ fn of_sign_in(realm: &Realm, error: &SignInError) -> Said {
             let detail = format!("{error} {words}").trim().to_owned();
             let refused = match kind {
                 RefusedKind::Denied => said(
-                    StatusCode::FORBIDDEN,
-                    "SignInDenied",
+                    Code::SignInDenied,
                     "You are not signed in",
                     "The sign-in was cancelled, or the access that this application asks for was refused. Nothing was shared. Sign in again if you want to go on.",
                 ),
                 RefusedKind::NeedsPerson => said(
-                    StatusCode::UNAUTHORIZED,
-                    "SignInRequired",
+                    Code::SignInRequired,
                     "Sign in again",
                     "The identity provider wants to ask you something before it signs you in.",
                 ),
                 RefusedKind::Unavailable => said(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "ProviderUnavailable",
+                    Code::ProviderUnavailable,
                     "Signing in is not possible at the moment",
                     "The identity provider says that it cannot sign you in now. Try again in a moment.",
                 ),
                 RefusedKind::Request => said(
-                    StatusCode::BAD_GATEWAY,
-                    "SignInRefused",
+                    Code::SignInRefused,
                     "The identity provider refused the sign-in",
                     "Its answer is below. Tell whoever runs this application: its registration with the provider may have to be changed.",
                 ),
@@ -369,30 +366,29 @@ fn of_sign_in(realm: &Realm, error: &SignInError) -> Said {
             }
         }
         SignInError::Cookie(_) => said(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "SessionTooLarge",
+            Code::SessionTooLarge,
             "The session cannot be kept",
             "What the identity provider gave does not fit into cookies. Tell whoever runs this application: store: directory, or memory, has room for it.",
         ),
         SignInError::AnotherPerson(_) => said(
-            StatusCode::CONFLICT,
-            "AnotherPerson",
+            Code::AnotherPerson,
             "Somebody else is signed in at the provider",
             "The identity provider has another person's session than this application. Sign in again to go on as that person.",
         ),
         // anybody can make a browser bring this
-        SignInError::Response(_) => said(
-            StatusCode::BAD_REQUEST,
-            "SignInFailed",
-            "The sign-in did not succeed",
-            "This is not an answer of the identity provider to a sign-in of this browser, so nobody was signed in. Sign in again to go on.",
-        ),
+        SignInError::Response(_) => Said {
+            status: StatusCode::BAD_REQUEST,
+            ..said(
+                Code::SignInFailed,
+                "The sign-in did not succeed",
+                "This is not an answer of the identity provider to a sign-in of this browser, so nobody was signed in. Sign in again to go on.",
+            )
+        },
         SignInError::OtherFlow
         | SignInError::Exchange(_)
         | SignInError::NoIdToken
         | SignInError::IdToken(_) => said(
-            StatusCode::BAD_GATEWAY,
-            "SignInFailed",
+            Code::SignInFailed,
             "The sign-in did not succeed",
             "The identity provider's answer could not be believed, so nobody was signed in. Sign in again; if that does not help, tell whoever runs this application the request number below.",
         ),

@@ -106,7 +106,7 @@ impl Realm {
         let session = self.session_for(&token, &redeemed, now);
         let held = this.cookies.load().held(&visit.headers);
         let lines = self.cookies_of(&session, held, now)?;
-        this.count.sign_in("ok");
+        this.count.signed_in(&session.facts.subject);
         tracing::info!(
             session = %this.config.name,
             subject = %session.facts.subject,

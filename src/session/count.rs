@@ -1,9 +1,10 @@
-//! What the metrics hear of people: how many are signed in, how sign-ins end, and sessions.
+//! What metrics and audit hear of people: how many are signed in, how sign-ins end, and sessions.
 
 use std::sync::Arc;
 
 use super::live::Ended;
 use crate::{
+    audit::{Audit, Event},
     config::Name,
     metrics::{Metrics, SessionEndLabels, SessionLabels, SignInLabels},
 };
@@ -12,6 +13,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Count {
     pub(super) metrics: Arc<Metrics>,
+    pub(super) audit: Audit,
     pub(super) session: Name,
 }
 
@@ -22,7 +24,21 @@ impl Count {
         self.metrics.sign_ins.get_or_create(&labels).inc();
     }
 
-    pub(super) fn ended(&self, why: Ended) {
+    /// A person has signed in.
+    pub(super) fn signed_in(&self, subject: &str) {
+        self.sign_in("ok");
+        self.audit.note(Event::SignedIn {
+            session: self.session.to_string(),
+            person: subject.to_owned(),
+        });
+    }
+
+    pub(super) fn ended(&self, subject: &str, why: Ended) {
+        self.audit.note(Event::SignedOut {
+            session: self.session.to_string(),
+            person: subject.to_owned(),
+            cause: why.word(),
+        });
         let session = self.session.to_string();
         let reason = why.word();
         let labels = SessionEndLabels { session, reason };

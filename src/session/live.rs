@@ -43,6 +43,8 @@ pub enum Ended {
     Replaced,
     /// Somebody signed in, and there was no more room.
     NoRoom,
+    /// The configuration has no such sessions any more.
+    NotConfigured,
 }
 
 impl Ended {
@@ -56,6 +58,7 @@ impl Ended {
             Self::Refused => "refused",
             Self::Replaced => "replaced",
             Self::NoRoom => "no_room",
+            Self::NotConfigured => "not_configured",
         }
     }
 }
@@ -149,7 +152,7 @@ impl Session {
 }
 
 /// All sessions of a kind.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Live {
     shards: [Mutex<Shard>; SHARDS],
 }
@@ -171,12 +174,6 @@ pub(super) enum Known {
 }
 
 impl Live {
-    pub(super) fn new() -> Self {
-        Self {
-            shards: std::array::from_fn(|_| Mutex::default()),
-        }
-    }
-
     fn shard(&self, id: &Id) -> &Mutex<Shard> {
         // they are random
         &self.shards[usize::from(id[0]) % SHARDS]

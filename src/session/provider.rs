@@ -15,6 +15,7 @@ use crate::{
     backoff::Backoff,
     clock::{Clock, Deadline},
     config::{Credential, Endpoints, secret::SecretError},
+    metrics::Exchanges,
     oauth::{
         ClientError, ClientMaterial, DiscoveryError, HttpClient, ProofError, SignInMetadata, chain,
         discover_sign_in,
@@ -59,6 +60,7 @@ pub(super) struct Provider {
     /// Made a moment ago: one for each sign-in would cost more than the sign-in.
     client: Mutex<Option<(Arc<Client>, Deadline)>>,
     clock: Clock,
+    exchanges: Exchanges,
     /// Requests in the name of browsers at once.
     places: Semaphore,
 }
@@ -71,8 +73,9 @@ pub(super) struct Client {
 }
 
 impl Provider {
-    pub(super) fn new(credential: &Arc<Credential>, clock: Clock) -> Self {
+    pub(super) fn new(credential: &Arc<Credential>, clock: Clock, exchanges: Exchanges) -> Self {
         Self {
+            exchanges,
             credential: Arc::clone(credential),
             known: watch::Sender::new(None),
             last_error: Mutex::default(),
@@ -176,12 +179,14 @@ impl Provider {
 
     async fn made(&self) -> Result<Client, ProviderError> {
         let credential = Arc::clone(&self.credential);
+        let exchanges = self.exchanges.clone();
         let read = spawn_blocking(move || {
             let (auth, provider) = (&credential.auth, &credential.provider);
             let material = ClientMaterial::read(auth)?;
             let tls = ClientMaterial::tls(auth, &provider.tls);
             let timeouts = provider.timeouts;
             let http = HttpClient::new(&tls, timeouts.connect, timeouts.total)?;
+            let http = http.counted(exchanges);
             Ok::<_, ProviderError>(Client { material, http })
         });
         read.await.map_err(|_| ProviderError::Broken)?

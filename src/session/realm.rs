@@ -49,18 +49,18 @@ pub(super) struct Inner {
     pub(super) logouts: Logouts,
     pub(super) revoked: Arc<Revoked>,
     pub(super) provider: Arc<Provider>,
-    pub(super) live: Live,
+    pub(super) live: Arc<Live>,
     pub(super) directory: Option<Directory>,
-    pub(super) cookies: ArcSwap<Cookies>,
+    pub(super) cookies: Arc<ArcSwap<Cookies>>,
     pub(super) origins: Origins,
     pub(super) pages: Pages,
     pub(super) rates: Mutex<Rates>,
     /// Of those that come back: each has begun, so they may be as many.
     pub(super) returns: Mutex<Rates>,
     /// Sign-ins that have ended, though a browser may have kept their cookies.
-    pub(super) spent: Remembered,
+    pub(super) spent: Arc<Remembered>,
     /// Sessions of the provider's that it ended by a frame, in case one comes back by its cookie.
-    pub(super) framed: Remembered,
+    pub(super) framed: Arc<Remembered>,
     pub(super) rng: Mutex<StdRng>,
     pub(super) count: Count,
 }
@@ -319,7 +319,7 @@ impl Realm {
         let this = &*self.0;
         let until = session.facts.began + this.config.absolute;
         this.live.remove(session, until);
-        this.count.ended(why);
+        this.count.ended(&session.facts.subject, why);
         if let Some(directory) = &this.directory {
             directory.forget(session.id, &this.shutdown);
         }
@@ -332,7 +332,12 @@ impl Realm {
         let refresh = session.person.end();
         if matches!(
             why,
-            Ended::SignedOut | Ended::ByProvider | Ended::Replaced | Ended::Old | Ended::Idle
+            Ended::SignedOut
+                | Ended::ByProvider
+                | Ended::Replaced
+                | Ended::Old
+                | Ended::Idle
+                | Ended::NotConfigured
         ) && let Some(refresh) = refresh
         {
             self.revoke(refresh);

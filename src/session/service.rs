@@ -14,7 +14,7 @@ use super::{
     cookie::{Cookies, Name as CookieName, Ring},
     count::Count,
     directory::Directory,
-    live::{Ended, Live, MOST},
+    live::{Ended, MOST},
     pages::{Pages, PagesError},
     provider::Provider,
     rate::Rates,
@@ -22,12 +22,13 @@ use super::{
     remembered::Remembered,
 };
 use crate::{
+    audit::Audit,
     clock::Clock,
     config::{self, Config, Name, SecretPair, SessionStore, secret::SecretError},
     health::Report,
     metrics::Metrics,
     secret::Secret,
-    shutdown::Shutdown,
+    shutdown::{Life, Shutdown},
     tokens::TokenService,
     verify::KeyService,
 };
@@ -55,12 +56,20 @@ pub enum SessionError {
 
 /// Gives out realms. Cheap to clone; clones share.
 #[derive(Debug, Clone, Default)]
-pub struct Sessions(Arc<BTreeMap<Name, Realm>>);
+pub struct Sessions(Arc<BTreeMap<Name, Kept>>);
+
+/// A realm, with its tasks.
+#[derive(Debug, Clone)]
+struct Kept {
+    realm: Realm,
+    _life: Arc<Life>,
+}
 
 /// What they stand on.
 pub struct Stands<'a> {
     pub clock: &'a Clock,
     pub metrics: &'a Arc<Metrics>,
+    pub audit: &'a Audit,
     pub shutdown: &'a Shutdown,
     pub tokens: &'a TokenService,
     pub keys: &'a KeyService,
@@ -77,32 +86,69 @@ impl Sessions {
         stands: &Stands<'_>,
         rng: &mut StdRng,
     ) -> Result<Self, SessionError> {
+        Self::default().changed(config, stands, rng)
+    }
+
+    /// The same for another configuration. What is as before goes on; where only the rules have
+    /// changed, those who are signed in stay so, and the new rules hold for them. Until the last of this is
+    /// dropped its tasks run, too.
+    ///
+    /// # Errors
+    /// As of [`Sessions::start`]; nothing has changed then.
+    pub fn changed(
+        &self,
+        config: &Config,
+        stands: &Stands<'_>,
+        rng: &mut StdRng,
+    ) -> Result<Self, SessionError> {
         let mut realms = BTreeMap::new();
         for (name, session) in &config.sessions {
-            let realm = Realm::start(session, stands, StdRng::from_rng(rng))?;
-            realms.insert(Arc::clone(name), realm);
+            let before = self.0.get(name);
+            let kept = match before {
+                Some(same) if same.realm.config() == session => same.clone(),
+                _ => {
+                    let before = before.map(|kept| &kept.realm);
+                    Realm::start(session, before, stands, StdRng::from_rng(rng))?
+                }
+            };
+            realms.insert(Arc::clone(name), kept);
         }
         Ok(Self(Arc::new(realms)))
     }
 
+    /// Ends what does not go on in `next`.
+    pub fn leave(&self, next: &Self) {
+        for realm in self.realms() {
+            let goes_on = |other: &Realm| Arc::ptr_eq(&other.0.live, &realm.0.live);
+            if next.realms().any(goes_on) {
+                continue;
+            }
+            for session in realm.0.live.all() {
+                realm.end(&session, Ended::NotConfigured);
+            }
+        }
+    }
+
     pub fn realm(&self, name: &str) -> Option<&Realm> {
-        self.0.get(name)
+        self.0.get(name).map(|kept| &kept.realm)
     }
 
     pub fn realms(&self) -> impl Iterator<Item = &Realm> {
-        self.0.values()
+        self.0.values().map(|kept| &kept.realm)
     }
 }
 
 impl Realm {
     fn start(
         session: &Arc<config::Session>,
+        before: Option<&Self>,
         stands: &Stands<'_>,
         mut rng: StdRng,
-    ) -> Result<Self, SessionError> {
+    ) -> Result<Kept, SessionError> {
         let Stands {
             clock,
             metrics,
+            audit,
             shutdown,
             tokens,
             keys,
@@ -114,12 +160,27 @@ impl Realm {
             folder: folder.unwrap_or("".as_ref()).to_owned(),
             source,
         })?;
-        let (cookies, secrets) = cookies(session, &mut rng)?;
+        let before = before.filter(|before| before.suits(session));
+        let (cookies, secrets) = if let (Some(before), None) = (before, &session.key) {
+            // whoever has a cookie by a random key keeps it
+            (Arc::clone(&before.0.cookies), None)
+        } else {
+            let (cookies, secrets) = cookies(session, &mut rng)?;
+            (Arc::new(ArcSwap::from_pointee(cookies)), secrets)
+        };
         let directory = match (&session.store, &session.key) {
+            (SessionStore::Directory(_), Some(_)) if before.is_some() => {
+                before.and_then(|before| before.0.directory.clone())
+            }
             (SessionStore::Directory(path), Some(key)) => Some(Directory::new(path, key.clone())),
             _ => None,
         };
-        let provider = Arc::new(Provider::new(&session.credential, clock.clone()));
+        let life = Life::within(shutdown);
+        let provider = Arc::new(Provider::new(
+            &session.credential,
+            clock.clone(),
+            metrics.provider(&session.credential.provider.name, clock),
+        ));
         let logout = config::BackchannelLogout {
             path: String::new(),
             provider: Arc::clone(&session.credential.provider),
@@ -127,7 +188,14 @@ impl Realm {
             keep: session.absolute,
         };
         let follow = Arc::clone(&provider).follow(StdRng::from_rng(&mut rng));
-        shutdown.spawn(follow);
+        life.shutdown().spawn(follow);
+        let (spent, framed) = match before {
+            Some(before) => (Arc::clone(&before.0.spent), Arc::clone(&before.0.framed)),
+            None => (
+                Arc::new(Remembered::new(&mut rng)),
+                Arc::new(Remembered::new(&mut rng)),
+            ),
+        };
         let realm = Self(Arc::new(Inner {
             clock: clock.clone(),
             shutdown: shutdown.clone(),
@@ -136,25 +204,40 @@ impl Realm {
             logouts: keys.logouts(&logout),
             revoked: Arc::clone(keys.revoked()),
             provider,
-            live: Live::new(),
+            live: before.map_or_else(Arc::default, |before| Arc::clone(&before.0.live)),
             directory,
-            cookies: ArcSwap::from_pointee(cookies),
+            cookies,
             origins: Origins::new(&session.public, &session.origins),
             pages,
             rates: Mutex::new(Rates::new(session.sign_ins_per_minute)),
             returns: Mutex::new(Rates::new(session.sign_ins_per_minute)),
-            spent: Remembered::new(&mut rng),
-            framed: Remembered::new(&mut rng),
+            spent,
+            framed,
             rng: Mutex::new(rng),
             count: Count {
                 metrics: Arc::clone(metrics),
+                audit: audit.clone(),
                 session: Arc::clone(name),
             },
             config: Arc::clone(session),
         }));
-        realm.restore();
-        shutdown.spawn(realm.clone().tend(secrets));
-        Ok(realm)
+        if before.is_none() {
+            realm.restore();
+        }
+        life.shutdown().spawn(realm.clone().tend(secrets));
+        Ok(Kept {
+            realm,
+            _life: Arc::new(life),
+        })
+    }
+
+    /// Whether those who are signed in here are signed in by that configuration, too.
+    fn suits(&self, session: &config::Session) -> bool {
+        let ours = &self.0.config;
+        ours.credential == session.credential
+            && ours.store == session.store
+            && ours.key == session.key
+            && ours.cookie == session.cookie
     }
 
     /// Sessions of the process before this one.
@@ -287,6 +370,6 @@ impl Report for Sessions {
                 "last_error": this.provider.last_error().as_deref(),
             })
         };
-        self.0.values().map(describe).collect()
+        self.realms().map(describe).collect()
     }
 }

@@ -3,11 +3,7 @@
 //! A layer of our own, because order, stream, escaping and the names of the fields must be those of
 //! [`super::request`]. Spans are not written: what a reader needs stands in the event itself.
 
-use std::{
-    error::Error,
-    fmt::{self, Write as _},
-    io::Write as _,
-};
+use std::{error::Error, fmt, io::Write as _};
 
 use tracing::{
     Event, Level, Subscriber,
@@ -17,32 +13,34 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use super::{
     Style,
-    queue::Queue,
+    recent::chain,
+    steer::Log,
     text::{self, Date, put},
 };
-use crate::clock::Clock;
 
-/// Writes events to the queue.
-pub(super) struct Events {
-    pub(super) queue: Queue,
-    pub(super) style: Style,
-    pub(super) clock: Clock,
-}
+/// Writes events to the log's queue.
+pub(super) struct Events(pub(super) Log);
 
 impl<S: Subscriber> Layer<S> for Events {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let Log(log) = &self.0;
+        let style = self.0.style();
         let mut fields = Fields {
-            style: self.style,
+            style,
             message: String::new(),
             rest: Vec::new(),
         };
         event.record(&mut fields);
         let mut line = Vec::with_capacity(128 + fields.message.len() + fields.rest.len());
         let level = *event.metadata().level();
-        match self.style {
+        let mut time = Vec::with_capacity(24);
+        Date::default().write(&mut time, log.clock.now().wall);
+        log.recent
+            .keep(event, name(level), &String::from_utf8_lossy(&time));
+        match style {
             Style::Json => {
                 put(&mut line, "{\"time\":\"");
-                Date::default().write(&mut line, self.clock.now().wall);
+                line.extend_from_slice(&time);
                 put(&mut line, "\",\"level\":\"");
                 put(&mut line, name(level));
                 put(&mut line, "\",\"kind\":\"event\",\"message\":\"");
@@ -54,20 +52,20 @@ impl<S: Subscriber> Layer<S> for Events {
                 put(&mut line, "}\n");
             }
             Style::Human { .. } => {
-                put(&mut line, self.style.paint("\x1b[2m"));
-                Date::default().write(&mut line, self.clock.now().wall);
-                put(&mut line, self.style.paint("\x1b[0m"));
+                put(&mut line, style.paint("\x1b[2m"));
+                line.extend_from_slice(&time);
+                put(&mut line, style.paint("\x1b[0m"));
                 line.push(b' ');
-                put(&mut line, self.style.paint(colour(level)));
+                put(&mut line, style.paint(colour(level)));
                 put(&mut line, name(level));
-                put(&mut line, self.style.paint("\x1b[0m"));
+                put(&mut line, style.paint("\x1b[0m"));
                 line.push(b' ');
                 text::human(&mut line, &fields.message);
                 line.extend_from_slice(&fields.rest);
                 line.push(b'\n');
             }
         }
-        self.queue.push(&line);
+        log.queue.push(&line);
     }
 }
 
@@ -151,15 +149,8 @@ impl Visit for Fields {
         self.bare(field, value);
     }
 
-    /// The whole chain: the outermost error alone rarely says why.
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut chain = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            let _ = write!(chain, ": {cause}");
-            source = cause.source();
-        }
-        self.text(field, &chain);
+        self.text(field, &chain(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

@@ -7,12 +7,16 @@
 //! line.)
 //!
 //! No secret gets here by a type that shows it (`secret`); and libraries, whose debug output shows
-//! headers, are kept to warnings unless an operator names them in the level.
+//! headers, are kept to warnings unless an operator names them in the level. What of this changes while
+//! the program runs is in `steer`; who reads along, in `follow`.
 
 mod event;
+mod follow;
 mod queue;
+mod recent;
 mod request;
-mod text;
+mod steer;
+pub(crate) mod text;
 
 use std::{
     cell::RefCell,
@@ -21,13 +25,16 @@ use std::{
     time::Duration,
 };
 
-use prometheus_client::metrics::counter::Counter;
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, registry::Registry};
 
-pub use self::request::{AnsweredBy, Replayed, RequestId, RequestLine};
-use self::{event::Events, queue::Queue, text::Date};
-use crate::clock::Clock;
+pub(crate) use self::steer::rfc3339;
+use self::{event::Events, queue::Queue, steer::Levels, text::Date};
+pub use self::{
+    request::{AnsweredBy, Replayed, RequestId, RequestLine},
+    steer::{Log, LogOrder},
+};
+use crate::{clock::Clock, metrics::Counter};
 
 /// How much of each thread may wait for the reader of the log: fifty milliseconds of the busiest
 /// thread, minutes of a usual one. A little less than a power of two, so that the line that fills
@@ -96,21 +103,21 @@ pub enum LevelError {
 #[derive(Debug)]
 #[must_use = "what is still to be written is written when it is dropped"]
 pub struct Telemetry {
-    queue: Queue,
-    style: Style,
+    log: Log,
     requests: Requests,
 }
 
 /// Sets the log of this process up: once, and first of all.
 pub fn init(settings: &Settings<'_>) -> Result<Telemetry, TelemetryError> {
-    let style = settings.style(io::stderr().is_terminal());
-    let clock = Clock::system();
-    let (telemetry, subscriber) = build(settings, style, clock.clone())?;
+    let screen = Screen::of(io::stderr().is_terminal(), settings.colour);
+    let (telemetry, subscriber) = build(settings, screen, Clock::system())?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::Twice)?;
-    let note = move |out: &mut Vec<u8>, dropped| note(out, dropped, style, &clock);
+    let log = telemetry.log.clone();
     telemetry
+        .log
+        .0
         .queue
-        .write_to(io::stderr(), note)
+        .write_to(io::stderr(), move |out, dropped| note(out, dropped, &log))
         .map_err(TelemetryError::Thread)?;
     log_panics();
     Ok(telemetry)
@@ -118,21 +125,16 @@ pub fn init(settings: &Settings<'_>) -> Result<Telemetry, TelemetryError> {
 
 fn build(
     settings: &Settings<'_>,
-    style: Style,
+    screen: Screen,
     clock: Clock,
 ) -> Result<(Telemetry, impl Subscriber + use<>), LevelError> {
     let queue = Queue::new(QUEUE_BYTES);
-    let events = Events {
-        queue: queue.clone(),
-        style,
-        clock,
-    };
+    let log = Log::new(settings.level, settings.format, screen, queue, clock)?;
     let subscriber = Registry::default()
-        .with(levels(settings.level)?)
-        .with(events);
+        .with(Levels(log.clone()))
+        .with(Events(log.clone()));
     let telemetry = Telemetry {
-        queue,
-        style,
+        log,
         requests: settings.requests,
     };
     Ok((telemetry, subscriber))
@@ -189,74 +191,145 @@ impl Style {
             _ => "",
         }
     }
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::Json => 0,
+            Self::Human { colour: false } => 1,
+            Self::Human { colour: true } => 2,
+        }
+    }
+
+    const fn of_number(number: u8) -> Self {
+        match number {
+            0 => Self::Json,
+            1 => Self::Human { colour: false },
+            _ => Self::Human { colour: true },
+        }
+    }
 }
 
-impl Settings<'_> {
-    fn style(&self, terminal: bool) -> Style {
-        match self.format {
-            Format::Auto if !terminal => Style::Json,
-            Format::Json => Style::Json,
-            Format::Auto | Format::Human => Style::Human {
-                colour: terminal && self.colour == Colour::Auto,
+/// What shows the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Screen {
+    /// A file or another program.
+    None,
+    Plain,
+    Coloured,
+}
+
+impl Screen {
+    fn of(terminal: bool, colour: Colour) -> Self {
+        match (terminal, colour) {
+            (false, _) => Self::None,
+            (true, Colour::Never) => Self::Plain,
+            (true, Colour::Auto) => Self::Coloured,
+        }
+    }
+}
+
+impl Format {
+    /// How a line looks there.
+    fn on(self, screen: Screen) -> Style {
+        match self {
+            Self::Auto if screen == Screen::None => Style::Json,
+            Self::Json => Style::Json,
+            Self::Auto | Self::Human => Style::Human {
+                colour: screen == Screen::Coloured,
             },
         }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Human => "human",
+            Self::Json => "json",
+        }
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        let mut all = [Self::Auto, Self::Human, Self::Json].into_iter();
+        all.find(|format| format.name() == name)
     }
 }
 
 impl Telemetry {
     /// Where requests are logged.
     pub fn requests(&self) -> RequestLog {
-        match self.requests {
-            Requests::Logged => RequestLog(Some((self.queue.clone(), self.style))),
-            Requests::NotLogged => RequestLog::off(),
+        RequestLog {
+            log: Some(self.log.clone()),
+            requests: self.requests,
         }
     }
 
     /// Counts lines that a slow reader made us drop there.
     pub fn count_drops_in(&self, drops: Counter) {
-        self.queue.count_drops_in(drops);
+        self.log.0.queue.count_drops_in(drops);
     }
 }
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        self.queue.flush(FLUSH_LIMIT);
-        self.queue.close();
+        self.log.0.queue.flush(FLUSH_LIMIT);
+        self.log.0.queue.close();
     }
 }
 
 /// Where requests are logged. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct RequestLog(Option<(Queue, Style)>);
+pub struct RequestLog {
+    log: Option<Log>,
+    requests: Requests,
+}
 
 impl RequestLog {
     /// Nothing is logged.
     pub fn off() -> Self {
-        Self(None)
+        Self {
+            log: None,
+            requests: Requests::NotLogged,
+        }
     }
 
     /// For tests: JSON lines are kept in memory.
     pub fn captured() -> (Self, Captured) {
         let queue = Queue::new(usize::MAX);
-        (Self(Some((queue.clone(), Style::Json))), Captured(queue))
+        let log = Log::new(
+            "info",
+            Format::Json,
+            Screen::None,
+            queue.clone(),
+            Clock::system(),
+        );
+        let log = Self {
+            log: log.ok(),
+            requests: Requests::Logged,
+        };
+        (log, Captured(queue))
     }
 
     /// Whether anybody reads it.
     pub fn is_on(&self) -> bool {
-        self.0.is_some()
+        self.requests == Requests::Logged && self.log.is_some()
+    }
+
+    /// The log that they are part of; `None`: there is none.
+    pub fn log(&self) -> Option<&Log> {
+        self.log.as_ref()
     }
 
     /// Logs a request. Neither waits nor, once the thread has logged a few, allocates.
     pub fn write(&self, line: &RequestLine<'_>) {
         thread_local!(static DESK: RefCell<(Vec<u8>, Date)> = RefCell::default());
-        let Some((queue, style)) = &self.0 else {
+        let (Some(log), Requests::Logged) = (&self.log, self.requests) else {
             return;
         };
         // not straight into the queue's buffer: a bug here must not hold its lock
         DESK.with_borrow_mut(|(buffer, date)| {
             buffer.clear();
-            line.write(buffer, date, *style);
-            queue.push(buffer);
+            line.write(buffer, date, log.style());
+            log.0.queue.push(buffer);
         });
     }
 }
@@ -273,11 +346,9 @@ impl Captured {
 }
 
 /// The line that says that lines are missing.
-fn note(out: &mut Vec<u8>, dropped: u64, style: Style, clock: &Clock) {
-    let mut time = Vec::new();
-    Date::default().write(&mut time, clock.now().wall);
-    let time = String::from_utf8_lossy(&time);
-    let text = match style {
+fn note(out: &mut Vec<u8>, dropped: u64, log: &Log) {
+    let time = steer::rfc3339(log.0.clock.now().wall);
+    let text = match log.style() {
         Style::Json => format!(
             "{{\"time\":\"{time}\",\"level\":\"warn\",\"kind\":\"event\",\
              \"message\":\"log lines dropped\",\"dropped\":{dropped}}}\n"
@@ -305,10 +376,13 @@ mod tests {
 
     use super::*;
 
-    fn settings(level: &str) -> Settings<'_> {
+    fn settings(level: &str, style: Style) -> Settings<'_> {
         Settings {
             level,
-            format: Format::Auto,
+            format: match style {
+                Style::Json => Format::Json,
+                Style::Human { .. } => Format::Human,
+            },
             colour: Colour::Auto,
             requests: Requests::Logged,
         }
@@ -317,9 +391,9 @@ mod tests {
     /// What is in the log after `work`, with the times taken off.
     fn logged(level: &str, style: Style, work: impl FnOnce(&RequestLog)) -> Vec<String> {
         let clock = Clock::for_tests(Duration::from_secs(1_700_000_000));
-        let (telemetry, subscriber) = build(&settings(level), style, clock).unwrap();
+        let (telemetry, subscriber) = build(&settings(level, style), Screen::None, clock).unwrap();
         tracing::subscriber::with_default(subscriber, || work(&telemetry.requests()));
-        let text = String::from_utf8(telemetry.queue.take()).unwrap();
+        let text = String::from_utf8(telemetry.log.0.queue.take()).unwrap();
         text.lines()
             .map(|line| match style {
                 Style::Json => line.split_once(',').unwrap().1.to_owned(),
@@ -345,16 +419,8 @@ mod tests {
             (Format::Json, Colour::Auto, true, Style::Json),
         ];
         for (format, colour, terminal, expected) in all {
-            let settings = Settings {
-                format,
-                colour,
-                ..settings("info")
-            };
-            assert_eq!(
-                settings.style(terminal),
-                expected,
-                "{format:?} {colour:?} {terminal}"
-            );
+            let style = format.on(Screen::of(terminal, colour));
+            assert_eq!(style, expected, "{format:?} {colour:?} {terminal}");
         }
     }
 
@@ -443,9 +509,9 @@ mod tests {
     fn requests_that_are_not_to_be_logged_are_not() {
         let quiet = Settings {
             requests: Requests::NotLogged,
-            ..settings("info")
+            ..settings("info", PLAIN)
         };
-        let (telemetry, _) = build(&quiet, PLAIN, Clock::for_tests(Duration::ZERO)).unwrap();
+        let (telemetry, _) = build(&quiet, Screen::None, Clock::for_tests(Duration::ZERO)).unwrap();
         assert!(!telemetry.requests().is_on());
         let (log, captured) = RequestLog::captured();
         log.write(&request::tests::line());

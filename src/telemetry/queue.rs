@@ -20,7 +20,10 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-use prometheus_client::metrics::counter::Counter;
+
+use crate::metrics::Counter;
+
+use super::follow::Hub;
 
 /// How long the writer collects lines before it writes them together.
 const LINGER: Duration = Duration::from_millis(10);
@@ -44,6 +47,8 @@ struct Shared {
     /// The writer has found all lanes empty, and waits to be woken.
     asleep: AtomicBool,
     drops: Mutex<Counter>,
+    /// Those who read along.
+    hub: Hub,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +89,12 @@ impl Queue {
             idle: Condvar::new(),
             asleep: AtomicBool::new(false),
             drops: Mutex::default(),
+            hub: Hub::default(),
         }))
+    }
+
+    pub(super) fn hub(&self) -> &Hub {
+        &self.0.hub
     }
 
     /// Starts the thread that writes to `sink`; `note` makes the line that says how many lines
@@ -176,6 +186,11 @@ impl Queue {
         *now = drops;
     }
 
+    /// How many lines were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.drops.lock().get()
+    }
+
     /// What waits, taken out.
     pub(super) fn take(&self) -> Vec<u8> {
         let mut batch = Batch::default();
@@ -201,7 +216,10 @@ impl Queue {
             {
                 note(last, dropped);
             }
-            batch.parts.iter().for_each(|part| write(&mut sink, part));
+            for part in batch.parts.iter().filter(|part| !part.is_empty()) {
+                self.0.hub.publish(part);
+                write(&mut sink, part);
+            }
             batch.clear();
 
             state = self.0.state.lock();

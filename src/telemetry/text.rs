@@ -8,7 +8,7 @@ use std::{fmt, io::Write, time::Duration};
 
 /// Appends `text` as the inside of a JSON string (RFC 8259 section 7); what a terminal would act
 /// on is escaped too.
-pub(super) fn json(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn json(out: &mut Vec<u8>, text: &str) {
     if is_plain(text.as_bytes()) {
         return put(out, text);
     }
@@ -36,7 +36,7 @@ pub(super) fn json(out: &mut Vec<u8>, text: &str) {
 
 /// Appends `text` for a person: as it is, but what a terminal would act on, and what nobody could
 /// see, is shown as an escape.
-pub(super) fn human(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn human(out: &mut Vec<u8>, text: &str) {
     if is_plain(text.as_bytes()) {
         return put(out, text);
     }
@@ -52,7 +52,7 @@ pub(super) fn human(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Appends `text` for a person, in quotes if it would not be seen as one value otherwise.
-pub(super) fn human_value(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn human_value(out: &mut Vec<u8>, text: &str) {
     if text.is_empty() || text.contains([' ', '"', '=']) {
         out.push(b'"');
         human(out, text);

@@ -25,13 +25,12 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::{
     TlsError,
     authority::{instant, serial},
-    identity, provider,
-    reload::{EVERY, fingerprint},
-    server,
+    identity, provider, server,
 };
 use crate::{
     clock::{Clock, Deadline, Moment},
-    config::Interception,
+    config::{Identity, Interception},
+    rotation::{Content, EVERY, Look, content},
 };
 
 /// Hosts whose leaf is kept. Wildcards let callers name any number; what is asked for often stays.
@@ -93,32 +92,26 @@ pub fn follow(
     interception: &Interception,
     clock: Clock,
 ) -> Result<(Mint, impl Future<Output = ()> + Send + 'static), TlsError> {
-    let mut seen = fingerprint(&interception.authority, None);
+    let mut look = Look::new(held(&interception.authority));
     let mint = Mint::load(interception, clock)?;
     let followed = mint.clone();
     let task = async move {
         loop {
             tokio::time::sleep(EVERY).await;
             let Shared { interception, .. } = &*followed.0;
-            let now = fingerprint(&interception.authority, None);
-            if now == seen {
-                continue;
-            }
-            seen = now;
-            let authority = interception.authority.certificate.display();
-            match Press::load(interception) {
-                Ok(press) => {
-                    tracing::info!(%authority, "authority reloaded");
-                    followed.0.press.store(Arc::new(press));
-                }
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(%authority, error, "authority not reloaded; the old one stays");
-                }
-            }
+            // whoever follows all files of the configuration tells what comes of it
+            let _ = look.at(held(&interception.authority), || {
+                let press = Press::load(interception)?;
+                followed.0.press.store(Arc::new(press));
+                Ok::<_, TlsError>(())
+            });
         }
     };
     Ok((mint, task))
+}
+
+fn held(authority: &Identity) -> Content {
+    content([&*authority.certificate, &*authority.key])
 }
 
 impl Mint {

@@ -9,6 +9,7 @@ pub mod issued;
 pub mod mint;
 pub mod reload;
 pub mod server;
+pub mod witness;
 
 use std::{path::Path, path::PathBuf, sync::Arc};
 
@@ -89,6 +90,19 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         return Err(TlsError::NoCertificate { path: path.into() });
     }
     Ok(all)
+}
+
+/// Whether a certificate can be used with its key.
+///
+/// # Errors
+/// When it cannot, or one of the files cannot be read.
+pub fn fits(files: &Identity) -> Result<(), TlsError> {
+    let (chain, key) = identity(files)?;
+    let fitting = rustls::sign::CertifiedKey::from_der(chain, key, &provider());
+    fitting.map(drop).map_err(|source| TlsError::Identity {
+        path: files.certificate.clone(),
+        source,
+    })
 }
 
 /// Chain and key of an identity.

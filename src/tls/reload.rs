@@ -2,25 +2,18 @@
 //!
 //! A task looks at the files now and then (Kubernetes swaps a symbolic link, certbot renames, an
 //! NFS client sends no events: looking works for all of them) and builds a new configuration when
-//! their content has changed. When that fails the old one stays and the log says so, once per
-//! content.
+//! their content has changed. When that fails the old one stays.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use super::{TlsError, server::server_config};
-use crate::config::{ClientCertificates, Identity, OwnCertificate};
-
-/// How often the files are looked at. A certificate is renewed days before its end.
-pub(super) const EVERY: Duration = Duration::from_secs(10);
+use crate::{
+    config::{ClientCertificates, Identity, OwnCertificate},
+    rotation::{Content, EVERY, Look, content},
+};
 
 /// The newest configuration of one listener.
 pub type Current = watch::Receiver<Arc<ServerConfig>>;
@@ -32,7 +25,7 @@ pub type Current = watch::Receiver<Arc<ServerConfig>>;
 pub fn follow(
     tls: OwnCertificate,
 ) -> Result<(Current, impl Future<Output = ()> + Send + 'static), TlsError> {
-    let mut seen = fingerprint_of(&tls);
+    let mut look = Look::new(held(&tls));
     let (sender, receiver) = watch::channel(server_config(&tls)?);
     let task = async move {
         loop {
@@ -40,55 +33,34 @@ pub fn follow(
             if sender.is_closed() {
                 return;
             }
-            let now = fingerprint_of(&tls);
-            if now == seen {
-                continue;
-            }
-            seen = now;
-            let certificate = tls.identity.certificate.display();
-            match server_config(&tls) {
-                Ok(config) => {
-                    tracing::info!(%certificate, "certificate reloaded");
-                    sender.send_replace(config);
-                }
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(%certificate, error, "certificate not reloaded; the old one stays");
-                }
-            }
+            // whoever follows all files of the configuration tells what comes of it
+            let _ = look.at(held(&tls), || {
+                sender.send_replace(server_config(&tls)?);
+                Ok::<_, TlsError>(())
+            });
         }
     };
     Ok((receiver, task))
 }
 
-fn fingerprint_of(tls: &OwnCertificate) -> [u8; 32] {
+fn held(tls: &OwnCertificate) -> Content {
     let ca = match &tls.clients {
         ClientCertificates::None | ClientCertificates::Any => None,
         ClientCertificates::Optional { ca } | ClientCertificates::Required { ca } => Some(ca),
     };
-    fingerprint(&tls.identity, ca.map(PathBuf::as_path))
-}
-
-/// To see whether the files still hold the same.
-pub(super) fn fingerprint(identity: &Identity, ca: Option<&Path>) -> [u8; 32] {
-    let files = [
-        Some(identity.certificate.as_path()),
-        Some(identity.key.as_path()),
-        ca,
-    ];
-    let mut digest = Context::new(&SHA256);
-    for path in files.into_iter().flatten() {
-        let content = fs::read(path).unwrap_or_default();
-        digest.update(&content.len().to_be_bytes());
-        digest.update(&content);
-    }
-    let mut out = [0; 32];
-    out.copy_from_slice(digest.finish().as_ref());
-    out
+    let Identity { certificate, key } = &tls.identity;
+    content(
+        [certificate, key]
+            .into_iter()
+            .chain(ca)
+            .map(PathBuf::as_path),
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::shutdown::Shutdown;
 

@@ -5,7 +5,10 @@
 //! then. Readers wait for the first attempt, and for newer keys, for a moment only. What is passed
 //! on goes to endpoints of the provider alone, without anything of ours: no secret, no certificate.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -68,7 +71,7 @@ struct Shared {
     metadata: ArcSwapOption<WholeMetadata>,
     keys: ArcSwapOption<Keys>,
     http: ArcSwapOption<HttpClient>,
-    asked: Notify,
+    asked: Arc<Notify>,
     progress: watch::Sender<Progress>,
 }
 
@@ -125,17 +128,24 @@ impl Authority {
             metadata: ArcSwapOption::empty(),
             keys: ArcSwapOption::empty(),
             http: ArcSwapOption::empty(),
-            asked: Notify::new(),
+            asked: Arc::default(),
             progress: watch::channel(Progress::default()).0,
         }))
     }
 
-    /// Fetches, without end.
-    pub(super) async fn follow(self, mut rng: StdRng) {
+    /// Fetches, as long as there is one who may ask.
+    pub(super) fn follow(&self, rng: StdRng) -> impl Future<Output = ()> + Send + 'static {
+        Self::following(Arc::downgrade(&self.0), Arc::clone(&self.0.asked), rng)
+    }
+
+    async fn following(one: Weak<Shared>, asked: Arc<Notify>, mut rng: StdRng) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         let mut round = Round::Everything;
         loop {
-            let ended = self.0.round(round).await;
+            let Some(this) = one.upgrade() else {
+                return;
+            };
+            let ended = this.round(round).await;
             let pause = match &ended {
                 Ok(()) => {
                     backoff.reset();
@@ -143,13 +153,16 @@ impl Authority {
                 }
                 Err(_) => backoff.next(&mut rng),
             };
-            self.0.ended(ended, pause);
+            this.ended(ended, pause);
+            drop(this);
             round = tokio::select! {
                 () = sleep(pause) => Round::Everything,
-                () = self.0.asked.notified() => Round::Keys,
+                () = asked.notified() => Round::Keys,
             };
             let fetching = |progress: &mut Progress| progress.state = State::Fetching;
-            self.0.progress.send_modify(fetching);
+            if let Some(this) = one.upgrade() {
+                this.progress.send_modify(fetching);
+            }
         }
     }
 
@@ -317,11 +330,20 @@ fn client(provider: &Provider) -> Result<HttpClient, ClientError> {
 
 /// All of them, for the status page. Clones share.
 #[derive(Debug, Clone, Default)]
-pub struct Authorities(Arc<Mutex<Vec<Authority>>>);
+pub struct Authorities(Arc<Mutex<Vec<Weak<Shared>>>>);
 
 impl Authorities {
-    pub(super) fn add(&self, authority: Authority) {
-        self.0.lock().push(authority);
+    /// The one of this provider, as it is configured now.
+    pub(super) fn known(&self, provider: &Provider) -> Option<Authority> {
+        let all = self.0.lock();
+        let mut all = all.iter().filter_map(Weak::upgrade);
+        all.find(|one| *one.provider == *provider).map(Authority)
+    }
+
+    pub(super) fn add(&self, authority: &Authority) {
+        let mut all = self.0.lock();
+        all.retain(|one| one.strong_count() > 0);
+        all.push(Arc::downgrade(&authority.0));
     }
 }
 
@@ -332,7 +354,7 @@ impl Report for Authorities {
 
     fn report(&self) -> Value {
         let all = self.0.lock();
-        let describe = |Authority(shared): &Authority| {
+        let describe = |shared: Arc<Shared>| {
             let progress = shared.progress.borrow().clone();
             let now = shared.clock.now();
             let ago = |then: Moment| now.wall.saturating_sub(then.wall).as_secs();
@@ -345,6 +367,6 @@ impl Report for Authorities {
                 "last_error": progress.last_error.as_deref(),
             })
         };
-        all.iter().map(describe).collect()
+        all.iter().filter_map(Weak::upgrade).map(describe).collect()
     }
 }

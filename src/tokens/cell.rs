@@ -140,8 +140,16 @@ pub(super) enum Event {
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
-    Get { min_remaining: Duration },
-    Replace { rejected: u64 },
+    Get {
+        min_remaining: Duration,
+    },
+    Replace {
+        rejected: u64,
+    },
+    /// Another than this one, because somebody said so.
+    Refresh {
+        held: Option<u64>,
+    },
 }
 
 /// What is to be done.
@@ -181,6 +189,12 @@ impl Cell {
                 self.asked(Ask::Get { min_remaining }, now)
             }
             Event::Asked(Ask::Replace { rejected }) => self.rejected(rejected, now, rng),
+            Event::Asked(Ask::Refresh { held }) => {
+                // whoever orders it knows why it may succeed now
+                let same = self.token(now) == held;
+                same.then(|| self.start(Purpose::Renew, Urgency::Request))
+                    .flatten()
+            }
             Event::Fetched { id, since, life } => {
                 self.fetched(id, since, life, rng);
                 None
@@ -211,7 +225,13 @@ impl Cell {
             // once one renewal has failed nobody waits for the next ones: a provider that hangs
             // would hold up every call
             (Ask::Get { .. }, Some(_)) if self.failing.is_some() => Verdict::Token,
+            (Ask::Refresh { held: before }, Some(held)) if Some(held.id) != before => {
+                Verdict::Token
+            }
             (_, _) if self.fetch != Fetch::Idle => Verdict::Wait,
+            (Ask::Refresh { .. }, _) => {
+                (self.failing).map_or(Verdict::Wait, |failing| Verdict::Failed(failing.until))
+            }
             (ask, held) => match (ask, held, self.replaced_in_vain(now), self.backing_off(now)) {
                 (Ask::Replace { .. }, Some(_), Some(until), _) => Verdict::RecentlyReplaced(until),
                 (_, _, _, Some(failing)) if failing.standing == Standing::Certain => {
@@ -261,6 +281,11 @@ impl Cell {
     pub(super) fn last_resort(&self, now: Moment) -> Option<Deadline> {
         let held = self.valid(now)?;
         (self.failing.is_some() && !held.suffices(self.reserve, now)).then_some(held.ends)
+    }
+
+    /// The most that a request wanted to be left.
+    pub(super) fn reserve(&self) -> Duration {
+        self.reserve
     }
 
     pub(super) fn is_fetching(&self) -> bool {

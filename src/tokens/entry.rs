@@ -8,12 +8,15 @@ use rand::Rng;
 use super::{
     cell::{Action, Cell, Class, Event, Verdict, served},
     error::{ErrorKind, TokenError},
-    handle::{Asked, Owner, Ready, Renewal, Shared, Snapshot},
+    handle::{Asked, Failed, Owner, Ready, Renewal, Shared, Snapshot},
     person::PersonToken,
     shown::Evidence,
     source::{Failure, Fingerprint, Granted},
 };
-use crate::clock::{Deadline, Moment};
+use crate::{
+    clock::{Deadline, Moment},
+    trace::Background,
+};
 
 /// Between looks at the secrets of a client that the provider refuses.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -42,6 +45,8 @@ pub(super) struct Entry {
     pub(super) failure: Option<Failure>,
     pub(super) scopes_warned: bool,
     pub(super) evidence: Evidence,
+    /// The fetch that is under way.
+    pub(super) fetch: Background,
     token: Option<Token>,
     look: Look,
 }
@@ -81,6 +86,7 @@ impl Entry {
             failure: None,
             scopes_warned: false,
             evidence: Evidence::None,
+            fetch: Background::off(),
             token: None,
             look: Look::Never,
         };
@@ -114,6 +120,8 @@ impl Entry {
             status.last_success = Some(now);
             status.last_error = None;
             status.failures = 0;
+            status.missing.clone_from(&granted.missing);
+            status.secret = Some(granted.secret);
         }
         let token = Token::new(id, granted.header.clone(), granted.since, granted.life);
         self.holds(token, now, rng);
@@ -160,6 +168,11 @@ impl Entry {
         {
             let mut status = self.shared.status.lock();
             status.last_error = Some(failure.reason.clone());
+            status.last_failure = Some(Failed {
+                at: now,
+                class: failure.label,
+                reason: failure.reason.clone(),
+            });
             status.failures += 1;
         }
         let event = Event::Failed {
@@ -291,11 +304,13 @@ impl Entry {
             self.token = None;
         }
         let snapshot = self.token.as_ref().map(|token| {
+            let renews = self.cell.renews().unwrap_or(token.ready.expires());
             Arc::new(Snapshot {
-                ready: token.ready.clone(),
+                ready: token.ready.clone().ageing(renews, token.life),
                 since: token.since,
                 life: token.life,
-                renews: self.cell.renews().unwrap_or(token.ready.expires()),
+                renews,
+                reserve: self.cell.reserve(),
                 renewal: match failing {
                     None => Renewal::Fine,
                     Some(_) => Renewal::Failing,

@@ -24,11 +24,14 @@ use super::{
     error::{ErrorKind, Occasion, TokenError},
     key::KeyDigest,
     person::Holding,
+    source::SecretInUse,
 };
 use crate::{
     clock::{Clock, Deadline, Moment},
     config::{Credential, ScopeSet},
+    metrics::Zone,
     secret::Secret,
+    trace::Context,
 };
 
 /// A token, ready to be sent.
@@ -37,6 +40,8 @@ pub struct Ready {
     header: HeaderValue,
     id: u64,
     expires: Deadline,
+    renews: Deadline,
+    life: Duration,
 }
 
 impl Ready {
@@ -45,7 +50,28 @@ impl Ready {
             header,
             id,
             expires,
+            renews: expires,
+            life: Duration::ZERO,
         }
+    }
+
+    /// It is to be renewed at `renews`, and lives for `life` in all.
+    pub(super) fn ageing(mut self, renews: Deadline, life: Duration) -> Self {
+        (self.renews, self.life) = (renews, life);
+        self
+    }
+
+    /// Where it is in its life, for a request that needs `min_remaining`; and what is left.
+    pub fn zone(&self, now: Moment, min_remaining: Duration) -> (Zone, Duration) {
+        let left = self.expires.remaining(now);
+        let zone = if !suffices(left, self.life, min_remaining) {
+            Zone::LastResort
+        } else if self.renews.passed(now) {
+            Zone::Ageing
+        } else {
+            Zone::Fresh
+        };
+        (zone, left)
     }
 
     /// The value of `Authorization`: `Bearer …`, marked as sensitive.
@@ -125,6 +151,8 @@ pub(super) struct Snapshot {
     pub(super) life: Duration,
     pub(super) renews: Deadline,
     pub(super) renewal: Renewal,
+    /// What requests want to be left; who wants more gets it as a last resort.
+    pub(super) reserve: Duration,
 }
 
 /// How the last renewal went.
@@ -140,9 +168,23 @@ pub(super) enum Renewal {
 pub(super) struct Status {
     pub(super) last_success: Option<Moment>,
     pub(super) last_error: Option<Arc<str>>,
+    /// Also after a success.
+    pub(super) last_failure: Option<Failed>,
+    /// With which the last token was fetched.
+    pub(super) secret: Option<SecretInUse>,
     pub(super) next_attempt: Option<Deadline>,
     pub(super) failures: u64,
     pub(super) fetching: bool,
+    /// What was asked for and not granted with the last token.
+    pub(super) missing: ScopeSet,
+}
+
+/// A fetch that came to nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Failed {
+    pub(super) at: Moment,
+    pub(super) class: &'static str,
+    pub(super) reason: Arc<str>,
 }
 
 /// A request that waits.
@@ -151,6 +193,8 @@ pub(super) struct Asked {
     pub(super) shared: Arc<Shared>,
     pub(super) ask: Ask,
     pub(super) reply: oneshot::Sender<Result<Ready, TokenError>>,
+    /// Who waits, where its trace is kept.
+    pub(super) who: Option<Context>,
 }
 
 impl TokenHandle {
@@ -177,10 +221,23 @@ impl TokenHandle {
     /// # Errors
     /// When there is no valid token and none could be fetched in time.
     pub async fn get(&self, min_remaining: Duration, wait: Duration) -> Result<Ready, TokenError> {
+        self.get_for(None, min_remaining, wait).await
+    }
+
+    /// The same; the fetch is linked to `who` waits for it, if its trace is kept.
+    ///
+    /// # Errors
+    /// As of [`TokenHandle::get`].
+    pub async fn get_for(
+        &self,
+        who: Option<Context>,
+        min_remaining: Duration,
+        wait: Duration,
+    ) -> Result<Ready, TokenError> {
         if let Some(ready) = self.current(self.clock.now(), min_remaining) {
             return Ok(ready);
         }
-        let result = self.ask(Ask::Get { min_remaining }, wait).await;
+        let result = self.ask(Ask::Get { min_remaining }, who, wait).await;
         match result {
             Err(error) if matches!(error.kind, ErrorKind::TimedOut | ErrorKind::Stopped) => {
                 let now = self.clock.now();
@@ -192,6 +249,11 @@ impl TokenHandle {
         }
     }
 
+    /// The scopes that were asked for and did not come with the last token.
+    pub fn not_granted(&self) -> ScopeSet {
+        self.shared.status.lock().missing.clone()
+    }
+
     /// Another token than `rejected`, which the upstream answered 401. If there is a newer one it
     /// comes at once; else all who ask share one renewal.
     ///
@@ -199,6 +261,19 @@ impl TokenHandle {
     /// When it cannot be renewed in time, or when a replacement was rejected too a short time ago:
     /// then the upstream does not know the client, and another token would not help.
     pub async fn replace(&self, rejected: &Ready, wait: Duration) -> Result<Ready, TokenError> {
+        self.replace_for(None, rejected, wait).await
+    }
+
+    /// The same; the fetch is linked to `who` waits for it, if its trace is kept.
+    ///
+    /// # Errors
+    /// As of [`TokenHandle::replace`].
+    pub async fn replace_for(
+        &self,
+        who: Option<Context>,
+        rejected: &Ready,
+        wait: Duration,
+    ) -> Result<Ready, TokenError> {
         let now = self.clock.now();
         self.shared.touch(now);
         if let Some(snapshot) = self.shared.snapshot.load().as_ref()
@@ -208,7 +283,20 @@ impl TokenHandle {
             return Ok(snapshot.ready.clone());
         }
         let rejected = rejected.id;
-        self.ask(Ask::Replace { rejected }, wait).await
+        self.ask(Ask::Replace { rejected }, who, wait).await
+    }
+
+    /// Another token than there is now, whatever that one is good for.
+    ///
+    /// # Errors
+    /// When none can be fetched, or not in time. What there is stays.
+    pub(super) async fn renew(&self, wait: Duration) -> Result<Ready, TokenError> {
+        let now = self.clock.now();
+        self.shared.touch(now);
+        let snapshot = self.shared.snapshot.load();
+        let valid = snapshot.as_ref().filter(|s| !s.ready.expires.passed(now));
+        let held = valid.map(|s| s.ready.id);
+        self.ask(Ask::Refresh { held }, None, wait).await
     }
 
     /// The credential it belongs to.
@@ -229,13 +317,24 @@ impl TokenHandle {
             shared: self.shared.clone(),
             ask: Ask::Get { min_remaining },
             reply: oneshot::channel().0,
+            who: None,
         });
     }
 
-    async fn ask(&self, ask: Ask, wait: Duration) -> Result<Ready, TokenError> {
+    async fn ask(
+        &self,
+        ask: Ask,
+        who: Option<Context>,
+        wait: Duration,
+    ) -> Result<Ready, TokenError> {
         let (reply, answer) = oneshot::channel();
         let shared = self.shared.clone();
-        let asked = Asked { shared, ask, reply };
+        let asked = Asked {
+            shared,
+            ask,
+            reply,
+            who,
+        };
         let answered = timeout(wait, async {
             self.asks.send(asked).await.ok()?;
             answer.await.ok()
@@ -290,7 +389,7 @@ impl Asked {
 impl Ask {
     pub(super) fn occasion(self) -> Occasion {
         match self {
-            Self::Get { .. } => Occasion::NoToken,
+            Self::Get { .. } | Self::Refresh { .. } => Occasion::NoToken,
             Self::Replace { .. } => Occasion::Rejected,
         }
     }

@@ -13,6 +13,7 @@ use crate::{
         Assertion, ClientAuth, Credential, Grant, JwtSource, Provider, SamlSource, SecretSource,
         Sts, secret::SecretError,
     },
+    metrics::Exchanges,
     oauth::{ClientError, ClientMaterial, HttpClient, SamlAssertion, SamlError},
     secret::Secret,
 };
@@ -52,7 +53,10 @@ pub(super) enum MaterialError {
 
 impl Material {
     /// Reads it all. Blocking.
-    pub(super) fn read(credential: &Credential) -> Result<Self, MaterialError> {
+    pub(super) fn read(
+        credential: &Credential,
+        exchanges: &Exchanges,
+    ) -> Result<Self, MaterialError> {
         let provider = &credential.provider;
         let auth = ClientMaterial::read(&credential.auth)?;
         let tls = ClientMaterial::tls(&credential.auth, &provider.tls);
@@ -60,7 +64,8 @@ impl Material {
         Ok(Self {
             auth,
             grant: Presented::read(credential)?,
-            http: HttpClient::new(&tls, timeouts.connect, timeouts.total)?,
+            http: HttpClient::new(&tls, timeouts.connect, timeouts.total)?
+                .counted(exchanges.clone()),
         })
     }
 }

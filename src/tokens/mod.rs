@@ -23,6 +23,7 @@ mod person;
 mod providers;
 mod queue;
 mod record;
+mod refresh;
 mod registry;
 mod rotation;
 mod shown;
@@ -30,7 +31,11 @@ mod source;
 mod store;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use http::HeaderValue;
 use rand::{SeedableRng, rngs::StdRng};
@@ -49,16 +54,17 @@ use self::{
     providers::Providers,
     record::Record,
     registry::Registry,
-    source::Source,
+    source::{SecretInUse, Source},
     store::{Keeper, Stored},
     worker::{Seams, Worker},
 };
 use crate::{
-    clock::{Clock, Moment},
+    clock::{Clock, Deadline, Moment},
     config::{Credential, ScopeSet, TokenStore},
     health::{Readiness, Report},
     metrics::{HandedOutLabels, Metrics},
     shutdown::Shutdown,
+    trace::Tracer,
 };
 
 /// Requests that wait to be heard by the worker; more wait with their senders.
@@ -85,20 +91,22 @@ impl TokenService {
     pub fn start(
         clock: Clock,
         metrics: Arc<Metrics>,
+        tracer: Tracer,
         shutdown: &Shutdown,
         store: Option<&TokenStore>,
         rng: StdRng,
     ) -> Self {
-        let providers = Providers::new(clock.clone(), shutdown.clone());
+        let providers = Providers::new(clock.clone(), Arc::clone(&metrics), shutdown.clone());
         let source = Arc::new(providers.clone());
-        Self::start_with(source, providers, clock, metrics, shutdown, store, rng)
+        let seen = (metrics, tracer);
+        Self::start_with(source, providers, clock, seen, shutdown, store, rng)
     }
 
     fn start_with(
         source: Arc<dyn Source>,
         providers: Providers,
         clock: Clock,
-        metrics: Arc<Metrics>,
+        (metrics, tracer): (Arc<Metrics>, Tracer),
         shutdown: &Shutdown,
         store: Option<&TokenStore>,
         mut rng: StdRng,
@@ -113,7 +121,7 @@ impl TokenService {
         let seams = Seams {
             source,
             clock: clock.clone(),
-            record: Record::new(Arc::clone(&metrics)),
+            record: Record::new(Arc::clone(&metrics), tracer),
             shutdown: shutdown.clone(),
             registry: registry.clone(),
             keeper,
@@ -156,6 +164,10 @@ impl TokenService {
             .shared(credential, scopes, shown, |shared, stored| {
                 restore(shared, stored, self.registry.token_number(), now);
             });
+        self.handle_of(shared)
+    }
+
+    fn handle_of(&self, shared: Arc<Shared>) -> TokenHandle {
         TokenHandle {
             shared,
             asks: self.asks.clone(),
@@ -163,9 +175,12 @@ impl TokenService {
         }
     }
 
-    /// Exchanges callers' tokens by this credential for ones of these scopes; its task runs on the
-    /// current runtime.
+    /// Exchanges callers' tokens by this credential for ones of these scopes, with all that it has
+    /// exchanged before; its task runs on the current runtime, as long as there is one who asks.
     pub fn exchanger(&self, credential: &Arc<Credential>, scopes: &ScopeSet) -> Exchanger {
+        if let Some(known) = self.exchanges.known(credential, scopes) {
+            return known;
+        }
         let (providers, metrics) = (self.providers.clone(), Arc::clone(&self.metrics));
         let clock = self.clock.clone();
         let rng = self.exchanges.rng();
@@ -180,18 +195,35 @@ impl TokenService {
         self.exchanges.clone()
     }
 
-    /// Stands in for the credential's provider, which it follows by a task on the current runtime.
+    /// Stands in for the credential's provider, which it follows by a task on the current runtime,
+    /// as long as somebody has one.
     pub fn authority(&self, credential: &Credential) -> Authority {
+        if let Some(known) = self.authorities.known(&credential.provider) {
+            return known;
+        }
         let authority = Authority::new(&credential.provider, self.clock.clone());
-        let follow = authority.clone().follow(self.exchanges.rng());
+        let follow = authority.follow(self.exchanges.rng());
         self.shutdown.spawn(follow);
-        self.authorities.add(authority.clone());
+        self.authorities.add(&authority);
         authority
     }
 
     /// Providers that are stood in for, for the status page.
     pub fn authorities(&self) -> Authorities {
         self.authorities.clone()
+    }
+
+    /// Lets go of the program's tokens that none of these handles needs: nobody renews them.
+    pub fn keep_only(&self, handles: impl IntoIterator<Item = TokenHandle>) {
+        let mut needed = HashSet::new();
+        for handle in handles {
+            let mut next = Some(&handle);
+            while let Some(one) = next {
+                needed.insert(one.shared.number);
+                next = one.shared.shown.as_ref();
+            }
+        }
+        self.registry.keep_only(&needed);
     }
 
     /// Waits for the first token, without end: attempts go on with their backoff.
@@ -244,12 +276,14 @@ fn restored(
 ) -> Option<Arc<Snapshot>> {
     let ends = since.plus(cell::served(life));
     (!ends.passed(now)).then(|| {
+        let renews = since.plus(life.mul_f64(0.7));
         Arc::new(Snapshot {
-            ready: Ready::new(header, id, ends),
+            ready: Ready::new(header, id, ends).ageing(renews, life),
             since,
             life,
-            renews: since.plus(life.mul_f64(0.7)),
+            renews,
             renewal: Renewal::Fine,
+            reserve: Duration::ZERO,
         })
     })
 }
@@ -275,26 +309,58 @@ fn describe(shared: &Shared, now: Moment) -> Value {
     let snapshot = shared.snapshot.load();
     let valid = snapshot.as_ref().filter(|s| !s.ready.expires().passed(now));
     let zone = match &valid {
+        None if status.last_success.is_some() => "expired",
         None => "none",
-        Some(s) if s.renewal == Renewal::Failing => "renewal failing",
+        Some(s) if !cell::suffices(s.ready.expires().remaining(now), s.life, s.reserve) => {
+            "last_resort"
+        }
         Some(s) if s.renews.passed(now) => "ageing",
         Some(_) => "fresh",
     };
+    let renewal = match &valid {
+        Some(s) if s.renewal == Renewal::Failing => "failing",
+        _ => "fine",
+    };
     let ago = |then: Moment| now.wall.saturating_sub(then.wall).as_secs();
+    let at = |then: Moment| written(then.wall);
+    let then = |deadline: Deadline| written(now.wall + deadline.remaining(now));
     json!({
         "credential": &*credential.name,
         "provider": credential.provider.issuer.as_str(),
         "grant": credential.grant.grant_type(),
         "scopes": shared.scopes.iter().collect::<Vec<_>>(),
+        "scopes_not_granted": status.missing.iter().collect::<Vec<_>>(),
         "zone": zone,
+        "renewal": renewal,
+        "issued": valid.map(|s| at(s.since)),
+        "renews": valid.map(|s| at(s.renews.moment())),
+        "expires": valid.map(|s| then(s.ready.expires())),
+        "last_resort_seconds": valid.map(|s| s.reserve.as_secs()),
+        "life_seconds": valid.map(|s| s.life.as_secs()),
+        "remaining_seconds": valid.map(|s| s.ready.expires().remaining(now).as_secs()),
         "ends_in_seconds": valid.map(|s| s.ready.expires().remaining(now).as_secs()),
         "fetching": status.fetching,
+        "last_success": status.last_success.map(at),
         "last_success_seconds_ago": status.last_success.map(ago),
         "last_error": status.last_error.as_deref(),
+        "last_failure": status.last_failure.as_ref().map(|failed| json!({
+            "at": at(failed.at),
+            "class": failed.class,
+            "message": &*failed.reason,
+        })),
+        "secret": status.secret.map(|secret| match secret {
+            SecretInUse::Current => "current",
+            SecretInUse::Previous => "previous",
+        }),
         "failures_since_success": status.failures,
         "next_attempt_in_seconds":
             status.next_attempt.map(|next| next.remaining(now).as_secs()),
     })
+}
+
+/// A time after 1970, in whole seconds (RFC 3339).
+fn written(wall: Duration) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + wall).to_string()
 }
 
 #[cfg(test)]

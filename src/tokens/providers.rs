@@ -22,6 +22,7 @@ use super::{
 use crate::{
     clock::{Clock, Moment},
     config::{Credential, Grant, JwtSource, SamlSource, ScopeSet},
+    metrics::Metrics,
     oauth::{Class, DiscoveryError, ExchangeError, Issued, Note, ProofError, StsError, chain},
     secret::Secret,
     shutdown::Shutdown,
@@ -32,6 +33,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Providers {
     clock: Clock,
+    metrics: Arc<Metrics>,
     endpoints: Endpoints,
     rotations: Rotations,
     assertions: Assertions,
@@ -57,8 +59,9 @@ enum FetchError {
 }
 
 impl Providers {
-    pub(super) fn new(clock: Clock, shutdown: Shutdown) -> Self {
+    pub(super) fn new(clock: Clock, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
         Self {
+            metrics,
             endpoints: Endpoints::new(clock.clone(), shutdown),
             assertions: Assertions::new(clock.clone()),
             clock,
@@ -91,12 +94,15 @@ impl Providers {
             Err(error) => return Err((error, None)),
         };
         let (this, reading) = (self.clone(), credential.clone());
+        let asked = self
+            .metrics
+            .provider(&credential.provider.name, &self.clock);
         let read = spawn_blocking(move || {
             // first, so that a change in between is seen as one
             let fingerprint = fingerprint(&reading);
             (
                 fingerprint,
-                Material::read(&reading),
+                Material::read(&reading, &asked),
                 this.refresh_token(&reading),
             )
         });

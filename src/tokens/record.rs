@@ -16,8 +16,11 @@ use crate::{
     clock::{Deadline, Moment},
     config::{Name, ScopeSet},
     metrics::{CredentialLabels, FetchLabels, Metrics},
+    trace::{Background, Tracer},
 };
 
+/// In seconds: more makes tokens begin and end at the wrong time.
+const CLOCK_OFF: f64 = 60.0;
 const TARGET: &str = "itwin_auth_proxy::tokens";
 
 /// Between lines about people's tokens that were not fetched.
@@ -27,15 +30,41 @@ const PEOPLE_TOLD_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Record {
     metrics: Arc<Metrics>,
+    tracer: Tracer,
     /// Until when no other failure to fetch a person's token is told.
     told: HashMap<Name, Deadline>,
 }
 
 impl Record {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, tracer: Tracer) -> Self {
         Self {
             metrics,
+            tracer,
             told: HashMap::new(),
+        }
+    }
+
+    /// A fetch begins.
+    pub(super) fn begins(&self, shared: &Shared) -> Background {
+        let credential = shared.credential.load();
+        let attributes = [
+            (
+                "itwin_auth_proxy.credential",
+                credential.name.to_string().into(),
+            ),
+            ("itwin_auth_proxy.scopes", shared.scopes.to_string().into()),
+        ];
+        self.tracer.background("token fetch", attributes)
+    }
+
+    /// Says so where the provider's clock is another than ours.
+    pub(super) fn clock(&self, shared: &Shared, fetch: &mut Background) {
+        let credential = shared.credential.load();
+        let offset = self.metrics.clock_offset(&credential.provider.name);
+        if let Some(offset) = offset.filter(|offset| offset.abs() > CLOCK_OFF) {
+            #[expect(clippy::cast_possible_truncation, reason = "whole seconds say enough")]
+            let seconds = offset.round() as i64;
+            fetch.attribute("itwin_auth_proxy.clock_offset_s", seconds);
         }
     }
 
@@ -65,6 +94,10 @@ impl Record {
             .previous_secret_in_use
             .get_or_create(&labels)
             .set(previous.into());
+        if !shared.is_persons() {
+            let fetched = self.metrics.token_last_success.get_or_create(&labels);
+            fetched.set(granted.since.wall.as_secs_f64());
+        }
         self.expires(shared, ends);
     }
 

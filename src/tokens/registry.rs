@@ -2,7 +2,7 @@
 //! person's cells are known by number alone, and go when the person does.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -117,6 +117,20 @@ impl Registry {
     /// A person's cells have nobody any more.
     pub(super) fn retire(&self, numbers: impl Iterator<Item = u64>) {
         self.keys.lock().changes.retired.extend(numbers);
+        self.changed.notify_one();
+    }
+
+    /// Forgets the program's keys that are not among these numbers; what is stored of them stays,
+    /// in case they come back after a restart.
+    pub(super) fn keep_only(&self, needed: &HashSet<u64>) {
+        let mut keys = self.keys.lock();
+        keys.by_key
+            .retain(|_, shared| needed.contains(&shared.number));
+        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut keys.by_number)
+            .into_iter()
+            .partition(|(number, _)| needed.contains(number));
+        keys.by_number = kept;
+        keys.changes.retired.extend(gone.into_keys());
         self.changed.notify_one();
     }
 

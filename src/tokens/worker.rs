@@ -24,7 +24,7 @@ use super::{
     registry::{Registry, Renewed},
     rotation,
     shown::{self, Evidence},
-    source::{Failure, Fingerprint, Granted, Source},
+    source::{Failure, Fingerprint, Granted, SecretInUse, Source},
     store::{Keeper, Stored},
 };
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
     config::{Grant, SamlSource},
     secret::Secret,
     shutdown::{Shutdown, Stage},
+    trace::Background,
 };
 
 /// Fetches at once over all keys of the program.
@@ -223,13 +224,17 @@ impl Worker {
 
     fn start_fetches(&mut self) {
         while let Some(number) = self.queues.next() {
-            let Some(entry) = self.entries.get(&number) else {
+            let Some(entry) = self.entries.get_mut(&number) else {
                 self.queues.finished(number);
                 continue;
             };
             let Seams {
-                source, shutdown, ..
+                source,
+                shutdown,
+                record,
+                ..
             } = &self.seams;
+            entry.fetch = record.begins(&entry.shared);
             errand::start(number, entry, &**source, &self.reports, shutdown);
         }
     }
@@ -245,6 +250,7 @@ impl Worker {
         match report {
             Report::Fetch(number, result) => {
                 self.queues.finished(number);
+                self.ended(number, &result);
                 match result {
                     Ok(granted) => self.fetched(number, &granted),
                     Err(failure) => self.refused(number, failure),
@@ -261,6 +267,27 @@ impl Worker {
                 {
                     entry.step(Event::SecretChanged, now, &mut self.seams.rng);
                 }
+            }
+        }
+    }
+
+    /// The fetch itself has ended, whatever is made of it.
+    fn ended(&mut self, number: u64, result: &Result<Granted, Failure>) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            let mut fetch = std::mem::replace(&mut entry.fetch, Background::off());
+            self.seams.record.clock(&entry.shared, &mut fetch);
+            for waiter in &entry.waiters {
+                waiter.who.into_iter().for_each(|who| fetch.link(who));
+            }
+            match result {
+                Ok(granted) => {
+                    let secret = match granted.secret {
+                        SecretInUse::Current => "current",
+                        SecretInUse::Previous => "previous",
+                    };
+                    fetch.attribute("itwin_auth_proxy.secret", secret);
+                }
+                Err(failure) => fetch.fails(failure.label, failure.reason.to_string()),
             }
         }
     }

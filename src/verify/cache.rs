@@ -95,6 +95,11 @@ impl Cache {
         })
     }
 
+    /// How many tokens are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// `issuer`: its number in this process; what one issuer signed says nothing about another.
     pub(super) fn digest(&self, issuer: u32, token: &str) -> Option<Digest> {
         self.digester.digest(issuer, token).map(Digest)
@@ -161,11 +166,6 @@ impl Cache {
             self.by_digest.insert(digest.0, unused);
             self.hand = unused + 1;
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
     }
 
     /// The first slot from the hand on that was not used since the hand came by last. There is at

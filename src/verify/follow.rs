@@ -28,8 +28,9 @@ use crate::{
     clock::{Clock, Deadline, Moment},
     config::{Algorithm, KeysLocation, Provider},
     health::Waiting,
-    metrics::{KeyFetchLabels, Metrics},
+    metrics::{Exchanges, KeyFetchLabels, Metrics, ProviderLabels},
     oauth::{ClientError, DiscoveryError, HttpClient, JwksError, chain, discover_keys, fetch_jwks},
+    trace::{Background, Tracer},
 };
 
 const TARGET: &str = "itwin_auth_proxy::verify";
@@ -60,6 +61,20 @@ pub(super) enum KeysError {
     Broken,
 }
 
+impl KeysError {
+    /// A word for traces.
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Client(error) => error.class(),
+            Self::Discovery(_) => "discovery",
+            Self::Jwks(_) => "jwks",
+            Self::Set(_) => "key_set",
+            Self::Late(_) => "timeout",
+            Self::Broken => "internal",
+        }
+    }
+}
+
 /// Follows one issuer's keys.
 pub(super) struct Follower<S> {
     pub(super) issuer: Arc<Issuer>,
@@ -69,6 +84,7 @@ pub(super) struct Follower<S> {
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) max_stale: Duration,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tracer: Tracer,
     /// Where they survive a restart.
     pub(super) kept: Option<Place>,
     /// Until the first keys are there.
@@ -83,7 +99,12 @@ impl<S: Source> Follower<S> {
         let mut stale: Option<Deadline> = self.remember();
         loop {
             let begun = self.clock.now();
-            let fetched = self.fetch().await;
+            let mut span = self.span();
+            let fetched = self.fetch(&mut span).await;
+            if let Err(error) = &fetched {
+                span.fails(error.class(), chain(error));
+            }
+            drop(span);
             let now = self.clock.now();
             let pause = match &fetched {
                 Ok(()) => {
@@ -129,17 +150,21 @@ impl<S: Source> Follower<S> {
         Some(now.plus(left))
     }
 
-    async fn fetch(&mut self) -> Result<(), KeysError> {
+    async fn fetch(&mut self, span: &mut Background) -> Result<(), KeysError> {
         let document = self.source.fetch().await?;
         let (keys, unusable) = KeySet::read(&document, &self.algorithms)?;
         if let Some(kept) = &self.kept {
             kept.keep(&document, self.clock.now());
         }
         let known = self.issuer.keys();
-        if keys.same(&known) {
+        let same = keys.same(&known);
+        // the first ones are no change
+        let changed = !same && !known.is_empty();
+        drop(known);
+        span.attribute("itwin_auth_proxy.keys.changed", changed);
+        if same {
             return Ok(());
         }
-        drop(known);
         let ids: Vec<&str> = keys.ids().collect();
         info!(target: TARGET, provider = %self.issuer.name, keys = ids.join(" "), "keys fetched");
         for key in unusable {
@@ -147,7 +172,18 @@ impl<S: Source> Follower<S> {
             warn!(target: TARGET, %provider, key = key.id, why, "a key is left out");
         }
         self.issuer.replace(keys);
+        if changed {
+            let now = self.clock.now();
+            let progress = &self.issuer.progress;
+            progress.send_modify(|progress| progress.keys_changed = Some(now));
+        }
         Ok(())
+    }
+
+    fn span(&self) -> Background {
+        let provider = self.issuer.name.to_string();
+        let attributes = [("itwin_auth_proxy.provider", provider.into())];
+        self.tracer.background("key fetch", attributes)
     }
 
     fn failed(&self, error: &KeysError, pause: Duration) {
@@ -171,6 +207,15 @@ impl<S: Source> Follower<S> {
             result: if error.is_none() { "ok" } else { "failed" },
         };
         self.metrics.key_fetches.get_or_create(&labels).inc();
+        if error.is_none() {
+            let provider = self.issuer.name.to_string();
+            let fetched = self
+                .metrics
+                .keys_last_success
+                .get_or_create(&ProviderLabels { provider });
+            fetched.set(now.wall.as_secs_f64());
+        }
+        self.show_keys();
         self.issuer.progress.send_modify(|progress| {
             progress.rounds += 1;
             progress.fetch = Fetch::NotBefore(begun.plus(ASK_AGAIN));
@@ -182,6 +227,16 @@ impl<S: Source> Follower<S> {
                 Some(error) => progress.last_error = Some(chain(&error).into()),
             }
         });
+    }
+
+    fn show_keys(&self) {
+        let provider = self.issuer.name.to_string();
+        let keys = self.issuer.keys().ids().count();
+        let shown = self
+            .metrics
+            .keys
+            .get_or_create(&ProviderLabels { provider });
+        shown.set(i64::try_from(keys).unwrap_or(i64::MAX));
     }
 
     /// Until `next`, or until somebody asks who may.
@@ -197,6 +252,7 @@ impl<S: Source> Follower<S> {
                     "the keys are too old to be believed; no token is taken any more"
                 );
                 self.issuer.replace(KeySet::none());
+                self.show_keys();
             }
             if next.passed(now) {
                 return;
@@ -220,25 +276,29 @@ impl<S: Source> Follower<S> {
 /// A provider, asked over the network.
 pub(super) struct Remote {
     provider: Arc<Provider>,
+    exchanges: Exchanges,
     /// Where the keys were last, should the metadata be out of reach.
     known: Option<Url>,
 }
 
 impl Remote {
-    pub(super) fn new(provider: Arc<Provider>) -> Self {
+    pub(super) fn new(provider: Arc<Provider>, exchanges: Exchanges) -> Self {
         Self {
             provider,
+            exchanges,
             known: None,
         }
     }
 
     async fn ask(&mut self) -> Result<Bytes, KeysError> {
+        let exchanges = self.exchanges.clone();
         let provider = Arc::clone(&self.provider);
         let timeouts = provider.timeouts;
         let (connect, total) = (timeouts.connect, timeouts.total);
         // it reads files
         let http = spawn_blocking(move || HttpClient::new(&provider.tls, connect, total));
         let http = http.await.map_err(|_| KeysError::Broken)??;
+        let http = http.counted(exchanges);
         let url = match &self.provider.keys.location {
             KeysLocation::Given(url) => url.clone(),
             KeysLocation::Discover => {

@@ -57,6 +57,8 @@ pub(super) struct Progress {
     pub(super) rounds: u64,
     pub(super) fetch: Fetch,
     pub(super) last_success: Option<Moment>,
+    /// When others took the place of the known ones.
+    pub(super) keys_changed: Option<Moment>,
     /// Since the last success.
     pub(super) last_error: Option<Arc<str>>,
 }

@@ -53,7 +53,7 @@ pub use self::{
     revoked::{Revoked, SignedIn},
     service::KeyService,
 };
-use crate::clock::Moment;
+use crate::{clock::Moment, metrics::CacheMetrics};
 
 /// A token that is not taken, and by which keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,7 @@ pub struct Verifier {
     cache: Mutex<Cache>,
     /// All threads share them: a proof is taken by one.
     proofs: Arc<Proofs>,
+    counts: Arc<CacheMetrics>,
 }
 
 impl Verifier {
@@ -82,10 +83,15 @@ impl Verifier {
     ///
     /// # Errors
     /// When the key cannot be used, which does not happen.
-    pub fn new(key: &[u8; 32], proofs: Arc<Proofs>) -> Result<Self, Unspecified> {
+    pub fn new(
+        key: &[u8; 32],
+        proofs: Arc<Proofs>,
+        counts: Arc<CacheMetrics>,
+    ) -> Result<Self, Unspecified> {
         Ok(Self {
             cache: Mutex::new(Cache::new(key)?),
             proofs,
+            counts,
         })
     }
 
@@ -117,14 +123,17 @@ impl Verifier {
         if let Some(digest) = digest
             && let Some(known) = cache.get(digest, &keys, now)
         {
+            self.counts.hit();
             return Ok(known);
         }
+        self.counts.missed();
         let verified = verify(issuer, &keys, token, now).map_err(unverified)?;
         let verified = Arc::new(verified);
         if let Some(digest) = digest
             && !verified.claims.gone().passed(now)
         {
             cache.put(digest, &keys, &verified);
+            self.counts.holds(cache.len());
         }
         Ok(verified)
     }

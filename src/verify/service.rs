@@ -1,6 +1,12 @@
 //! All issuers whose tokens some route takes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -16,17 +22,37 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Admit, AdmitRule, BackchannelLogout, Config, Name, Provider},
-    health::{Readiness, Report},
+    health::{Readiness, Report, Waiting},
     metrics::Metrics,
-    shutdown::Shutdown,
+    shutdown::{Life, Shutdown},
+    trace::Tracer,
 };
 
 /// Gives out issuers. Cheap to clone; clones share.
 #[derive(Debug, Clone)]
 pub struct KeyService {
-    issuers: Arc<BTreeMap<Name, Arc<Issuer>>>,
+    issuers: Arc<BTreeMap<Name, Arc<Followed>>>,
+    kept: Option<Kept>,
     revoked: Arc<Revoked>,
     clock: Clock,
+    /// No number is given twice: what was verified is remembered by it.
+    numbers: Arc<AtomicU32>,
+}
+
+/// An issuer, with the tasks that ask it.
+#[derive(Debug)]
+struct Followed {
+    issuer: Arc<Issuer>,
+    provider: Arc<Provider>,
+    _life: Life,
+}
+
+/// What the tasks stand on.
+struct Around<'a> {
+    clock: &'a Clock,
+    metrics: &'a Arc<Metrics>,
+    tracer: &'a Tracer,
+    shutdown: &'a Shutdown,
 }
 
 impl KeyService {
@@ -36,35 +62,33 @@ impl KeyService {
         config: &Config,
         clock: &Clock,
         metrics: &Arc<Metrics>,
+        tracer: &Tracer,
         shutdown: &Shutdown,
         readiness: &Readiness,
         rng: &mut impl Rng,
     ) -> Self {
-        let mut issuers = BTreeMap::new();
         let asked = asked_for(config);
         let store = config.token_store.as_ref().filter(|_| !asked.is_empty());
-        let kept = store.map(|store| Kept::open(store, shutdown));
-        for (number, provider) in (0..).zip(asked.into_values()) {
-            let around = (clock, metrics, shutdown);
-            let issuer = asking(Issuer::new(number, &provider), &provider, around, rng);
-            issuers.insert(provider.name.clone(), Arc::clone(&issuer));
-            if provider.answers_for_all() {
-                continue; // its keys check nothing
-            }
-            let follower = Follower {
-                issuer,
-                clock: clock.clone(),
-                metrics: Arc::clone(metrics),
-                rng: StdRng::from_rng(rng),
-                algorithms: provider.keys.algorithms.clone(),
-                max_stale: provider.keys.max_stale,
-                kept: kept.as_ref().map(|kept| kept.place(&provider)),
-                waiting: Some(readiness.wait_for(format!("keys of provider {}", provider.name))),
-                source: Remote::new(provider),
-            };
-            shutdown.spawn(follower.run());
-        }
         let revoked = Arc::new(Revoked::counting(metrics.revoked_tokens_refused.clone()));
+        let mut this = Self {
+            issuers: Arc::default(),
+            kept: store.map(|store| Kept::open(store, shutdown)),
+            revoked: Arc::clone(&revoked),
+            clock: clock.clone(),
+            numbers: Arc::default(),
+        };
+        let around = Around {
+            clock,
+            metrics,
+            tracer,
+            shutdown,
+        };
+        let followed = asked.into_values().map(|provider| {
+            let waiting = readiness.wait_for(format!("keys of provider {}", provider.name));
+            let followed = this.follow(&provider, Some(waiting), &around, rng);
+            (Arc::clone(&provider.name), Arc::new(followed))
+        });
+        this.issuers = Arc::new(followed.collect());
         if let Some(store) = store {
             revoked.keep(store, clock.now(), shutdown);
         }
@@ -72,10 +96,79 @@ impl KeyService {
             let waiting = readiness.wait_for("the list of revoked tokens");
             shutdown.spawn(follow(Arc::clone(&revoked), path.clone(), waiting));
         }
-        Self {
-            issuers: Arc::new(issuers),
-            revoked,
-            clock: clock.clone(),
+        this
+    }
+
+    /// The same for another configuration, on the current runtime: issuers that are in both go on
+    /// with what they have; the others are left alone when the last of this is dropped. Readiness does
+    /// not wait for new ones: what is served already would be taken away with it.
+    #[must_use]
+    pub fn changed(
+        &self,
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        tracer: &Tracer,
+        shutdown: &Shutdown,
+        rng: &mut impl Rng,
+    ) -> Self {
+        let asked = asked_for(config);
+        let mut next = self.clone();
+        if next.kept.is_none()
+            && !asked.is_empty()
+            && let Some(store) = &config.token_store
+        {
+            next.kept = Some(Kept::open(store, shutdown));
+            self.revoked.keep(store, self.clock.now(), shutdown);
+        }
+        let around = Around {
+            clock: &self.clock,
+            metrics,
+            tracer,
+            shutdown,
+        };
+        let followed = asked.into_values().map(|provider| {
+            let known = self.issuers.get(&provider.name);
+            let followed = match known.filter(|known| known.provider == provider) {
+                Some(known) => Arc::clone(known),
+                None => Arc::new(next.follow(&provider, None, &around, rng)),
+            };
+            (Arc::clone(&provider.name), followed)
+        });
+        next.issuers = Arc::new(followed.collect());
+        next
+    }
+
+    fn follow(
+        &self,
+        provider: &Arc<Provider>,
+        waiting: Option<Waiting>,
+        around: &Around<'_>,
+        rng: &mut impl Rng,
+    ) -> Followed {
+        let life = Life::within(around.shutdown);
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let issuer = asking(Issuer::new(number, provider), provider, around, &life, rng);
+        // of one that answers for all, keys check nothing
+        if !provider.answers_for_all() {
+            let exchanges = around.metrics.provider(&provider.name, around.clock);
+            let follower = Follower {
+                issuer: Arc::clone(&issuer),
+                clock: around.clock.clone(),
+                metrics: Arc::clone(around.metrics),
+                tracer: around.tracer.clone(),
+                rng: StdRng::from_rng(rng),
+                algorithms: provider.keys.algorithms.clone(),
+                max_stale: provider.keys.max_stale,
+                kept: self.kept.as_ref().map(|kept| kept.place(provider)),
+                waiting,
+                source: Remote::new(Arc::clone(provider), exchanges),
+            };
+            life.shutdown().spawn(follower.run());
+        }
+        Followed {
+            issuer,
+            provider: Arc::clone(provider),
+            _life: life,
         }
     }
 
@@ -96,7 +189,8 @@ impl KeyService {
 
     /// The issuer that this provider is; one that no route asks tokens of has no keys.
     pub fn issuer(&self, provider: &Provider) -> Arc<Issuer> {
-        let known = self.issuers.get(&provider.name).cloned();
+        let known = self.issuers.get(&provider.name);
+        let known = known.map(|followed| Arc::clone(&followed.issuer));
         known.unwrap_or_else(|| Arc::new(Issuer::new(u32::MAX, provider)))
     }
 }
@@ -105,7 +199,8 @@ impl KeyService {
 fn asking(
     issuer: Issuer,
     provider: &Arc<Provider>,
-    (clock, metrics, shutdown): (&Clock, &Arc<Metrics>, &Shutdown),
+    around: &Around<'_>,
+    life: &Life,
     rng: &mut impl Rng,
 ) -> Arc<Issuer> {
     let Some(config) = provider.introspection.clone() else {
@@ -122,11 +217,11 @@ fn asking(
         issuer: Arc::clone(&issuer),
         provider: Arc::clone(provider),
         config,
-        clock: clock.clone(),
-        metrics: Arc::clone(metrics),
-        shutdown: shutdown.clone(),
+        clock: around.clock.clone(),
+        metrics: Arc::clone(around.metrics),
+        shutdown: life.shutdown().clone(),
     };
-    shutdown.spawn(asker.run(queue));
+    life.shutdown().spawn(asker.run(queue));
     issuer
 }
 
@@ -156,12 +251,14 @@ impl Report for KeyService {
 
     fn report(&self) -> Value {
         let now = self.clock.now();
-        let describe = |issuer: &Arc<Issuer>| {
+        let describe = |followed: &Arc<Followed>| {
+            let issuer = &followed.issuer;
             let progress = issuer.progress.borrow().clone();
             let ago = |then: crate::clock::Moment| now.wall.saturating_sub(then.wall).as_secs();
             json!({
                 "provider": &*issuer.name,
                 "keys": issuer.keys().ids().collect::<Vec<_>>(),
+                "keys_changed": progress.keys_changed.map(crate::clock::Moment::rfc3339),
                 "last_success_seconds_ago": progress.last_success.map(ago),
                 "last_error": progress.last_error.as_deref(),
                 "introspection": issuer.introspector().map(|one| one.report(now)),

@@ -100,8 +100,9 @@ test('a wrong password is told everywhere, not tried again, and the right one is
   assert.ok(status.includes(reason), status);
   const live = await command(['check', '--config', proxy.file, '--live']);
   const told = live.stdout + live.stderr;
-  assert.ok(told.includes(`failed  token for credential user (scopes: none asked for): ${sandbox.issuer}`), told);
+  assert.ok(told.includes(`failure  token for credential user (scopes: none asked for): ${sandbox.issuer}`), told);
   assert.ok(told.includes(reason));
+  assert.ok(told.includes('→ see the line about credential user, whose token it shows'), told);
   await Promise.all(Array.from({ length: 20 }, () => fetch(`${proxy.origin}/imodels`)));
   assert.equal((await sandbox.counts()).sts_requests, 2, 'one by the proxy, one by check');
   assert.ok(!proxy.lines.join('\n').includes('not the password'));

@@ -318,7 +318,7 @@ fast('the injector may do two things, and nothing where its certificate comes fr
 
 fast('alerts ask for metrics that there are', () => {
   const page = readFileSync(path.join(ROOT, 'docs/metrics.md'), 'utf8');
-  const errors = readFileSync(path.join(ROOT, 'docs/errors.md'), 'utf8');
+  const errors = readFileSync(path.join(ROOT, 'docs/troubleshooting.md'), 'utf8');
   const known = [...page.matchAll(/^\| (`.+?`) \| (\w+) \|/gm)].flatMap(([, names, type]) =>
     [...names.matchAll(/`(\w+)`/g)].map(([, name]) => `itwin_auth_proxy_${name}${type === 'counter' ? '_total' : ''}`));
   for (const way of ['a gateway that is watched', 'an injector that is watched']) {
@@ -329,7 +329,7 @@ fast('alerts ask for metrics that there are', () => {
       for (const [name] of expr.matchAll(/itwin_auth_proxy_\w+/g)) assert.ok(known.includes(name), `${alert}: ${name}`);
       assert.ok(expr.includes(`job="${job}"`), alert);
       for (const [, codes] of expr.matchAll(/code=~"([^"]+)"/g)) {
-        for (const code of codes.split('|')) assert.match(errors, new RegExp(`^\\| \`${code}\``, 'm'), alert);
+        for (const code of codes.split('|')) assert.match(errors, new RegExp(`^### ${code}$`, 'm'), alert);
       }
     }
   }

@@ -128,6 +128,8 @@ full('the package: installed, configured, used, reloaded, upgraded, removed', as
     assert.equal(inside('systemctl is-enabled itwin-auth-proxy'), 'enabled');
     assert.equal(inside('systemctl is-active itwin-auth-proxy || true'), 'inactive');
     inside('itwin-auth-proxy completions bash | cmp - /usr/share/bash-completion/completions/itwin-auth-proxy');
+    inside('itwin-auth-proxy man | cmp - <(gzip -dc /usr/share/man/man1/itwin-auth-proxy.1.gz)');
+    inside('test -e /usr/share/man/man1/itwin-auth-proxy-ca-init.1.gz');
   });
 
   await t.test('with one it is ready when it has a token, and calls get it', () => {

@@ -100,7 +100,7 @@ full('nothing is in it but the program, authorities, licence texts and empty dir
 
 /** The crates that the program is made of, with their versions. */
 function crates() {
-  const args = ['tree', '--locked', '--prefix', 'none', '--edges', 'normal', '--target', 'x86_64-unknown-linux-gnu', '--format', '{p}'];
+  const args = ['tree', '--no-default-features', '--locked', '--prefix', 'none', '--edges', 'normal', '--target', 'x86_64-unknown-linux-gnu', '--format', '{p}'];
   const lines = execFileSync('cargo', args, { cwd: HOME, encoding: 'utf8' }).trim().split('\n').slice(1);
   return [...new Set(lines.map((line) => line.split(' ').slice(0, 2).join(' ').replace(' v', ' ')))].map((line) => line.split(' '));
 }

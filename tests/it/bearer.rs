@@ -576,3 +576,43 @@ fn a_preflight_carries_nothing() {
     let chunked = with("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n";
     proxy.send(chunked).is_refused(401, "TokenMissing");
 }
+
+#[test]
+fn keys_and_what_was_verified_stay_when_another_part_of_the_configuration_changes() {
+    let (origin, key) = (origin::answering([origin::ok("hello")]), Pair::new("k"));
+    let issuer = issuer::serving(&[&key]);
+    let proxy = guarding(&origin, &issuer).start();
+    let token = key.token(&issuer.claims(&json!({})));
+    proxy.send(with_token(&token)).is_the_upstreams(200);
+    let said = proxy.reload(|config| {
+        let rule = json!({"provider": "idp", "audiences": ["api"], "scopes": ["another"]});
+        config["routes"][0]["admit"] = json!([{"bearer": rule}]);
+    });
+    assert_eq!(said.unwrap()["result"], "applied");
+    // what was verified is remembered, what was allowed is not
+    proxy
+        .send(with_token(&token))
+        .is_refused(403, "InsufficientScope");
+    proxy.reload(|_| {}).unwrap();
+    proxy.send(with_token(&token)).is_the_upstreams(200);
+    assert_eq!(issuer.fetches(), 1);
+}
+
+#[test]
+fn a_provider_that_takes_the_place_of_another_is_the_only_one_believed() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let (old, new) = (Pair::new("k"), Pair::new("k"));
+    let (before, after) = (issuer::serving(&[&old]), issuer::serving(&[&new]));
+    let proxy = guarding(&origin, &before).start();
+    let token = old.token(&before.claims(&json!({})));
+    proxy.send(with_token(&token)).is_the_upstreams(200);
+    let said = proxy.reload(|config| {
+        config["providers"]["idp"] = json!({"issuer": after.url()});
+    });
+    assert_eq!(said.unwrap()["result"], "applied");
+    let theirs = new.token(&after.claims(&json!({})));
+    proxy.send(with_token(&theirs)).is_the_upstreams(200);
+    proxy
+        .send(with_token(&token))
+        .is_refused(401, "TokenInvalid");
+}

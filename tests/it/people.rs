@@ -677,3 +677,49 @@ fn sign_ins_of_one_address_are_counted() {
     assert_eq!(page.status(), 429);
     assert!(page.field("retry-after").is_some());
 }
+
+#[test]
+fn people_stay_signed_in_when_the_rules_of_their_session_change() {
+    let clock = clock();
+    let (provider, origin) = (people::provider(&clock), hello());
+    for store in ["cookie", "memory"] {
+        let proxy = provider.in_front_of(&origin);
+        let proxy = proxy.with("sessions.web.store", store);
+        let proxy = proxy.start_by(clock.clone());
+        let mut ada = Browser::of(&proxy);
+        ada.sign_in("/app").is_the_upstreams(200);
+        let before = provider.counts().code_exchanges;
+        let said = proxy.reload(|config| {
+            config["sessions"]["web"]["store"] = store.into();
+            config["sessions"]["web"]["idle"] = "2h".into();
+        });
+        assert_eq!(said.unwrap()["result"], "applied");
+        ada.navigate("/app").is_the_upstreams(200);
+        assert_eq!(provider.counts().code_exchanges, before, "{store}");
+        // and the new rules hold
+        clock.jump(2 * 3_600_000 + 1000);
+        is_challenged(&ada.fetch("/app"));
+    }
+}
+
+#[test]
+fn sessions_that_are_configured_no_longer_end() {
+    let (provider, origin) = (people::provider(&Clock::system()), hello());
+    let proxy = provider.in_front_of(&origin).start();
+    let mut ada = Browser::of(&proxy);
+    ada.sign_in("/app").is_the_upstreams(200);
+    let without = |config: &mut serde_json::Value| {
+        config["sessions"] = json!({});
+        config["routes"][0]["admit"] = json!("anyone");
+        config["routes"][0]["inject"] = serde_json::Value::Null;
+    };
+    proxy.reload(without).unwrap();
+    ada.navigate("/app").is_the_upstreams(200);
+    assert_eq!(
+        origin.requests().last().unwrap().field("authorization"),
+        None
+    );
+    // they come back, and nobody who signed in before
+    proxy.reload(|_| {}).unwrap();
+    is_challenged(&ada.fetch("/app"));
+}

@@ -72,7 +72,7 @@ fn reload(program: &Program, more: &[&str]) -> Reloaded {
     // the new process keeps it open: its log goes there as well
     let err = tempfile::NamedTempFile::new().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_itwin-auth-proxy"))
-        .arg("reload")
+        .arg("upgrade")
         .arg("--config")
         .arg(program.config())
         .args(more)
@@ -315,7 +315,7 @@ fn nobody_replaces_a_process_without_saying_so() {
     let address = first.address("listening");
     let (code, log) = program::run(&config).ended();
     assert_eq!(code, Some(69), "{log}");
-    assert!(log.contains("itwin-auth-proxy reload"), "{log}");
+    assert!(log.contains("itwin-auth-proxy upgrade"), "{log}");
     ask(address);
     first.end_at_once();
 }

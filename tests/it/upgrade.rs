@@ -224,3 +224,30 @@ fn an_upstream_that_switches_unasked_is_a_502() {
         assert_eq!(answer.field("content-type"), Some("application/json"));
     }
 }
+
+#[test]
+fn a_web_socket_does_not_outlast_its_listener() {
+    let origin = origin::serving(|mut connection| {
+        connection.request();
+        connection.send(SWITCHED);
+        connection.until_closed();
+    });
+    let two = json!([{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:0"}]);
+    let proxy = proxy::to(&origin)
+        .with("listeners", two)
+        .with("limits.drain_timeout", "100ms")
+        .start();
+    let open = |number: usize| {
+        let mut client = Client::connect(proxy.listener(number).parse().unwrap());
+        client.send(with_fields("GET", "/socket", HANDSHAKE));
+        assert_eq!(client.head().status(), 101);
+        client
+    };
+    let (_stays, mut goes) = (open(0), open(1));
+    let said = proxy.reload(|config| {
+        config["listeners"].as_array_mut().unwrap().pop();
+    });
+    assert_eq!(said.unwrap()["result"], "applied");
+    assert!(goes.until_closed().is_empty());
+    wait::until("one is left", || proxy.open() == 1);
+}

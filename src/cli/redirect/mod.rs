@@ -163,6 +163,29 @@ fn remove_all(arguments: &Arguments) -> Result<Exit, Exit> {
     Ok(Exit::Ok)
 }
 
+/// What is known of rules in the network that this process is in.
+#[derive(Debug)]
+pub(super) enum InPlace {
+    /// As they were written by this.
+    By(String),
+    None,
+    /// Why it cannot be seen.
+    Unknown(String),
+}
+
+/// Looks for what any program has applied, and changes nothing.
+pub(super) fn in_place() -> InPlace {
+    let mut unknown = None;
+    for removal in rules::removals() {
+        match removal.look() {
+            Removed::Rules => return InPlace::By(removal.program().to_owned()),
+            Removed::Unknown(error) => unknown = unknown.or(Some(output::chain(&error))),
+            Removed::Nothing | Removed::Missing(_) => {}
+        }
+    }
+    unknown.map_or(InPlace::None, InPlace::Unknown)
+}
+
 impl Arguments {
     fn rules(&self) -> Result<Rules, Exit> {
         Ok(Rules {

@@ -204,15 +204,23 @@ impl Removal {
     /// # Errors
     /// When there are rules, and they cannot be removed.
     pub(super) fn run(&self) -> Result<Removed, StepError> {
-        match self.found.run() {
-            Ok(()) => self.steps.iter().try_for_each(Step::run)?,
-            Err(error @ (StepError::Missing { .. } | StepError::Unsupported { .. })) => {
-                return Ok(Removed::Missing(error));
-            }
-            Err(StepError::Failed { .. } | StepError::Refused(_)) => return Ok(Removed::Nothing),
-            Err(error) => return Ok(Removed::Unknown(error)),
+        let removed = self.look();
+        if matches!(removed, Removed::Rules) {
+            self.steps.iter().try_for_each(Step::run)?;
         }
-        Ok(Removed::Rules)
+        Ok(removed)
+    }
+
+    /// What it would find, without removing anything.
+    pub(super) fn look(&self) -> Removed {
+        match self.found.run() {
+            Ok(()) => Removed::Rules,
+            Err(error @ (StepError::Missing { .. } | StepError::Unsupported { .. })) => {
+                Removed::Missing(error)
+            }
+            Err(StepError::Failed { .. } | StepError::Refused(_)) => Removed::Nothing,
+            Err(error) => Removed::Unknown(error),
+        }
     }
 }
 

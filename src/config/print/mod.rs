@@ -10,6 +10,7 @@ mod clients;
 mod identity;
 mod own;
 mod session;
+mod telemetry;
 
 use std::{path::Path, time::Duration};
 
@@ -17,21 +18,29 @@ use self::block::block;
 pub use self::block::scalar;
 use self::clients::{credential, provider};
 use super::{
-    ActsFor, Admit, AdmitRule, Bind, ClientCertificates, ClientTls, Config, Forwarded, Gateway,
-    Identity, Inject, Interception, Limits, LinkRewriting, Listener, LogFormat, Mode,
+    ActsFor, Admit, AdmitRule, AuditStream, Bind, ClientCertificates, ClientTls, Config, Forwarded,
+    Gateway, Identity, Inject, Interception, Limits, LinkRewriting, Listener, LogFormat, Mode,
     PresentedAuthorization, ProxyUser, RedirectedBy, Revocation, Route, ScopeSet, SecretSource,
     ServerTls, SharedKey, Upstream, UpstreamProtocol,
     raw::{self, SecretText, Texts, Words},
     valid::format_size,
 };
-use crate::secret::Secret;
+use crate::{
+    audit::{Every, Target},
+    handbook::Help,
+    secret::Secret,
+};
 
 /// The whole configuration.
 pub fn yaml(config: &Config) -> String {
-    let value = serde_json::to_value(raw(config)).unwrap_or_default();
     let mut out = String::new();
-    block(&value, 0, &mut out);
+    block(&value(config), 0, &mut out);
     out
+}
+
+/// The same, to be compared.
+pub fn value(config: &Config) -> serde_json::Value {
+    serde_json::to_value(raw(config)).unwrap_or_default()
 }
 
 fn raw(config: &Config) -> raw::Raw {
@@ -70,10 +79,24 @@ fn raw(config: &Config) -> raw::Raw {
                 .map(|admin| !admin.ip().is_loopback())
                 .filter(|remote| *remote),
             allow_quit: Some(config.admin_allow_quit),
+            socket: config.admin_socket.as_ref().map(|socket| raw::AdminSocket {
+                path: Some(text(&socket.path)),
+                mode: Some(format!("{:04o}", socket.mode)),
+                uids: (!socket.uids.is_empty()).then(|| socket.uids.clone()),
+            }),
             key: admin_key.0,
             key_file: admin_key.1,
             key_env: admin_key.2,
         }),
+        reload: Some(raw::Reload {
+            watch: Some(config.reload_watch),
+        }),
+        errors: match &config.help {
+            Help::Program => None,
+            Help::At(page) => Some(raw::Errors {
+                help: Some(page.to_string()),
+            }),
+        },
         log: Some(raw::Log {
             level: Some(config.log.level.clone()),
             format: Some(match config.log.format {
@@ -83,6 +106,8 @@ fn raw(config: &Config) -> raw::Raw {
             }),
             requests: Some(config.log.requests),
         }),
+        telemetry: config.telemetry.as_ref().map(telemetry::telemetry),
+        audit: config.audit.as_ref().map(audit),
         token_store: config.token_store.as_ref().map(|store| {
             let (key, key_file, key_env) = forms(&store.key);
             raw::TokenStore {
@@ -99,6 +124,26 @@ fn raw(config: &Config) -> raw::Raw {
         trusted_proxies: list(config.trusted_proxies.iter()),
         revocation: revocation(&config.revocation),
         interception: config.interception.as_ref().map(interception),
+    }
+}
+
+fn audit(audit: &AuditStream) -> raw::Audit {
+    let (key, key_file, key_env) = audit.key.as_ref().map(forms).unwrap_or_default();
+    let (file, stream) = match &audit.target {
+        Target::File(file) => (Some(text(file)), None),
+        Target::Stdout => (None, Some(raw::Stream::Stdout)),
+        Target::Stderr => (None, Some(raw::Stream::Stderr)),
+    };
+    raw::Audit {
+        file,
+        stream,
+        key,
+        key_file,
+        key_env,
+        every: Some(match audit.every {
+            Every::Request => "request".into(),
+            Every::Interval(interval) => duration(interval),
+        }),
     }
 }
 

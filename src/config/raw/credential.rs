@@ -79,6 +79,7 @@ pub(in crate::config) struct Credential {
     pub(in crate::config) assertion_audience: Option<String>,
     /// A file that holds a client assertion and that somebody else keeps fresh, such as a
     /// projected Kubernetes service-account token (RFC 7523); read for every token request.
+    #[schemars(extend("x-private" = "yes"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) assertion_file: Option<String>,
     /// The client's certificate, for mutual TLS (RFC 8705).
@@ -103,7 +104,7 @@ pub(in crate::config) struct Credential {
     /// when the provider rotates the token: the file and its directory must be writable, and no
     /// other program may use the same token. Default: what the command `login` keeps, in the
     /// system's keyring or in a sealed file.
-    #[schemars(extend("x-file" = "replaced"))]
+    #[schemars(extend("x-file" = "replaced", "x-private" = "yes"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) refresh_token_file: Option<String>,
     /// How people sign in, for the grant `authorization_code`.
@@ -190,6 +191,7 @@ pub(in crate::config) struct GrantAssertion {
     pub(in crate::config) credential: Option<String>,
     /// A file that holds the assertion and that somebody else keeps fresh: a JWT; or SAML, as XML
     /// or in Base64. Read for every token request.
+    #[schemars(extend("x-private" = "yes"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) file: Option<String>,
 }

@@ -110,6 +110,7 @@ pub(in crate::config) struct Signing {
     /// replace a key, put the new one first and keep the old one until its JWTs have ended; files are
     /// read again every ten seconds. Default: a key made at the start, which is enough for one
     /// replica whose services fetch keys again when they meet one that they do not know.
+    #[schemars(extend("x-private" = "yes"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) key_files: Option<Texts>,
     /// A path, such as `/.itwin-auth/jwks.json`, at which every listener for callers serves the

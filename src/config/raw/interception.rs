@@ -19,7 +19,7 @@ pub(in crate::config) struct Interception {
     /// PEM file with the authority's private key. Nobody but this program should be able to read
     /// it: whoever has it can pose as each of the hosts.
     #[schemars(required)]
-    #[schemars(extend("x-file" = "read"))]
+    #[schemars(extend("x-file" = "read", "x-private" = "yes"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) key: Option<String>,
     /// The hosts whose connections are opened, and no other; `*.example.com` for all names below

@@ -78,6 +78,7 @@ pub(in crate::config) struct Introspection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) assertion_audience: Option<String>,
     /// A file that holds a client assertion and that somebody else keeps fresh (RFC 7523).
+    #[schemars(extend("x-private" = "yes"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) assertion_file: Option<String>,
     /// The API's certificate, for mutual TLS (RFC 8705).

@@ -141,7 +141,7 @@ pub(in crate::config) struct ServerTls {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) certificate: Option<String>,
     /// PEM file with the private key. Must be given unless `minted`.
-    #[schemars(extend("x-file" = "read"))]
+    #[schemars(extend("x-file" = "read", "x-private" = "yes"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) key: Option<String>,
     /// PEM file with the authorities that sign callers' certificates.

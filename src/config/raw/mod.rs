@@ -10,6 +10,7 @@
 //! `words` may hold several), `x-secret` (keys that are forms of one secret), `x-later` (names that
 //! a later version will know).
 
+mod audit;
 mod bearer;
 mod credential;
 mod identity;
@@ -24,6 +25,7 @@ mod revocation;
 mod route;
 mod session;
 mod settings;
+mod telemetry;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -31,6 +33,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
+    audit::{Audit, Stream},
     bearer::{BearerRule, BoundMode, ClaimRule, Dpop, NonceMode, Preflight, Scalar, Scalars},
     credential::{ClientAuthMethod, Credential, Flow, GrantAssertion, GrantType, SamlDialect, Sts},
     identity::{
@@ -52,7 +55,8 @@ pub(super) use self::{
         Presented, Protocol, Replay, Route, Timeouts, Upstream,
     },
     session::{Session, SessionStore, Streams},
-    settings::{Admin, Limits, Log, LogFormat, TokenStore},
+    settings::{Admin, AdminSocket, Errors, Limits, Log, LogFormat, Reload, TokenStore},
+    telemetry::{Otlp, OtlpHeader, OtlpMetrics, OtlpTraces, Telemetry},
 };
 use crate::secret::Secret;
 
@@ -99,9 +103,22 @@ pub(super) struct Raw {
     /// The listener for probes, metrics and status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) admin: Option<Admin>,
+    /// What callers are told of errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) errors: Option<Errors>,
     /// What is logged, and how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log: Option<Log>,
+    /// Traces and metrics, sent to a collector (OTLP). Default: none, unless
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) telemetry: Option<Telemetry>,
+    /// How a running process comes to another configuration. What is wrong changes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reload: Option<Reload>,
+    /// Who did what: a stream of its own that shows when it was tampered with. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) audit: Option<Audit>,
     /// An encrypted file in which tokens survive a restart, and beside it one (`.keys`) for the keys
     /// that callers' tokens are checked with, so that a restart while the
     /// authorization server is down still serves. Default: tokens live in memory only.
@@ -114,7 +131,7 @@ pub(super) struct Raw {
     pub(super) workers: Option<u32>,
     /// A Unix socket at which a new process of this program, of the same user or of root, takes the
     /// listeners over from the one that runs, so that an upgrade or a changed configuration refuses
-    /// no connection: `itwin-auth-proxy reload`, or `run --take-over`. Default: none.
+    /// no connection: `itwin-auth-proxy upgrade`, or `run --take-over`. Default: none.
     #[schemars(extend("x-file" = "socket"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) handover_socket: Option<String>,

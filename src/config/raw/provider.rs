@@ -87,7 +87,7 @@ pub(in crate::config) struct Identity {
     pub(in crate::config) certificate: Option<String>,
     /// PEM file with the private key.
     #[schemars(required)]
-    #[schemars(extend("x-file" = "read"))]
+    #[schemars(extend("x-file" = "read", "x-private" = "yes"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) key: Option<String>,
 }

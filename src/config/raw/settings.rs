@@ -5,6 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use super::SecretText;
 
+/// What callers are told of errors.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Errors {
+    /// The address of a page that explains errors, such as a copy of `docs/troubleshooting.md` or
+    /// `http://…:9901/troubleshooting` of the admin listener: `details` of an error point there, to
+    /// `#` and the code in lower case. Default: they name `itwin-auth-proxy explain CODE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) help: Option<String>,
+}
+
 /// What is accepted from callers, and how long they are waited for.
 #[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +90,10 @@ pub(in crate::config) struct Admin {
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) allow_quit: Option<bool>,
+    /// A Unix socket that answers the same, and takes every order from whom the kernel says to be root,
+    /// this program's own user, or one of `uids`. `itwin-auth-proxy status`, `log`, `drain` and the like use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) socket: Option<AdminSocket>,
     /// Who has this key may revoke tokens at `/revocations` (`Authorization: Bearer KEY`) and give
     /// orders (`/quit`, `/drain`), written here; 16 characters at least. Without a key nothing can be
     /// changed there.
@@ -93,6 +108,34 @@ pub(in crate::config) struct Admin {
     #[schemars(extend("x-secret" = "key"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) key_env: Option<String>,
+}
+
+/// When another configuration is taken by the process that runs.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Reload {
+    /// As soon as the file says something else. Without it at SIGHUP and by `itwin-auth-proxy reload` only.
+    #[schemars(extend("default" = true))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) watch: Option<bool>,
+}
+
+/// A Unix socket of the admin listener.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("type" = ["object", "string"], "x-short" = "path"))]
+pub(in crate::config) struct AdminSocket {
+    /// Where: `/run/itwin-auth-proxy/admin.sock`. A stale one that nobody listens on is replaced.
+    #[schemars(extend("x-file" = "socket"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) path: Option<String>,
+    /// Its permissions, in octal; `0600`, or `0666` where there are `uids`: who may connect and is
+    /// nobody of those is told so, and no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) mode: Option<String>,
+    /// Users, by number, who may see and order everything, beside root and this program's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) uids: Option<Vec<u32>>,
 }
 
 /// What is logged, and how.

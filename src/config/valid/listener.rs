@@ -1,4 +1,4 @@
-//! Listeners and the admin address.
+//! Listeners.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -20,7 +20,6 @@ use super::{
 pub(super) const DECIDE: &str = "decide";
 
 const DEFAULT_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
 /// `sun_path` of Linux holds 107 bytes and a zero.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -144,9 +143,13 @@ impl Check<'_> {
             return Some(Bind::Tcp(address));
         };
         let file = self.socket_path(path, socket, "write unix:/run/itwin-auth-proxy/proxy.sock")?;
+        let at = match path.steps().split_last() {
+            Some((_, above)) => path.first(above.len()).key("socket_mode"),
+            None => path.clone(),
+        };
         Some(Bind::Unix {
             path: file,
-            mode: self.socket_mode(path, mode),
+            mode: self.socket_mode(&at, mode, 0o600),
         })
     }
 
@@ -181,29 +184,26 @@ impl Check<'_> {
         Some(file)
     }
 
-    fn socket_mode(&mut self, bind: &Path, written: Option<&str>) -> u32 {
+    /// The permissions of a Unix socket, written at `path`.
+    pub(super) fn socket_mode(&mut self, path: &Path, written: Option<&str>, default: u32) -> u32 {
         let Some(written) = written else {
-            return 0o600;
+            return default;
         };
         let digits = written.trim_start_matches("0o");
         match u32::from_str_radix(digits, 8) {
             Ok(mode) if mode <= 0o777 && mode & 0o600 == 0o600 => mode,
             _ => {
-                let path = match bind.steps().split_last() {
-                    Some((_, above)) => bind.first(above.len()).key("socket_mode"),
-                    None => bind.clone(),
-                };
                 self.error(
-                    &path,
+                    path,
                     "is not a mode for a socket",
                     "write it in octal, as in 0600, 0660 or 0666",
                 );
-                0o600
+                default
             }
         }
     }
 
-    fn not_the_debugging_port(&mut self, path: &Path, address: SocketAddr) {
+    pub(super) fn not_the_debugging_port(&mut self, path: &Path, address: SocketAddr) {
         let reached =
             address.ip().is_unspecified() || address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST);
         if address.port() == DEBUGGING_PROXY_PORT && reached {
@@ -289,38 +289,6 @@ impl Check<'_> {
             identity: Identity { certificate, key },
             clients: clients?,
         }))
-    }
-
-    /// The admin address; nothing when it is switched off.
-    pub(super) fn admin(&mut self, raw: Option<&raw::Admin>) -> Option<SocketAddr> {
-        let Some(written) = raw.and_then(|raw| raw.bind.as_deref()) else {
-            return Some(DEFAULT_ADMIN);
-        };
-        let path = Path::root().key("admin").key("bind");
-        if written == "none" {
-            return None;
-        }
-        let address = self.socket_address(&path, written)?;
-        self.not_the_debugging_port(&path, address);
-        let allowed = raw.and_then(|raw| raw.allow_remote).unwrap_or(false);
-        if !address.ip().is_loopback() && !allowed {
-            self.error(
-                &path,
-                "others than this machine can reach this address",
-                "bind 127.0.0.1:9901, or set admin.allow_remote: true where a network policy keeps others out",
-            );
-        }
-        let key = raw.is_some_and(|raw| {
-            raw.key.is_some() || raw.key_file.is_some() || raw.key_env.is_some()
-        });
-        if key && !address.ip().is_loopback() {
-            self.warn(
-                &path,
-                "the key passes over the network unencrypted",
-                "bind 127.0.0.1, or put a proxy with TLS in front",
-            );
-        }
-        Some(address)
     }
 
     /// No two listeners on one address.

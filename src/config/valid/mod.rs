@@ -5,8 +5,10 @@
 //! found wrong stays silent.
 
 mod across;
+mod admin;
 mod admit;
 mod assertion;
+mod audit;
 mod bearer;
 mod bound;
 mod client_auth;
@@ -29,6 +31,7 @@ mod scalar;
 mod session;
 mod settings;
 mod takeover;
+mod telemetry;
 mod upstream;
 
 use std::sync::Arc;
@@ -87,6 +90,7 @@ pub(super) fn check(
     let routes = check.routes(&raw.routes, &credentials, &providers);
     let admin = check.admin(raw.admin.as_ref());
     let admin_key = check.admin_key(raw.admin.as_ref(), admin);
+    let admin_socket = check.admin_socket(raw, &listeners);
     check.minted(raw, &listeners);
     check.listeners_apart(&listeners, admin);
     check.nobody_else_injects(raw, &listeners, &routes);
@@ -112,21 +116,13 @@ pub(super) fn check(
         check.opened_and_served(&listeners, interception, &own, &routes);
     }
     let limits = check.limits(raw.limits.as_ref(), &listeners);
+    let help = check.help(raw.errors.as_ref());
     let log = check.log(raw.log.as_ref());
+    let telemetry = check.telemetry(raw.telemetry.as_ref());
+    let audit = check.audit(raw.audit.as_ref());
     let token_store = check.token_store(raw.token_store.as_ref());
     let handover_socket = check.handover_socket(raw.handover_socket.as_deref(), &listeners);
-    let trusted = raw.trusted_proxies.as_ref();
-    let trusted_proxies = check.networks(&root.key("trusted_proxies"), trusted);
-    if trusted_proxies
-        .iter()
-        .any(|network| network.prefix_len() == 0)
-    {
-        check.warn(
-            &root.key("trusted_proxies"),
-            "forwarded headers are believed from every peer, so that any caller can forge its address",
-            "name the networks of the proxies in front",
-        );
-    }
+    let trusted_proxies = check.trusted_proxies(raw.trusted_proxies.as_ref());
     if check.problems.errors() > 0 {
         return None;
     }
@@ -141,16 +137,25 @@ pub(super) fn check(
         limits,
         admin,
         admin_key,
+        admin_socket,
         admin_allow_quit: raw
             .admin
             .as_ref()
             .and_then(|admin| admin.allow_quit)
             .unwrap_or(false),
+        help,
         log,
+        telemetry,
+        audit,
         token_store,
         workers: raw
             .workers
             .and_then(|n| std::num::NonZeroUsize::new(usize::try_from(n).ok()?)),
+        reload_watch: raw
+            .reload
+            .as_ref()
+            .and_then(|reload| reload.watch)
+            .unwrap_or(true),
         handover_socket,
         trusted_proxies,
         revocation,

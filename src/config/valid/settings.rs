@@ -1,17 +1,19 @@
-//! Limits, log, token store, and the key of the admin listener.
+//! Limits, log, token store.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     super::{
-        Bind, Limits, Listener, Log, LogFormat, SecretSource, TokenStore, path::Path,
-        problem::did_you_mean, raw,
+        Bind, Limits, Listener, Log, LogFormat, TokenStore, path::Path, problem::did_you_mean, raw,
     },
     Check,
     files::Forms,
     scalar::{DAY, HOUR, MILLISECOND, MINUTE, SECOND},
 };
-use crate::telemetry::{self, LevelError};
+use crate::{
+    handbook::Help,
+    telemetry::{self, LevelError},
+};
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -96,27 +98,14 @@ impl Check<'_> {
         self.error(path, error.to_string(), hint.unwrap_or_default());
     }
 
-    /// The key of the admin listener.
-    pub(super) fn admin_key(
-        &mut self,
-        raw: Option<&raw::Admin>,
-        admin: Option<SocketAddr>,
-    ) -> Option<SecretSource> {
-        let raw = raw?;
-        let path = Path::root().key("admin");
-        let forms = Forms {
-            key: "key",
-            value: raw.key.as_ref(),
-            file: raw.key_file.as_ref(),
-            env: raw.key_env.as_ref(),
-        };
-        if forms.given() && admin.is_none() && raw.bind.as_deref() == Some("none") {
-            let hint = "give admin.bind an address, or leave the key out";
-            self.warn(&path, "has a key, but there is no admin listener", hint);
+    /// Where errors point.
+    pub(super) fn help(&mut self, raw: Option<&raw::Errors>) -> Help {
+        let path = Path::root().key("errors").key("help");
+        let written = raw.and_then(|errors| errors.help.as_deref());
+        match written.and_then(|written| self.url(&path, written)) {
+            Some(url) => Help::At(url.as_str().into()),
+            None => Help::Program,
         }
-        let key = self.secret(&path, forms);
-        self.long_enough(&path, "key", key.as_ref());
-        key
     }
 
     /// Where a successor takes the sockets.
@@ -135,6 +124,23 @@ impl Check<'_> {
             self.error(&path, format!("{written} is a listener's"), hint);
         }
         self.writable_directory(&path, written).then_some(socket)
+    }
+
+    /// The networks of proxies in front.
+    pub(super) fn trusted_proxies(&mut self, written: Option<&raw::Words>) -> Vec<ipnet::IpNet> {
+        let path = Path::root().key("trusted_proxies");
+        let trusted_proxies = self.networks(&path, written);
+        if trusted_proxies
+            .iter()
+            .any(|network| network.prefix_len() == 0)
+        {
+            self.warn(
+                &path,
+                "forwarded headers are believed from every peer, so that any caller can forge its address",
+                "name the networks of the proxies in front",
+            );
+        }
+        trusted_proxies
     }
 
     pub(super) fn token_store(&mut self, raw: Option<&raw::TokenStore>) -> Option<TokenStore> {

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-
 use super::Told;
-use crate::net::dial::DialError;
+use crate::{handbook::Code, net::dial::DialError};
 
 /// Why there is no connection to an upstream.
 #[derive(Debug, thiserror::Error)]
@@ -24,52 +22,44 @@ pub enum ConnectError {
 
 impl ConnectError {
     pub(super) fn told(&self) -> Told {
-        let (status, code, proxy_error, message) = match self {
+        let (code, proxy_error, message) = match self {
             Self::Dial(DialError::Dns { .. } | DialError::NoAddress { .. }) => (
-                StatusCode::BAD_GATEWAY,
-                "UpstreamDns",
+                Code::UpstreamDns,
                 "dns_error",
                 "The upstream's address could not be found.",
             ),
             Self::Dial(DialError::Forbidden { .. }) => (
-                StatusCode::FORBIDDEN,
-                "AddressNotAllowed",
+                Code::AddressNotAllowed,
                 "destination_ip_prohibited",
                 "The host's address is not one that this proxy reaches for callers. The listener's networks would have to name it.",
             ),
             Self::Dial(DialError::Ourselves { .. }) => (
-                StatusCode::BAD_GATEWAY,
-                "UpstreamIsThisProxy",
+                Code::UpstreamIsThisProxy,
                 "proxy_loop_detected",
                 "The upstream's name leads back to this proxy. The route's upstream needs tls.addresses or tls.name_servers.",
             ),
             Self::Dial(DialError::Connect { .. }) => (
-                StatusCode::BAD_GATEWAY,
-                "UpstreamUnreachable",
+                Code::UpstreamUnreachable,
                 "connection_refused",
                 "The upstream could not be connected to.",
             ),
             Self::Tls(_) => (
-                StatusCode::BAD_GATEWAY,
-                "UpstreamTls",
+                Code::UpstreamTls,
                 "tls_protocol_error",
                 "The TLS handshake with the upstream failed.",
             ),
             Self::Http(_) | Self::NoHttp2 => (
-                StatusCode::BAD_GATEWAY,
-                "UpstreamProtocol",
+                Code::UpstreamProtocol,
                 "http_protocol_error",
                 "The upstream does not speak the expected protocol.",
             ),
             Self::Timeout(_) => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "UpstreamConnectTimeout",
+                Code::UpstreamConnectTimeout,
                 "connection_timeout",
                 "The upstream could not be connected to in time.",
             ),
         };
         Told {
-            status,
             code,
             proxy_error,
             message,

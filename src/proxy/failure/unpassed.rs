@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderValue, header::PROXY_AUTHENTICATE};
 
 use super::Failure;
+use crate::handbook::Code;
 
 /// Why a request does not pass.
 #[derive(Debug, thiserror::Error)]
@@ -30,65 +31,55 @@ pub enum Unpassed {
 }
 
 impl Unpassed {
-    pub(super) fn told(&self) -> (u16, &'static str, &'static str, &'static str) {
+    pub(super) fn told(&self) -> (Code, &'static str, &'static str) {
         match self {
             Self::NotAbsolute => (
-                400,
-                "NotAbsolute",
+                Code::NotAbsolute,
                 "http_request_error",
                 "This listener is a forward proxy: name it in HTTP_PROXY or HTTPS_PROXY, or use one whose mode is reverse.",
             ),
             Self::Scheme => (
-                400,
-                "SchemeUnknown",
+                Code::SchemeUnknown,
                 "http_request_error",
                 "This proxy forwards http and https URLs.",
             ),
             Self::Authority => (
-                400,
-                "ConnectTarget",
+                Code::ConnectTarget,
                 "http_request_error",
                 "CONNECT names a host and a port, such as api.bentley.com:443.",
             ),
             Self::Unauthenticated => (
-                407,
-                "ProxyAuthenticationRequired",
+                Code::ProxyAuthenticationRequired,
                 "http_request_denied",
                 "This proxy asks for a user and a password.",
             ),
             Self::NotAdmitted => (
-                403,
-                "NotAdmitted",
+                Code::NotAdmitted,
                 "http_request_denied",
                 "No rule of this listener admits the caller.",
             ),
             Self::Host(_) => (
-                403,
-                "HostNotAllowed",
+                Code::HostNotAllowed,
                 "destination_not_found",
                 "This proxy reaches the hosts that a route or the listener names, and not this one.",
             ),
             Self::NotOpened(_) => (
-                403,
-                "HostNotOpened",
+                Code::HostNotOpened,
                 "destination_not_found",
                 "A route names this host, but what a tunnel carries is not seen and gets no token. Name it in interception.hosts to have it opened, or in the listener's hosts to let it pass as it is.",
             ),
             Self::Tunnels => (
-                503,
-                "TooManyTunnels",
+                Code::TooManyTunnels,
                 "proxy_internal_response",
                 "This proxy has as many tunnels open as it may (limits.connections).",
             ),
             Self::Port(_) => (
-                403,
-                "PortNotAllowed",
+                Code::PortNotAllowed,
                 "destination_not_found",
                 "This proxy does not reach hosts at this port.",
             ),
             Self::Misdirected(_) => (
-                421,
-                "Misdirected",
+                Code::Misdirected,
                 "http_request_error",
                 "The connection was made to another host than the request is for.",
             ),

@@ -2,6 +2,8 @@
 //!
 //! A key is asked for in the answer; what a connection cannot change is only named.
 
+use crate::handbook::Code;
+
 /// What would have admitted the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wants {
@@ -21,25 +23,22 @@ impl Wants {
         }
     }
 
-    /// Status, code, error of `Proxy-Status`, message.
-    pub(super) fn told(self) -> (u16, &'static str, &'static str, &'static str) {
-        let (status, code, message) = match self {
+    /// Code, error of `Proxy-Status`, message.
+    pub(super) fn told(self) -> (Code, &'static str, &'static str) {
+        let (code, message) = match self {
             Self::Key => (
-                401,
-                "Unauthorized",
+                Code::Unauthorized,
                 "This route needs a key that the request does not carry.",
             ),
             Self::Another => (
-                403,
-                "NotAdmitted",
+                Code::NotAdmitted,
                 "No rule of this route admits the caller.",
             ),
             Self::KnownName => (
-                403,
-                "NotAdmitted",
+                Code::NotAdmitted,
                 "A web page could ask by this host: write it in the proxy's `hosts`, or use an address or a short name.",
             ),
         };
-        (status, code, "http_request_denied", message)
+        (code, "http_request_denied", message)
     }
 }

@@ -106,8 +106,8 @@ impl Document for Signer {
         "/jwks.json"
     }
 
-    fn text(&self) -> Bytes {
-        self.current.load().key_set.clone()
+    fn text(&self) -> Option<Bytes> {
+        Some(self.current.load().key_set.clone())
     }
 }
 

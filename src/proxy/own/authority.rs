@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     config::{self, NamedIssuer, ScopeSet},
+    handbook::Code,
     http::{
         headers::{strip_forwarded, strip_hop_by_hop},
         survey::Survey,
@@ -360,8 +361,7 @@ fn public(answer: Response<Bytes>) -> Response<Bytes> {
 
 fn not_here(request_id: &str) -> Response<Bytes> {
     refusal(
-        StatusCode::NOT_FOUND,
-        "NotHere",
+        Code::NotHere,
         "The metadata of this authority are at /.well-known/openid-configuration behind its address.",
         request_id,
     )

@@ -21,7 +21,10 @@ impl Endpoint for Keys {
         Visitor { request_id, .. }: Visitor,
     ) -> BoxFuture<'static, Response<Bytes>> {
         let answer = if matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut answer = document("application/jwk-set+json", self.0.text());
+            let mut answer = document(
+                "application/jwk-set+json",
+                self.0.text().unwrap_or_default(),
+            );
             let minutes = HeaderValue::from_static("max-age=300");
             answer.headers_mut().insert(CACHE_CONTROL, minutes);
             answer

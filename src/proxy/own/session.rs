@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
     refusal,
 };
 use crate::{
+    handbook::Code,
     proxy::person::visit,
     session::{self, Realm, Sessions},
 };
@@ -60,14 +61,12 @@ impl Endpoint for Desk {
                 visit.body = match room.body(request.into_body()).await {
                     Ok(body) => body,
                     Err(NoForm::Bad) => {
-                        let status = StatusCode::BAD_REQUEST;
                         let text = "The form is too large, or did not come.";
-                        return refusal(status, "InvalidRequest", text, &visit.request_id);
+                        return refusal(Code::InvalidRequest, text, &visit.request_id);
                     }
                     Err(NoForm::NoRoom) => {
-                        let status = StatusCode::SERVICE_UNAVAILABLE;
                         let text = "Too many forms are read at once.";
-                        return refusal(status, "Overloaded", text, &visit.request_id);
+                        return refusal(Code::Overloaded, text, &visit.request_id);
                     }
                 };
             }

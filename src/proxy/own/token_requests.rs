@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderName, Method, Response, StatusCode, header::RETRY_AFTER};
+use http::{HeaderName, Method, Response, header::RETRY_AFTER};
 
 use super::{
     form,
@@ -15,7 +15,7 @@ use super::{
     handout::{Handout, never_stored, retry_after},
     other_method, refusal,
 };
-use crate::{config::ScopeSet, tokens::TokenHandle};
+use crate::{config::ScopeSet, handbook::Code, tokens::TokenHandle};
 
 /// The endpoint.
 #[derive(Debug, Clone)]
@@ -66,17 +66,17 @@ impl Shared {
         }
         if !asked.request.headers().contains_key(&self.header) {
             let text = "The request must carry the header that token_requests.header names, with any value.";
-            return refusal(StatusCode::FORBIDDEN, "HeaderRequired", text, id);
+            return refusal(Code::HeaderRequired, text, id);
         }
         let query = asked.request.uri().query().unwrap_or_default();
         let Ok(parameters) = form::parameters(query.as_bytes()) else {
             let text = "A parameter is there more than once.";
-            return refusal(StatusCode::BAD_REQUEST, "ParameterTwice", text, id);
+            return refusal(Code::ParameterTwice, text, id);
         };
         let known = |name: &&String| !matches!(name.as_str(), "credential" | "scope");
         if parameters.keys().any(|name| known(&name)) {
             let text = "The parameters are credential and scope.";
-            return refusal(StatusCode::BAD_REQUEST, "ParameterUnknown", text, id);
+            return refusal(Code::ParameterUnknown, text, id);
         }
         let handout = match (parameters.get("credential"), self.handouts.as_slice()) {
             (Some(name), all) => all.iter().find(|one| **one.credential() == **name),
@@ -85,13 +85,13 @@ impl Shared {
         };
         let Some(handout) = handout else {
             let text = "Name a credential of token_requests.credentials, as in ?credential=agent.";
-            return refusal(StatusCode::NOT_FOUND, "CredentialUnknown", text, id);
+            return refusal(Code::CredentialUnknown, text, id);
         };
         let wanted = parameters.get("scope").map_or("", String::as_str);
         let wanted = ScopeSet::new([wanted]);
         if !handout.has(&wanted) {
             let text = "The credential does not have all of these scopes.";
-            return refusal(StatusCode::BAD_REQUEST, "ScopeUnknown", text, id);
+            return refusal(Code::ScopeUnknown, text, id);
         }
         match handout.token(&wanted).await {
             Ok(handed) => handout.answer(&handed),
@@ -99,8 +99,7 @@ impl Shared {
                 let credential = handout.credential();
                 tracing::warn!(request_id = id, %credential, error = %failure, "no token to hand out");
                 let text = format!("credential {credential}: {}", failure.reason);
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                let mut answer = refusal(status, "TokenUnavailable", &text, id);
+                let mut answer = refusal(Code::TokenUnavailable, &text, id);
                 let after = retry_after(&failure);
                 answer.headers_mut().insert(RETRY_AFTER, after);
                 answer

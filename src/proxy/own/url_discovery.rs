@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderValue, Method, Response, StatusCode, header::ACCESS_CONTROL_ALLOW_ORIGIN};
+use http::{HeaderValue, Method, Response, header::ACCESS_CONTROL_ALLOW_ORIGIN};
 use serde_json::json;
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     config::{Discovered, UrlDiscovery, Whereto},
+    handbook::Code,
     tokens::TokenHandle,
 };
 
@@ -75,7 +76,7 @@ impl Shared {
         let parameters = form::parameters(query.as_bytes()).unwrap_or_default();
         let Some(key) = parameters.get("url") else {
             let text = "Ask for one service by its key, as in GetUrl/?url=iModelHubApi&region=0.";
-            return refusal(StatusCode::BAD_REQUEST, "UrlKeyMissing", text, id);
+            return refusal(Code::UrlKeyMissing, text, id);
         };
         let region = parameters.get("region").map_or(Ok(0), |text| text.parse());
         let found = self.config.urls.get(&key.to_ascii_lowercase());
@@ -88,7 +89,7 @@ impl Shared {
                 "a client asks for a URL that url_discovery.urls does not have"
             );
             let text = "This URL discovery service does not know the key in this region: add it to url_discovery.urls.";
-            return refusal(StatusCode::NOT_FOUND, "UrlKeyUnknown", text, id);
+            return refusal(Code::UrlKeyUnknown, text, id);
         };
         let url = match place {
             Whereto::Url(url) => url.to_string(),

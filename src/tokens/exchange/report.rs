@@ -7,7 +7,11 @@ use rand::{SeedableRng, rngs::StdRng};
 use serde_json::Value;
 
 use super::{Exchanger, Shared};
-use crate::{clock::Clock, health::Report};
+use crate::{
+    clock::Clock,
+    config::{Credential, ScopeSet},
+    health::Report,
+};
 
 /// All that exchange tokens, for the status page.
 #[derive(Debug, Clone)]
@@ -28,6 +32,18 @@ impl Exchanges {
 
     pub(in crate::tokens) fn rng(&self) -> StdRng {
         StdRng::from_rng(&mut *self.rng.lock())
+    }
+
+    /// The one that exchanges by this credential already, in every respect.
+    pub(in crate::tokens) fn known(
+        &self,
+        credential: &Credential,
+        scopes: &ScopeSet,
+    ) -> Option<Exchanger> {
+        let all = self.all.lock();
+        let mut all = all.iter().filter_map(Weak::upgrade);
+        all.find(|one| *one.credential == *credential && one.scopes == *scopes)
+            .map(Exchanger)
     }
 
     pub(in crate::tokens) fn add(&self, exchanger: &Exchanger) {

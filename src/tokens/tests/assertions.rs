@@ -42,7 +42,7 @@ impl Fixture {
         });
         let stop = Shutdown::new();
         let mut fixture = Self {
-            providers: Providers::new(clock.clone(), stop.clone()),
+            providers: Providers::new(clock.clone(), Arc::default(), stop.clone()),
             sandbox,
             clock,
             credential,

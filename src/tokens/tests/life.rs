@@ -1,6 +1,9 @@
 //! From the first token to the next, and through an outage.
 
+use bytes::Bytes;
+
 use super::*;
+use crate::health::{Disobeyed, Order};
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_proxy_renews_in_the_background_and_no_call_waits() {
@@ -245,6 +248,8 @@ async fn the_status_page_says_how_each_token_is() {
     assert_eq!(shown["credential"], "agent");
     assert_eq!(shown["scopes"], json!(["itwin-platform"]));
     assert_eq!(shown["zone"], "fresh");
+    assert_eq!(shown["life_seconds"], 3600);
+    assert_eq!(shown["remaining_seconds"], 3589);
     assert_eq!(shown["ends_in_seconds"], 3589);
     assert!(
         !report.to_string().contains("t1"),
@@ -254,6 +259,42 @@ async fn the_status_page_says_how_each_token_is() {
     world.rule(|_| Answer::Fail(Class::Transient));
     world.calls_for(&handle, 50 * MINUTE).await;
     let shown = &world.service.report()[0];
-    assert_eq!(shown["zone"], "renewal failing");
+    assert_eq!(shown["zone"], "ageing");
+    assert_eq!(shown["renewal"], "failing");
+    let failure = &shown["last_failure"];
+    assert_eq!(failure["message"], "the provider ims.example answered 503");
     assert_eq!(shown["last_error"], "the provider ims.example answered 503");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_replaced_when_somebody_orders_it_and_kept_when_that_fails() {
+    let world = World::new(|_| Answer::Token(HOUR));
+    let handle = world.handle();
+    let first = handle.get(ANY, WAIT).await.unwrap();
+    let order = Bytes::from_static(b"{\"credential\": \"agent\"}");
+    let said = world.service.obey(order.clone()).await.unwrap();
+    assert_eq!(said["refreshed"][0]["remaining_seconds"], 3590);
+    let second = handle.get(ANY, WAIT).await.unwrap();
+    assert_ne!(first.id(), second.id());
+
+    world.rule(|_| Answer::Fail(Class::Fatal));
+    for _ in 0..2 {
+        // also while it waits with its next attempt
+        let refused = world.service.obey(order.clone()).await;
+        assert!(
+            matches!(&refused, Err(Disobeyed::Refused(why)) if why[0].starts_with("agent (")),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(handle.get(ANY, WAIT).await.unwrap().id(), second.id());
+    world.rule(|_| Answer::Token(HOUR));
+    world.service.obey(order).await.unwrap();
+
+    let unknown = Bytes::from_static(b"{\"credential\": \"other\"}");
+    let Err(Disobeyed::Unknown(why)) = world.service.obey(unknown).await else {
+        panic!("there is no such credential");
+    };
+    assert!(why[0].ends_with("there are tokens of: agent"), "{why:?}");
+    let wrong = world.service.obey(Bytes::from_static(b"agent")).await;
+    assert!(matches!(wrong, Err(Disobeyed::Wrong(_))));
 }

@@ -33,6 +33,7 @@ use crate::{
         ProviderTimeouts, RefreshSource, SecretPair, SecretSource,
     },
     secret::Secret,
+    trace::Tracer,
 };
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -220,9 +221,9 @@ impl World {
         });
         let service = TokenService::start_with(
             Arc::new(script.clone()),
-            Providers::new(clock.clone(), stop.clone()),
+            Providers::new(clock.clone(), Arc::default(), stop.clone()),
             clock.clone(),
-            metrics.clone(),
+            (metrics.clone(), Tracer::off()),
             &stop,
             store.as_ref(),
             StdRng::seed_from_u64(7),

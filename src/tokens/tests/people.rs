@@ -459,8 +459,7 @@ async fn nothing_is_left_of_people_who_have_gone() {
     assert_eq!(report.as_array().unwrap().len(), 2, "people are not listed");
     let metrics = {
         let now = desk.world.clock.now();
-        let more = prometheus_client::registry::Registry::default();
-        desk.world.metrics.open_metrics(now, &more)
+        crate::metrics::text::open_metrics(&desk.world.metrics.scrape(now))
     };
     assert!(!metrics.contains("credential=\"web\""), "{metrics}");
 }

@@ -123,7 +123,7 @@ impl Idp {
 }
 
 fn providers() -> Providers {
-    Providers::new(Clock::system(), Shutdown::new())
+    Providers::new(Clock::system(), Arc::default(), Shutdown::new())
 }
 
 async fn read(stream: &mut TcpStream) -> Option<Seen> {
@@ -457,20 +457,30 @@ async fn failures_are_told_apart_by_their_error_and_not_by_their_status() {
     use Class::{Fatal, InvalidGrant, Transient};
     let error = |error: &str| format!(r#"{{"error":"{error}","error_description":"x"}}"#);
     let table = [
-        (400, error("invalid_client"), Fatal, "fatal"),
-        (401, error("invalid_client"), Fatal, "fatal"),
-        (200, error("invalid_client"), Fatal, "fatal"),
-        (400, error("unauthorized_client"), Fatal, "fatal"),
-        (400, error("invalid_scope"), Fatal, "fatal"),
-        (400, error("unsupported_grant_type"), Fatal, "fatal"),
+        (400, error("invalid_client"), Fatal, "invalid_client"),
+        (401, error("invalid_client"), Fatal, "invalid_client"),
+        (200, error("invalid_client"), Fatal, "invalid_client"),
+        (
+            400,
+            error("unauthorized_client"),
+            Fatal,
+            "unauthorized_client",
+        ),
+        (400, error("invalid_scope"), Fatal, "invalid_scope"),
+        (
+            400,
+            error("unsupported_grant_type"),
+            Fatal,
+            "unsupported_grant_type",
+        ),
         (400, error("invalid_grant"), InvalidGrant, "invalid_grant"),
         (400, error("invalid_request"), Transient, "transient"),
         (400, error("made_up"), Transient, "transient"),
-        (503, error("invalid_client"), Transient, "http"),
-        (429, error("slow_down"), Transient, "http"),
-        (500, "<html>oops</html>".into(), Transient, "http"),
-        (403, "<html>no</html>".into(), Transient, "http"),
-        (302, "location: /login\n\n".into(), Transient, "http"),
+        (503, error("invalid_client"), Transient, "503"),
+        (429, error("slow_down"), Transient, "429"),
+        (500, "<html>oops</html>".into(), Transient, "500"),
+        (403, "<html>no</html>".into(), Transient, "403"),
+        (302, "location: /login\n\n".into(), Transient, "3xx"),
         (200, String::new(), Transient, "parse"),
         (200, "<html>login</html>".into(), Transient, "parse"),
         (200, "[]".into(), Transient, "parse"),
@@ -769,7 +779,7 @@ async fn metadata_is_looked_at_once_an_hour_behind_the_calls() {
     let idp = Idp::new([(200, TOKEN)]).await;
     let clock = Clock::for_tests(Duration::from_secs(1_700_000_000));
     let stop = Shutdown::new();
-    let providers = Providers::new(clock.clone(), stop.clone());
+    let providers = Providers::new(clock.clone(), Arc::default(), stop.clone());
     let credential = idp.credential();
     let lookups = || {
         idp.seen

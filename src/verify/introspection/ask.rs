@@ -186,10 +186,12 @@ impl Asker {
 
     async fn read(&self) -> Result<(ClientMaterial, HttpClient), AskError> {
         let (provider, auth) = (Arc::clone(&self.provider), self.config.auth.clone());
+        let exchanges = self.metrics.provider(&provider.name, &self.clock);
         let timeouts = provider.timeouts;
         let read = spawn_blocking(move || {
             let tls = ClientMaterial::tls(&auth, &provider.tls);
             let http = HttpClient::new(&tls, timeouts.connect, timeouts.total)?;
+            let http = http.counted(exchanges);
             Ok((ClientMaterial::read(&auth)?, http))
         });
         read.await.map_err(|_| AskError::Broken)?

@@ -17,14 +17,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 pub(super) use self::edit::LONGEST as LONGEST_NAME;
 pub(super) use self::file::follow;
 use super::{Claims, Refusal, issuer::without_slash, json::Json};
-use crate::{clock::Moment, health::Report};
+use crate::{clock::Moment, health::Report, metrics::Counter};
 
 /// Entries that were said; each takes about 100 octets, 1,100 at most.
 const MOST: usize = 100_000;

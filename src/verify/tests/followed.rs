@@ -12,7 +12,7 @@ use super::{
     },
     *,
 };
-use crate::{health::Readiness, shutdown::Shutdown};
+use crate::{health::Readiness, shutdown::Shutdown, trace::Tracer};
 
 /// What the provider answers to the next fetches; none means that it does not answer.
 struct Script {
@@ -66,6 +66,7 @@ impl Followed {
                 fetches: fetched,
             },
             clock: clock.clone(),
+            tracer: Tracer::off(),
             metrics: Arc::default(),
             rng: StdRng::seed_from_u64(1),
             algorithms: Algorithm::ALL.to_vec(),

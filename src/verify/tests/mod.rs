@@ -216,7 +216,7 @@ fn clock() -> Clock {
 
 fn verifier() -> Verifier {
     let proofs = Proofs::new(&[7; 32], Duration::from_secs(120), clock().now());
-    Verifier::new(&[7; 32], Arc::new(proofs)).unwrap()
+    Verifier::new(&[7; 32], Arc::new(proofs), Arc::default()).unwrap()
 }
 
 /// Verified and asked for the rules of a route.

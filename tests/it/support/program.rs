@@ -75,6 +75,15 @@ fn start(preparation: &str, arguments: &[&str], input: Stdio, config: &Value) ->
     }
 }
 
+fn is_attempt(line: &str) -> bool {
+    let messages = [
+        "another configuration is in use",
+        "the configuration is as it was",
+        "the configuration is refused; the one before stays in use",
+    ];
+    messages.iter().any(|message| line.contains(message))
+}
+
 fn collect(from: impl Read + Send + 'static, log: &Arc<Watched<String>>) -> JoinHandle<()> {
     let log = log.clone();
     thread::spawn(move || {
@@ -98,6 +107,41 @@ impl Program {
         })
     }
 
+    /// The first line of the log of which this is so.
+    pub(crate) fn line_that(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        self.log.wait(what, |text| {
+            let mut lines = text
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            lines.find(|line| holds(line))
+        })
+    }
+
+    /// Writes another configuration and has it read; what is said of it.
+    pub(crate) fn reload(&self, config: &Value) -> Value {
+        // from then on it hears signals
+        self.line("listening");
+        let before = self.attempts();
+        self.write(&config.to_string());
+        self.hang_up();
+        self.log.wait("the end of a reload", |text| {
+            let mut lines = text.lines().filter(|line| is_attempt(line));
+            serde_json::from_str(lines.nth(before)?).ok()
+        })
+    }
+
+    fn attempts(&self) -> usize {
+        self.log
+            .read(|text| text.lines().filter(|line| is_attempt(line)).count())
+    }
+
+    /// In place of its configuration, in one step.
+    pub(crate) fn write(&self, text: &str) {
+        let next = self.directory.path().join("next.yaml");
+        std::fs::write(&next, text).unwrap();
+        std::fs::rename(next, self.config()).unwrap();
+    }
+
     /// Whether the log has this text by now.
     pub(crate) fn says(&self, text: &str) -> bool {
         self.log.read(|log| log.contains(text))
@@ -115,6 +159,11 @@ impl Program {
     /// The configuration's file.
     pub(crate) fn config(&self) -> PathBuf {
         self.directory.path().join("config.yaml")
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
     }
 
     /// SIGTERM.

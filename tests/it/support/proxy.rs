@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use itwin_auth_proxy::{
-    app::{self, Running, Seams},
+    app::{self, Inheritance, Running, Seams},
     clock::Clock,
     config::{self, Sources},
+    health::{Disobeyed, Order as _},
     shutdown::Stage,
     telemetry::RequestLog,
 };
@@ -29,6 +31,8 @@ pub(crate) struct Builder {
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     running: Option<Running>,
+    config: Value,
+    file: tempfile::NamedTempFile,
 }
 
 /// How many threads the proxies of this run have, where a test does not say: one, or what
@@ -105,12 +109,15 @@ impl Builder {
         let text = self.config.to_string();
         let loaded = config::load(Sources::yaml(&text))
             .unwrap_or_else(|problems| panic!("{text}\n{problems}"));
-        let running = app::start(
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let running = app::start_after(
             loaded.config,
+            Some(Sources::at(file.path())),
             Seams {
                 clock,
                 ..Seams::system(RequestLog::off())
             },
+            Inheritance::default(),
         )
         .unwrap();
         // a Unix socket has none
@@ -118,6 +125,8 @@ impl Builder {
         Proxy {
             address,
             running: Some(running),
+            config: self.config,
+            file,
         }
     }
 }
@@ -156,6 +165,17 @@ impl Proxy {
     /// No new connection; what is under way is finished.
     pub(crate) fn stop_softly(&self) {
         self.running().shutdown().advance(Stage::Soft);
+    }
+
+    /// Has it serve another configuration; what it says of it.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Value)) -> Result<Value, Disobeyed> {
+        let mut config = self.config.clone();
+        change(&mut config);
+        std::fs::write(self.file.path(), config.to_string()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(self.running().reloads().obey(Bytes::new()))
     }
 
     fn running(&self) -> &Running {

@@ -129,8 +129,13 @@ fn start(sandbox: &Sandbox, front: &Front, port: u16) -> io::Result<(Running, Ur
     let mut sockets = Inherited::default();
     sockets.add(socket.into())?;
     let before = Inheritance::find(&loaded.config, sockets).map_err(io::Error::other)?;
-    let running = app::start_after(loaded.config, Seams::system(RequestLog::off()), before)
-        .map_err(|error| io::Error::other(chain(&error)))?;
+    let running = app::start_after(
+        loaded.config,
+        None,
+        Seams::system(RequestLog::off()),
+        before,
+    )
+    .map_err(|error| io::Error::other(chain(&error)))?;
     Ok((running, url))
 }
 
