@@ -140,7 +140,9 @@ describe('the implicit flow', { concurrency: 3 }, () => {
 
   test('the operator is told at start what to ask for', async (t) => {
     const application = await startOld(t);
-    const warnings = application.proxy.lines.filter((line) => line.includes('"warn"') && line.includes('implicit'));
+    const warns = (line) => line.includes('"warn"') && line.includes('implicit');
+    await application.proxy.line((line) => warns(line) || undefined);
+    const warnings = application.proxy.lines.filter(warns);
     assert.equal(warnings.length, 1, warnings.join('\n'));
     assert.match(warnings[0], /code/);
   });

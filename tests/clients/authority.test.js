@@ -12,7 +12,7 @@ import { curl } from './support/curl.js';
 import { startIssuer } from './support/issuer.js';
 import { agent } from './support/legacy.js';
 import { startOrigin } from './support/origin.js';
-import { command, directory, startProxy, startSandbox, until } from './support/program.js';
+import { command, directory, logLine, startProxy, startSandbox, until } from './support/program.js';
 import { API, SCOPES, startProvider } from './support/provider.js';
 import { pair, signed } from './support/tokens.js';
 
@@ -189,7 +189,7 @@ test('1.x: a key that is not configured is named in the agent\'s own error', asy
   const { proxy } = await world(t, { authorities: [], url_discovery: {} });
   const found = await agent('v1', { imjs_buddi_url: `${proxy.origin}/WebService`, AGENT_SCOPE: SCOPE });
   assert.match(found.failed, /Failed to discover URL for service identified by "IMSOpenID"/);
-  const line = proxy.lines.find((text) => text.includes('url_discovery.urls'));
+  const line = await proxy.line((text) => (text.includes('url_discovery.urls') ? text : undefined));
   assert.match(line, /IMSOpenID/);
 });
 
@@ -205,7 +205,10 @@ test('2.x: imjs_itwin_platform_authority alone moves an agent', async (t) => {
   assert.equal(claims(bearer(found.again)).aud, API);
   assert.equal(provider.tokenRequests.length, 1);
   // it looked for the other metadata first
-  const first = proxy.requestLines.find((line) => line.path?.includes('oauth-authorization-server'));
+  const first = await proxy.line((text) => {
+    const fields = logLine(text);
+    return fields?.path?.includes('oauth-authorization-server') ? fields : undefined;
+  });
   assert.equal(first.status, 404);
 });
 

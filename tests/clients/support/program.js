@@ -65,7 +65,8 @@ export function start(t, args, { env = {}, cwd } = {}) {
   }
   const exited = new Promise((resolve) => {
     child.once('error', (error) => resolve({ error }));
-    child.once('exit', (code, signal) => resolve({ code, signal }));
+    // not `exit`: what it wrote at last may still be on its way
+    child.once('close', (code, signal) => resolve({ code, signal }));
   });
 
   const running = {
