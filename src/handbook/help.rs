@@ -1,5 +1,9 @@
 //! Where a reader of an error finds what it means.
 
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
 use super::Code;
 
 /// Where our errors point.
@@ -9,7 +13,24 @@ pub enum Help {
     #[default]
     Program,
     /// To a page that somebody serves: this address, `#` and the code in lower case.
-    At(Box<str>),
+    At(Arc<str>),
+}
+
+/// What every error says, whatever happened: which request it was, and where its code is explained.
+#[derive(Debug, Clone, Default)]
+pub struct Reference {
+    pub request_id: String,
+    pub help: Help,
+}
+
+impl Reference {
+    /// The `details` of an error.
+    pub fn details(&self, code: Code) -> [Value; 2] {
+        [
+            json!({"code": "RequestId", "message": self.request_id}),
+            json!({"code": "Help", "message": self.help.to(code)}),
+        ]
+    }
 }
 
 impl Help {
@@ -22,6 +43,11 @@ impl Help {
             ),
             Self::At(page) => format!("{page}#{}", code.anchor()),
         }
+    }
+
+    /// The page that somebody serves for people, if there is one.
+    pub fn page(&self, code: Code) -> Option<String> {
+        matches!(self, Self::At(_)).then(|| self.to(code))
     }
 }
 

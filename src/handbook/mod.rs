@@ -23,7 +23,7 @@ use http::StatusCode;
 
 pub use self::{
     exits::Exit,
-    help::Help,
+    help::{Help, Reference},
     html::html,
     page::markdown,
     symptoms::{SYMPTOMS, Symptom},

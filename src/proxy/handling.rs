@@ -194,11 +194,11 @@ impl Proxy {
         let carried = futures_util::FutureExt::catch_unwind(AssertUnwindSafe(carried));
         match carried.await {
             Ok(Err(Failure::Token { credential, source })) => {
-                let id = ending.record.id().to_string();
+                let reference = self.reference(&ending.record);
                 let Prepared {
                     permit, outgoing, ..
                 } = &*prepared;
-                match Self::signs_in_again(permit, outgoing, id).await {
+                match Self::signs_in_again(permit, outgoing, reference).await {
                     Some(answer) => self.answer(ending, |record| {
                         record.answers(answer.status().as_u16());
                         let (parts, body) = answer.into_parts();

@@ -97,6 +97,7 @@ pub use self::{
 };
 use crate::{
     config::Mode,
+    handbook::Reference,
     http::{serve::Activity, survey::Survey},
     net::{Conn, Place, tunnel::Spares},
     shutdown::Shutdown,
@@ -201,6 +202,14 @@ impl Proxy {
             Err(Failure::Panicked)
         });
         Handling::new(self, ending, begun)
+    }
+
+    /// What an answer of ours says beside what happened.
+    fn reference(&self, record: &Record) -> Reference {
+        Reference {
+            request_id: record.id().to_string(),
+            help: self.plan.help.clone(),
+        }
     }
 
     fn request_id(&self) -> RequestId {
@@ -308,9 +317,9 @@ impl Proxy {
             Err(Denied::For(failure)) => return Err(failure),
             Err(Denied::Challenged(challenged)) => {
                 let Challenged { realm, wanted } = *challenged;
-                let request_id = record.id().to_string();
+                let reference = self.reference(record);
                 let peer = self.peer(request.headers(), conn);
-                let visit = person::visit(&request, Bytes::new(), peer, request_id);
+                let visit = person::visit(&request, Bytes::new(), peer, reference);
                 return Ok(Step::Own(realm.challenge(wanted, visit).boxed()));
             }
             Err(Denied::Until(coming)) => {

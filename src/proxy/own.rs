@@ -36,7 +36,7 @@ pub(super) use self::{
 use super::{admit::Gate, forward::Meant, identity::Signer, route::Matcher, target::Target};
 use crate::{
     config::{BackchannelLogout, Config},
-    handbook::{Code, Help},
+    handbook::{Code, Reference},
     session::Sessions,
     tokens::{TokenHandle, TokenService},
     verify::{KeyService, Logouts},
@@ -46,7 +46,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Visitor {
     /// Goes into an error that the endpoint makes.
-    pub(super) request_id: String,
+    pub(super) reference: Reference,
     pub(super) peer: IpAddr,
 }
 
@@ -216,19 +216,17 @@ pub(super) fn document(kind: &'static str, text: Bytes) -> Response<Bytes> {
 }
 
 /// An error in the shape of all others.
-pub(super) fn refusal(code: Code, message: &str, request_id: &str) -> Response<Bytes> {
+pub(super) fn refusal(code: Code, message: &str, reference: &Reference) -> Response<Bytes> {
     let body = json!({"error": {
         "code": code.name(),
         "message": message,
-        "details": [
-            {"code": "RequestId", "message": request_id},
-            {"code": "Help", "message": Help::Program.to(code)},
-        ],
+        "details": reference.details(code),
     }});
     let mut response = document("application/json", body.to_string().into());
     *response.status_mut() = code.status();
     let headers = response.headers_mut();
-    let details = format!("itwin-auth-proxy; details=\"{code}; request {request_id}\"");
+    let id = &reference.request_id;
+    let details = format!("itwin-auth-proxy; details=\"{code}; request {id}\"");
     if let Ok(value) = HeaderValue::try_from(details) {
         headers.insert(super::failure::PROXY_STATUS, value);
     }
@@ -236,11 +234,11 @@ pub(super) fn refusal(code: Code, message: &str, request_id: &str) -> Response<B
 }
 
 /// 405 for an endpoint that knows these methods only.
-pub(super) fn other_method(allowed: &'static str, request_id: &str) -> Response<Bytes> {
+pub(super) fn other_method(allowed: &'static str, reference: &Reference) -> Response<Bytes> {
     let mut response = refusal(
         Code::MethodRefused,
         "This endpoint of the proxy does not know the method.",
-        request_id,
+        reference,
     );
     let allowed = HeaderValue::from_static(allowed);
     response.headers_mut().insert(ALLOW, allowed);

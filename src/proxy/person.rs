@@ -16,6 +16,7 @@ use super::{Proxy, outgoing::Outgoing, permit::Permit};
 use crate::{
     clock::Moment,
     config::Streams,
+    handbook::Reference,
     session::{Present, Realm, Session, Trace, Visit, Wanted, strip_set_by_others},
     tokens::TokenHandle,
 };
@@ -124,7 +125,7 @@ impl Proxy {
     pub(super) async fn signs_in_again(
         permit: &Permit,
         outgoing: &Outgoing,
-        request_id: String,
+        reference: Reference,
     ) -> Option<Response<Bytes>> {
         let person = permit.person()?;
         if !person.present.session.person.is_over() {
@@ -138,7 +139,7 @@ impl Proxy {
             headers: outgoing.head.headers().clone(),
             body: Bytes::new(),
             peer: person.peer,
-            request_id,
+            reference,
         };
         Some(realm.challenge(Wanted::SignIn(Trace::Stale), visit).await)
     }
@@ -149,7 +150,7 @@ pub(super) fn visit<B>(
     request: &http::Request<B>,
     body: Bytes,
     peer: IpAddr,
-    request_id: String,
+    reference: Reference,
 ) -> Visit {
     Visit {
         method: request.method().clone(),
@@ -158,7 +159,7 @@ pub(super) fn visit<B>(
         headers: request.headers().clone(),
         body,
         peer,
-        request_id,
+        reference,
     }
 }
 

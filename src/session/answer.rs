@@ -24,10 +24,7 @@ use super::{
     return_to::ReturnTo,
     sign_in::{Lines, SignInError},
 };
-use crate::{
-    handbook::{Code, Help},
-    oauth::authorization::RefusedKind,
-};
+use crate::{handbook::Code, oauth::authorization::RefusedKind};
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -207,10 +204,7 @@ fn error(
     visit: &Visit,
     details: &[(&str, &str)],
 ) -> Response<Bytes> {
-    let mut all = vec![
-        json!({"code": "RequestId", "message": visit.request_id}),
-        json!({"code": "Help", "message": Help::Program.to(code)}),
-    ];
+    let mut all = visit.reference.details(code).to_vec();
     let more = details.iter();
     all.extend(more.map(|(code, message)| json!({"code": code, "message": message})));
     let document = json!({"error": {"code": code.name(), "message": message, "details": all}});
@@ -224,7 +218,7 @@ fn error(
     };
     let said = format!(
         "itwin-auth-proxy; error={kind}; details=\"{code}; request {}\"",
-        visit.request_id
+        visit.reference.request_id
     );
     if let Ok(said) = HeaderValue::try_from(said) {
         let name = HeaderName::from_static("proxy-status");
@@ -250,7 +244,8 @@ pub(super) fn problem(realm: &Realm, visit: &Visit, problem: &Problem<'_>) -> Re
                 text: &said.text,
                 detail: said.detail.as_deref(),
                 ways: &[(label, &href)],
-                request_id: &visit.request_id,
+                code: said.code,
+                reference: &visit.reference,
             },
         )
     };

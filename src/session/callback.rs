@@ -110,7 +110,7 @@ impl Realm {
         tracing::info!(
             session = %this.config.name,
             subject = %session.facts.subject,
-            request_id = %visit.request_id,
+            request_id = %visit.reference.request_id,
             "a person has signed in"
         );
         let mut response = answer::redirect(StatusCode::SEE_OTHER, return_to.as_str());

@@ -19,7 +19,7 @@ use super::{
     return_to::ReturnTo,
     sign_in::{Purpose, Wish},
 };
-use crate::{config, config::Flow};
+use crate::{config, config::Flow, handbook::Reference};
 
 /// What a request asks of us.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Visit {
     pub body: Bytes,
     /// Who began the connection.
     pub peer: IpAddr,
-    pub request_id: String,
+    pub reference: Reference,
 }
 
 /// Why a request to a route is answered here.

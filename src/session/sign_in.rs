@@ -233,7 +233,7 @@ impl Realm {
         self.0.count.sign_in(error.word());
         tracing::warn!(
             session = %self.0.config.name,
-            request_id = %visit.request_id,
+            request_id = %visit.reference.request_id,
             error = chain(error),
             "a sign-in has failed"
         );

@@ -535,6 +535,24 @@ fn a_sign_in_ends_once_and_in_the_browser_that_began_it() {
 }
 
 #[test]
+fn errors_of_sign_ins_lead_people_and_programs_to_the_page_that_explains_them() {
+    let (provider, origin) = (people::provider(&Clock::system()), hello());
+    let proxy = provider.in_front_of(&origin);
+    let proxy = proxy
+        .with("errors", json!({"help": "https://help.test/errors"}))
+        .start();
+    let mut ada = Browser::of(&proxy);
+    let page = ada.navigate("/.itwin-auth/callback?code=x");
+    let code = "<code>SignInFailed</code>, <a href=\"https:&#x2f;&#x2f;help.test&#x2f;errors#signinfailed\">";
+    assert!(page.text().contains(code), "{}", page.text());
+    let refused = ada.fetch("/api");
+    is_challenged(&refused);
+    let details = refused.json()["error"]["details"].clone();
+    let help = json!({"code": "Help", "message": "https://help.test/errors#signinrequired"});
+    assert!(details.as_array().unwrap().contains(&help), "{details}");
+}
+
+#[test]
 fn a_browser_that_keeps_its_cookies_ends_no_sign_in_twice_and_asks_the_provider_once() {
     let (provider, origin) = (people::provider(&Clock::system()), hello());
     let proxy = provider.in_front_of(&origin).start();

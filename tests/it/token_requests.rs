@@ -88,6 +88,18 @@ fn it_is_not_for_pages_nor_for_who_does_not_know_the_header() {
 }
 
 #[test]
+fn its_errors_are_explained_where_all_others_are() {
+    let (origin, idp) = (origin::answering([origin::ok("hello")]), idp::issuing());
+    let proxy = world(&origin, &idp)
+        .with("errors", json!({"help": "https://help.test/errors"}))
+        .start();
+    let answer = proxy.send(proxy::with_fields("GET", "/token", ""));
+    let details = answer.json()["error"]["details"].clone();
+    let help = json!({"code": "Help", "message": "https://help.test/errors#headerrequired"});
+    assert!(details.as_array().unwrap().contains(&help), "{details}");
+}
+
+#[test]
 fn who_is_refused_for_the_name_that_it_uses_reads_where_to_write_it() {
     let (origin, idp) = (origin::answering([origin::ok("hello")]), idp::issuing());
     let networks = json!([{"networks": ["127.0.0.0/8"]}]);

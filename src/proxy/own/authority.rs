@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     config::{self, NamedIssuer, ScopeSet},
-    handbook::Code,
+    handbook::{Code, Reference},
     http::{
         headers::{strip_forwarded, strip_hop_by_hop},
         survey::Survey,
@@ -132,12 +132,12 @@ impl Shared {
 
     async fn answer(&self, asked: Asked) -> Response<Bytes> {
         let Some(part) = self.part(&asked.path) else {
-            return not_here(&asked.request_id);
+            return not_here(&asked.reference);
         };
         let reads = matches!(*asked.request.method(), Method::GET | Method::HEAD);
         match part {
-            Part::Nothing => not_here(&asked.request_id),
-            Part::Metadata | Part::Keys if !reads => other_method("GET, HEAD", &asked.request_id),
+            Part::Nothing => not_here(&asked.reference),
+            Part::Metadata | Part::Keys if !reads => other_method("GET, HEAD", &asked.reference),
             Part::Metadata => public(json_document(&self.metadata(&asked.origin).await)),
             Part::Keys => match self.provider.keys().await {
                 Some(keys) => public(document("application/jwk-set+json", keys)),
@@ -152,7 +152,7 @@ impl Shared {
                         Err(why) => formless(why),
                     }
                 }
-                _ => other_method("POST", &asked.request_id),
+                _ => other_method("POST", &asked.reference),
             },
         }
     }
@@ -165,7 +165,7 @@ impl Shared {
             return self.pass(Endpoint::Token, parts, Bytes::new()).await;
         }
         if method != Method::POST {
-            return never_stored(other_method("POST", &asked.request_id));
+            return never_stored(other_method("POST", &asked.reference));
         }
         let text = match self.room.body(incoming).await {
             Ok(text) => text,
@@ -186,7 +186,8 @@ impl Shared {
             ),
             Some("client_credentials") => {
                 let scope = parameters.get("scope").map_or("", String::as_str);
-                self.ours(&ScopeSet::new([scope]), &asked.request_id).await
+                self.ours(&ScopeSet::new([scope]), &asked.reference.request_id)
+                    .await
             }
             Some(_) => self.pass(Endpoint::Token, parts, text).await,
         }
@@ -359,11 +360,11 @@ fn public(answer: Response<Bytes>) -> Response<Bytes> {
     answer
 }
 
-fn not_here(request_id: &str) -> Response<Bytes> {
+fn not_here(reference: &Reference) -> Response<Bytes> {
     refusal(
         Code::NotHere,
         "The metadata of this authority are at /.well-known/openid-configuration behind its address.",
-        request_id,
+        reference,
     )
 }
 

@@ -11,6 +11,7 @@ use super::{Endpoint, Found, Visitor};
 use crate::{
     caller::Caller,
     config::{Admit, Glob, Match, Name},
+    handbook::Reference,
     http::{headers::Aliases, survey::Survey},
     net::Conn,
     proxy::{
@@ -57,7 +58,7 @@ pub(in crate::proxy) enum Pages {
 #[derive(Debug)]
 pub(in crate::proxy) struct Asked {
     pub(in crate::proxy) request: Request<Incoming>,
-    pub(in crate::proxy) request_id: String,
+    pub(in crate::proxy) reference: Reference,
     /// In canonical form.
     pub(in crate::proxy) path: String,
     /// `https://` and an authority, as the caller used them.
@@ -172,7 +173,7 @@ pub(in crate::proxy) enum Asking {
     },
     Guarded {
         service: Arc<dyn Service>,
-        request_id: String,
+        reference: Reference,
         path: String,
         origin: String,
         from: Site,
@@ -190,7 +191,7 @@ impl Asking {
             Self::Open { endpoint, visitor } => endpoint.answer(request, visitor),
             Self::Guarded {
                 service,
-                request_id,
+                reference,
                 path,
                 origin,
                 from,
@@ -199,7 +200,7 @@ impl Asking {
                 keys.strip(request.headers_mut());
                 service.answer(Asked {
                     request,
-                    request_id,
+                    reference,
                     path,
                     origin,
                     from,
@@ -223,13 +224,13 @@ impl Proxy {
         (conn, meant): (&Conn, &Meant),
         record: &mut Record,
     ) -> Result<Asking, Failure> {
-        let request_id = record.id().to_string();
+        let reference = self.reference(record);
         let guarded = match found {
             Found::Guarded(guarded) => guarded,
             Found::Open(endpoint) => {
                 let endpoint = Arc::clone(endpoint);
                 let peer = self.peer(request.headers(), conn);
-                let visitor = Visitor { request_id, peer };
+                let visitor = Visitor { reference, peer };
                 return Ok(Asking::Open { endpoint, visitor });
             }
         };
@@ -258,7 +259,7 @@ impl Proxy {
         let path = canonical(&target.path).unwrap_or_default();
         Ok(Asking::Guarded {
             service: Arc::clone(&guarded.service),
-            request_id,
+            reference,
             path: path.into_owned(),
             origin: format!("{scheme}://{authority}"),
             from,

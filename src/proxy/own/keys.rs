@@ -18,7 +18,7 @@ impl Endpoint for Keys {
     fn answer(
         &self,
         request: Request<Incoming>,
-        Visitor { request_id, .. }: Visitor,
+        Visitor { reference, .. }: Visitor,
     ) -> BoxFuture<'static, Response<Bytes>> {
         let answer = if matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = document(
@@ -29,7 +29,7 @@ impl Endpoint for Keys {
             answer.headers_mut().insert(CACHE_CONTROL, minutes);
             answer
         } else {
-            other_method("GET, HEAD", &request_id)
+            other_method("GET, HEAD", &reference)
         };
         std::future::ready(answer).boxed()
     }

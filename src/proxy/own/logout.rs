@@ -29,14 +29,14 @@ impl Endpoint for Logout {
     fn answer(
         &self,
         request: Request<Incoming>,
-        Visitor { request_id, .. }: Visitor,
+        Visitor { reference, .. }: Visitor,
     ) -> BoxFuture<'static, Response<Bytes>> {
         let logouts = Arc::clone(&self.0);
         Box::pin(async move {
             let mut answer = if *request.method() == Method::POST {
-                post(&logouts, request, &request_id).await
+                post(&logouts, request, &reference.request_id).await
             } else {
-                other_method("POST", &request_id)
+                other_method("POST", &reference)
             };
             let headers = answer.headers_mut();
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

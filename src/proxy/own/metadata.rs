@@ -101,7 +101,7 @@ impl Endpoint for Document {
     fn answer(
         &self,
         request: Request<Incoming>,
-        Visitor { request_id, .. }: Visitor,
+        Visitor { reference, .. }: Visitor,
     ) -> BoxFuture<'static, Response<Bytes>> {
         let answer = if matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = document("application/json", self.text.clone());
@@ -111,7 +111,7 @@ impl Endpoint for Document {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
             answer
         } else {
-            other_method("GET, HEAD", &request_id)
+            other_method("GET, HEAD", &reference)
         };
         std::future::ready(answer).boxed()
     }

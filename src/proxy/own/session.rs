@@ -53,8 +53,8 @@ impl Endpoint for Desk {
     ) -> BoxFuture<'static, Response<Bytes>> {
         let (realm, endpoint, room) = (self.realm.clone(), self.endpoint, self.room.clone());
         Box::pin(async move {
-            let Visitor { request_id, peer } = visitor;
-            let mut visit = visit(&request, Bytes::new(), peer, request_id);
+            let Visitor { reference, peer } = visitor;
+            let mut visit = visit(&request, Bytes::new(), peer, reference);
             let form =
                 visit.method == Method::POST && endpoint.takes_form() && is_form(&visit.headers);
             if form {
@@ -62,11 +62,11 @@ impl Endpoint for Desk {
                     Ok(body) => body,
                     Err(NoForm::Bad) => {
                         let text = "The form is too large, or did not come.";
-                        return refusal(Code::InvalidRequest, text, &visit.request_id);
+                        return refusal(Code::InvalidRequest, text, &visit.reference);
                     }
                     Err(NoForm::NoRoom) => {
                         let text = "Too many forms are read at once.";
-                        return refusal(Code::Overloaded, text, &visit.request_id);
+                        return refusal(Code::Overloaded, text, &visit.reference);
                     }
                 };
             }

@@ -60,23 +60,23 @@ impl Service for TokenRequests {
 
 impl Shared {
     async fn answer(&self, asked: &Asked) -> Response<Bytes> {
-        let id = &asked.request_id;
+        let reference = &asked.reference;
         if *asked.request.method() != Method::GET {
-            return other_method("GET", id);
+            return other_method("GET", reference);
         }
         if !asked.request.headers().contains_key(&self.header) {
             let text = "The request must carry the header that token_requests.header names, with any value.";
-            return refusal(Code::HeaderRequired, text, id);
+            return refusal(Code::HeaderRequired, text, reference);
         }
         let query = asked.request.uri().query().unwrap_or_default();
         let Ok(parameters) = form::parameters(query.as_bytes()) else {
             let text = "A parameter is there more than once.";
-            return refusal(Code::ParameterTwice, text, id);
+            return refusal(Code::ParameterTwice, text, reference);
         };
         let known = |name: &&String| !matches!(name.as_str(), "credential" | "scope");
         if parameters.keys().any(|name| known(&name)) {
             let text = "The parameters are credential and scope.";
-            return refusal(Code::ParameterUnknown, text, id);
+            return refusal(Code::ParameterUnknown, text, reference);
         }
         let handout = match (parameters.get("credential"), self.handouts.as_slice()) {
             (Some(name), all) => all.iter().find(|one| **one.credential() == **name),
@@ -85,21 +85,21 @@ impl Shared {
         };
         let Some(handout) = handout else {
             let text = "Name a credential of token_requests.credentials, as in ?credential=agent.";
-            return refusal(Code::CredentialUnknown, text, id);
+            return refusal(Code::CredentialUnknown, text, reference);
         };
         let wanted = parameters.get("scope").map_or("", String::as_str);
         let wanted = ScopeSet::new([wanted]);
         if !handout.has(&wanted) {
             let text = "The credential does not have all of these scopes.";
-            return refusal(Code::ScopeUnknown, text, id);
+            return refusal(Code::ScopeUnknown, text, reference);
         }
         match handout.token(&wanted).await {
             Ok(handed) => handout.answer(&handed),
             Err(failure) => {
                 let credential = handout.credential();
-                tracing::warn!(request_id = id, %credential, error = %failure, "no token to hand out");
+                tracing::warn!(request_id = reference.request_id, %credential, error = %failure, "no token to hand out");
                 let text = format!("credential {credential}: {}", failure.reason);
-                let mut answer = refusal(Code::TokenUnavailable, &text, id);
+                let mut answer = refusal(Code::TokenUnavailable, &text, reference);
                 let after = retry_after(&failure);
                 answer.headers_mut().insert(RETRY_AFTER, after);
                 answer

@@ -68,28 +68,28 @@ impl Service for Shim {
 
 impl Shared {
     fn answer(&self, asked: &Asked) -> Response<Bytes> {
-        let id = &asked.request_id;
+        let reference = &asked.reference;
         if !matches!(*asked.request.method(), Method::GET | Method::HEAD) {
-            return other_method("GET, HEAD", id);
+            return other_method("GET, HEAD", reference);
         }
         let query = asked.request.uri().query().unwrap_or_default();
         let parameters = form::parameters(query.as_bytes()).unwrap_or_default();
         let Some(key) = parameters.get("url") else {
             let text = "Ask for one service by its key, as in GetUrl/?url=iModelHubApi&region=0.";
-            return refusal(Code::UrlKeyMissing, text, id);
+            return refusal(Code::UrlKeyMissing, text, reference);
         };
         let region = parameters.get("region").map_or(Ok(0), |text| text.parse());
         let found = self.config.urls.get(&key.to_ascii_lowercase());
         let place = found.zip(region.ok()).and_then(|(found, n)| of(found, n));
         let Some(place) = place else {
             tracing::warn!(
-                request_id = id,
+                request_id = reference.request_id,
                 key = %key.escape_debug(),
                 region = parameters.get("region").map(|text| text.escape_debug().to_string()),
                 "a client asks for a URL that url_discovery.urls does not have"
             );
             let text = "This URL discovery service does not know the key in this region: add it to url_discovery.urls.";
-            return refusal(Code::UrlKeyUnknown, text, id);
+            return refusal(Code::UrlKeyUnknown, text, reference);
         };
         let url = match place {
             Whereto::Url(url) => url.to_string(),

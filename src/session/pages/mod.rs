@@ -22,6 +22,8 @@ pub use theme::{PagesError, PagesProblem};
 
 use theme::{Files, Style};
 
+use crate::handbook::{Code, Reference};
+
 /// Of what others wrote.
 const DETAIL: usize = 1_000;
 
@@ -73,7 +75,8 @@ pub struct ErrorPage<'a> {
     pub detail: Option<&'a str>,
     /// What it is called, and where it leads; the first stands out.
     pub ways: &'a [(&'a str, &'a str)],
-    pub request_id: &'a str,
+    pub code: Code,
+    pub reference: &'a Reference,
 }
 
 /// All pages of a session.
@@ -223,7 +226,9 @@ impl ErrorPage<'_> {
             text => self.text,
             detail => self.detail.map(readable),
             ways => ways.collect::<Vec<_>>(),
-            request_id => self.request_id,
+            code => self.code.name(),
+            help => self.reference.help.page(self.code),
+            request_id => self.reference.request_id.as_str(),
         }
     }
 }
@@ -265,13 +270,18 @@ fn samples() -> Vec<(&'static str, Value)> {
     };
     samples.push((SIGN_OUT, sign_out.value()));
     samples.push((SIGNED_OUT, SignedOut { session, login }.value()));
+    let reference = Reference {
+        request_id: "0123456789abcdef".into(),
+        help: crate::handbook::Help::At("https://help.example/errors".into()),
+    };
     let whole = ErrorPage {
         session,
         title: "The sign-in was refused",
         text: "The sign-in service did not let you in.",
         detail: Some("access_denied"),
         ways: &[("Try again", login), ("Start", "/")],
-        request_id: "0123456789abcdef",
+        code: Code::SignInFailed,
+        reference: &reference,
     };
     let bare = ErrorPage {
         detail: None,

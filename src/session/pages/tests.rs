@@ -3,6 +3,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tempfile::TempDir;
 
 use super::*;
+use crate::handbook::Help;
 
 const LOGIN: &str = "/.itwin-auth/login?return_to=%2Fapp%3Fa%3Db%26c";
 
@@ -15,14 +16,19 @@ fn sign_in(why: Needed) -> SignIn<'static> {
     }
 }
 
-fn error<'a>(detail: Option<&'a str>, ways: &'a [(&'a str, &'a str)]) -> ErrorPage<'a> {
+fn error<'a>(
+    detail: Option<&'a str>,
+    ways: &'a [(&'a str, &'a str)],
+    reference: &'a Reference,
+) -> ErrorPage<'a> {
     ErrorPage {
         session: "web",
         title: "The sign-in was refused",
         text: "Nobody is signed in.",
         detail,
         ways,
-        request_id: "0123456789abcdef",
+        code: Code::SignInFailed,
+        reference,
     }
 }
 
@@ -52,12 +58,16 @@ fn all(pages: &Pages) -> Vec<(&'static str, Response<Bytes>)> {
                 &error(
                     Some("access_denied: the user said no"),
                     &[("Try again", LOGIN)],
+                    &Reference::default(),
                 ),
             ),
         ),
         (
             "plain-error",
-            pages.error(StatusCode::BAD_GATEWAY, &error(None, &[])),
+            pages.error(
+                StatusCode::BAD_GATEWAY,
+                &error(None, &[], &Reference::default()),
+            ),
         ),
     ]
 }
@@ -137,7 +147,11 @@ fn what_others_wrote_is_escaped_and_cut() {
         title: html,
         text: html,
         session: html,
-        request_id: html,
+        code: Code::SignInFailed,
+        reference: &Reference {
+            request_id: html.into(),
+            help: Help::At("https://help.example/\"><script>".into()),
+        },
         detail: Some(html),
         ways: &[(html, html)],
     };
@@ -165,7 +179,10 @@ fn what_others_wrote_is_escaped_and_cut() {
     assert!(!text(&pages.sign_in(&login)).contains("<b>"));
 
     let long = "x".repeat(100_000);
-    let response = pages.error(StatusCode::BAD_REQUEST, &error(Some(&long), &[]));
+    let response = pages.error(
+        StatusCode::BAD_REQUEST,
+        &error(Some(&long), &[], &Reference::default()),
+    );
     assert!(text(&response).len() < 6_000);
     assert!(text(&response).contains("x…</blockquote>"));
 }
@@ -182,10 +199,21 @@ fn each_page_says_what_can_be_done() {
         assert_eq!(tab, why == Needed::Frame);
     }
     let ways = [("Try again", LOGIN), ("Start", "/")];
-    let response = pages.error(StatusCode::BAD_GATEWAY, &error(None, &ways));
+    let response = pages.error(
+        StatusCode::BAD_GATEWAY,
+        &error(
+            None,
+            &ways,
+            &Reference {
+                request_id: "0123456789abcdef".into(),
+                help: Help::Program,
+            },
+        ),
+    );
     assert_eq!(response.status(), 502);
     let page = text(&response);
     assert!(page.contains("Try again") && page.contains("0123456789abcdef"));
+    assert!(page.contains("<code>SignInFailed</code>)"), "{page}");
     assert_eq!(page.matches("class=\"first\"").count(), 1);
     assert!(!page.contains("<blockquote>"));
 }
