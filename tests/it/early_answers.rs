@@ -68,11 +68,11 @@ fn an_upstream_that_takes_nothing_of_a_body_is_a_504() {
     let (mut client, mut sender) = Client::connect_for_two(proxy.address);
     let length = 60 << 20;
     let head = proxy::with_fields("POST", "/", &format!("content-length: {length}\r\n"));
-    let sending = thread::spawn(move || {
-        let _ = sender.write_all(head.as_bytes());
-        // ends when the proxy closes
-        let _ = sender.write_all(&vec![b'x'; length]);
-    });
+    // all of it is there before the head goes: a body that does not come is another error
+    let mut request = head.into_bytes();
+    request.resize(request.len() + length, b'x');
+    // ends when the proxy closes
+    let sending = thread::spawn(move || drop(sender.write_all(&request)));
     client.answer().is_refused(504, "UpstreamTimeout");
     drop(client);
     drop(proxy);
