@@ -71,14 +71,19 @@ impl Shutdown {
     #[must_use]
     pub fn part(&self) -> Self {
         let part = Self::new();
+        self.adopt(&part);
+        part
+    }
+
+    /// What this reaches, `other` is to reach too.
+    pub fn adopt(&self, other: &Self) {
         {
             let mut parts = self.0.parts.lock();
             parts.retain(|part| part.strong_count() > 0);
-            parts.push(Arc::downgrade(&part.0));
+            parts.push(Arc::downgrade(&other.0));
         }
         // after it is listed: a stop that comes now is heard of in one way or the other
-        part.advance(self.stage());
-        part
+        other.advance(self.stage());
     }
 
     /// The stage now; costs a load.

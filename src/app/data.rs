@@ -110,7 +110,6 @@ pub(super) fn start(
             opener,
             sockets.mint().cloned(),
             seed(),
-            seams.shutdown.clone(),
         );
         let desk = Desk {
             current: Arc::new(Current::new(proxy)),

@@ -62,6 +62,7 @@ impl Standing {
         keys: &KeyService,
         sessions: &Sessions,
         signer: Option<&Arc<Signer>>,
+        finishing: Option<(&Plan, &Sockets)>,
     ) -> Result<Arc<Plan>, StartError> {
         let metrics = &self.seams.metrics;
         let numbers = sockets.numbers();
@@ -75,6 +76,11 @@ impl Standing {
             signer,
         )?;
         (plan.ours, plan.closed) = sockets.ours();
+        if let Some((before, those)) = finishing {
+            for (number, by) in sockets.finishing(those) {
+                plan.finishes(before, number, by);
+            }
+        }
         Ok(Arc::new(plan))
     }
 
@@ -97,7 +103,7 @@ impl Standing {
         let signer = config.signing.as_ref().map(Signer::new).transpose()?;
         let signer = signer.map(Arc::new);
         let sessions = Sessions::start(&config, &self.stands(&keys), rng)?;
-        let plan = self.plan(&config, sockets, &keys, &sessions, signer.as_ref())?;
+        let plan = self.plan(&config, sockets, &keys, &sessions, signer.as_ref(), None)?;
         self.tokens.first_tokens(readiness, plan.tokens());
         let longest = data::longest_proofs(&config);
         Ok(Generation {
@@ -140,7 +146,8 @@ impl Standing {
             workers: self.workers,
             shutdown,
         };
-        let sockets = sockets.changed(&config, kept, &grounds, &mut Inherited::default())?;
+        let those = sockets;
+        let sockets = those.changed(&config, kept, &grounds, &mut Inherited::default())?;
         let signer = match (&config.signing, &before.signer) {
             (wanted, known) if *wanted == before.config.signing => known.clone(),
             (None, _) => None,
@@ -155,7 +162,9 @@ impl Standing {
         );
         let stands = self.stands(&keys);
         let sessions = before.sessions.changed(&config, &stands, &mut rng)?;
-        let plan = self.plan(&config, &sockets, &keys, &sessions, signer.as_ref())?;
+        let finishing = Some((&*before.plan, those));
+        let signing = signer.as_ref();
+        let plan = self.plan(&config, &sockets, &keys, &sessions, signing, finishing)?;
         let longest = data::longest_proofs(&config);
         let proofs = if longest > data::longest_proofs(&before.config) {
             Arc::new(data::proofs(longest, clock))

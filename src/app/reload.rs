@@ -281,6 +281,12 @@ impl Reloader {
             if !goes_on.contains(&bound.number) {
                 tracing::info!(address = %bound.name, "connections of this listener finish");
                 bound.stop.advance(Stage::Soft);
+                let next = sockets.successor(bound);
+                if let Some(next) = next.filter(|next| bound.is_served_as(next)) {
+                    // what is no message may go on: they would be admitted in the same way again
+                    next.stop.adopt(&bound.stop);
+                    continue;
+                }
                 let (part, after) = (bound.stop.clone(), limits.drain_timeout);
                 stop.spawn(async move {
                     sleep(after).await;

@@ -258,6 +258,20 @@ impl Sockets {
         self.all.iter().map(|bound| bound.number).collect()
     }
 
+    /// Listeners of `before` that are here no more, and which has taken the place of each.
+    pub(super) fn finishing(&self, before: &Self) -> impl Iterator<Item = (usize, Option<usize>)> {
+        let numbers = self.numbers();
+        let gone = before.all.iter();
+        let gone = gone.filter(move |bound| !numbers.contains(&bound.number));
+        gone.map(|gone| (gone.number, self.successor(gone).map(|next| next.number)))
+    }
+
+    /// The listener that accepts where this one did, in the same way.
+    pub(super) fn successor(&self, gone: &Bound) -> Option<&Arc<Bound>> {
+        let mut all = self.all.iter();
+        all.find(|next| next.name == gone.name && next.mode == gone.mode)
+    }
+
     /// All of them once more, for a process that is to take them.
     pub(super) fn duplicates(&self, admin: &admin::Sockets) -> io::Result<Vec<Offered>> {
         let mut all = Vec::new();
@@ -325,6 +339,11 @@ impl Bound {
             (Bind::Unix { path, .. }, Bind::Unix { path: other, .. }) => path == other,
             _ => false,
         }
+    }
+
+    /// Whether this one's connections are those of `next`, but for limits.
+    pub(super) fn is_served_as(&self, next: &Self) -> bool {
+        self.serves(&next.listener)
     }
 
     /// Whether connections are served as this listener says. Where they may go is the plan's part.

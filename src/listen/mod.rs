@@ -309,7 +309,8 @@ impl Service {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let activity = Arc::new(Activity::new());
+        // of the listener that it came by, also when it was opened later
+        let activity = Arc::new(Activity::new(conn.place.stop.clone()));
         let service = service_fn({
             let (proxy, activity) = (Arc::clone(&self.proxy), Arc::clone(&activity));
             let counts = Arc::clone(&self.counts);
@@ -319,9 +320,7 @@ impl Service {
                 async move { Ok::<_, Infallible>(answer.await) }
             }
         });
-        self.server
-            .serve(io, protocol, service, activity, self.stop.clone())
-            .await;
+        self.server.serve(io, protocol, service, activity).await;
     }
 }
 

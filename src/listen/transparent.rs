@@ -262,7 +262,7 @@ impl Redirected<'_> {
         }
         service.proxy.now().redirected(course);
         let (proxy, why) = (service.proxy.now(), Mutex::new(Some(why)));
-        let activity = Arc::new(Activity::new());
+        let activity = Arc::new(Activity::new(service.stop.clone()));
         let answered = Arc::clone(&activity);
         let answering = service_fn(move |request| {
             // the answer to the first is the last
@@ -271,10 +271,9 @@ impl Redirected<'_> {
             async move { Ok::<_, std::convert::Infallible>(answer) }
         });
         let stream = Prefixed::new(beginning.read, stream);
-        let stop = service.stop.clone();
         let serving = service
             .server
-            .serve(stream, Protocol::Unknown, answering, activity, stop);
+            .serve(stream, Protocol::Unknown, answering, activity);
         serving.await;
     }
 }

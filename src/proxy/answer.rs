@@ -176,6 +176,11 @@ impl Ending {
         }
     }
 
+    /// Whether its connection takes no further request.
+    pub fn is_last(&self) -> bool {
+        self.busy.is_last()
+    }
+
     pub fn new(record: Record, busy: Busy) -> Box<Self> {
         Box::new(Self {
             record,

@@ -53,7 +53,6 @@ impl Current {
             memory: Memory::default(),
             seed: before.seed,
             next: before.next.load(Ordering::Relaxed).into(),
-            stop: before.stop.clone(),
             plan,
         }));
     }

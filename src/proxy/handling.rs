@@ -27,7 +27,6 @@ use super::{
     record::Record,
 };
 use crate::{
-    shutdown::Stage,
     tokens::Ready,
     verify::{LONGEST_WAIT, Waited},
 };
@@ -268,14 +267,15 @@ impl Proxy {
 
     /// The answer that `work` makes, or what is said of its failure.
     ///
-    /// While we stop it is the last one of its connection, and says so: a caller that only finds
-    /// the connection closed may have sent its next request already. HTTP/2 says it otherwise.
+    /// While its listener stops it is the last one of its connection, and says so: a caller that
+    /// only finds the connection closed may have sent its next request already. HTTP/2 says it
+    /// otherwise.
     pub(super) fn answer(
         &self,
         ending: Box<Ending>,
         work: impl FnOnce(&mut Record) -> Result<(Parts, Content), Failure>,
     ) -> Response<Answer> {
-        let stops = self.stop.stage() > Stage::Running && ending.record.version() < Version::HTTP_2;
+        let stops = ending.is_last() && ending.record.version() < Version::HTTP_2;
         let mut answer = self.made(ending, work);
         if stops && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             let close = HeaderValue::from_static("close");

@@ -100,7 +100,6 @@ use crate::{
     handbook::Reference,
     http::{serve::Activity, survey::Survey},
     net::{Conn, Place, tunnel::Spares},
-    shutdown::Shutdown,
     telemetry::RequestId,
     tls::mint::Mint,
     verify::{Coming, Verifier, Waited},
@@ -122,7 +121,6 @@ pub struct Proxy {
     /// Random, one a thread; with `next` it names a request.
     seed: u64,
     next: AtomicU64,
-    stop: Shutdown,
 }
 
 impl Proxy {
@@ -134,7 +132,6 @@ impl Proxy {
         opened: UnboundedSender<Opened>,
         mint: Option<Mint>,
         seed: u64,
-        stop: Shutdown,
     ) -> Self {
         let pools = plan
             .upstreams
@@ -152,7 +149,6 @@ impl Proxy {
             memory: Memory::default(),
             seed,
             next: AtomicU64::new(0),
-            stop,
         }
     }
 

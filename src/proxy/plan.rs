@@ -65,6 +65,8 @@ pub struct Plan {
     pub(super) own: Own,
     /// By the number of the listener: connections know theirs.
     doors: Vec<(usize, Arc<Door>)>,
+    /// The same for listeners of the plan before whose connections finish.
+    finishing: Vec<(usize, Arc<Door>)>,
 }
 
 /// A route, prepared.
@@ -238,6 +240,7 @@ impl Plan {
         Ok(Self {
             own,
             doors: doors.collect(),
+            finishing: Vec::new(),
             ours: Arc::default(),
             closed: Arc::default(),
             routes,
@@ -278,6 +281,7 @@ impl Plan {
             unwelcome_trailers: self.unwelcome_trailers.for_thread(),
             own: self.own.clone(),
             doors: self.doors.clone(),
+            finishing: self.finishing.clone(),
             ours: Arc::clone(&self.ours),
             closed: Arc::clone(&self.closed),
         }
@@ -319,9 +323,22 @@ impl Plan {
         })
     }
 
+    /// Calls that still come by a listener of the plan before pass as by the one that has taken its
+    /// place, or else as they did: they were sent before their callers could know.
+    pub fn finishes(&mut self, before: &Self, listener: usize, by: Option<usize>) {
+        let next = by.map(|by| self.doors.iter().find(|(number, _)| *number == by));
+        let door = next.unwrap_or_else(|| {
+            let mut doors = before.doors.iter();
+            doors.find(|(number, _)| *number == listener)
+        });
+        if let Some((_, door)) = door {
+            self.finishing.push((listener, Arc::clone(door)));
+        }
+    }
+
     /// What a listener lets through.
     pub fn door(&self, listener: usize) -> Option<&Door> {
-        let mut doors = self.doors.iter();
+        let mut doors = self.doors.iter().chain(&self.finishing);
         let (_, door) = doors.find(|(number, _)| *number == listener)?;
         Some(door)
     }

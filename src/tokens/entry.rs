@@ -69,10 +69,21 @@ impl Token {
 }
 
 /// Whether the secrets of a refused client are watched for a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
     Never,
+    /// At once: they may have changed while they were being refused. Until that is known, whoever
+    /// waits is told nothing.
+    First,
+    FirstUnderWay,
     At(Deadline),
     UnderWay,
+}
+
+impl Look {
+    fn is_first(self) -> bool {
+        matches!(self, Self::First | Self::FirstUnderWay)
+    }
 }
 
 impl Entry {
@@ -184,8 +195,7 @@ impl Entry {
             Class::Transient | Class::Slow => Look::Never,
             // the refresh token of a person is in no file
             Class::Ended if self.shared.is_persons() => Look::Never,
-            // at once: it may have changed while it was being refused
-            Class::Fatal | Class::InvalidGrant | Class::Ended => Look::At(now.plus(Duration::ZERO)),
+            Class::Fatal | Class::InvalidGrant | Class::Ended => Look::First,
         };
     }
 
@@ -221,6 +231,7 @@ impl Entry {
             (Verdict::Token, Some(token)) => Ok(token.ready.clone()),
             // the cell holds what we hold
             (Verdict::Wait, _) | (Verdict::Token, None) => return Some(waiter),
+            (Verdict::Failed(_), _) if self.look.is_first() => return Some(waiter),
             (Verdict::Failed(until), _) => Err(self.failed(&waiter, until, now)),
             (Verdict::RecentlyReplaced(until), _) => Err(TokenError {
                 credential: self.shared.credential.load().name.clone(),
@@ -237,23 +248,25 @@ impl Entry {
 
     /// Whether it is time to see whether the secrets have changed.
     pub(super) fn looks_at_secrets(&mut self, now: Moment) -> bool {
-        let due = matches!(self.look, Look::At(next) if next.passed(now));
-        if due {
-            self.look = Look::UnderWay;
-        }
-        due
+        self.look = match self.look {
+            Look::First => Look::FirstUnderWay,
+            Look::At(next) if next.passed(now) => Look::UnderWay,
+            Look::Never | Look::FirstUnderWay | Look::At(_) | Look::UnderWay => return false,
+        };
+        true
     }
 
     pub(super) fn next_look(&self, now: Moment) -> Option<Duration> {
         match self.look {
+            Look::First => Some(Duration::ZERO),
             Look::At(next) => Some(next.remaining(now)),
-            Look::Never | Look::UnderWay => None,
+            Look::Never | Look::FirstUnderWay | Look::UnderWay => None,
         }
     }
 
     /// Whether this is another content than the one that the provider refused.
     pub(super) fn secrets_seen(&mut self, seen: Fingerprint, now: Moment) -> bool {
-        if !matches!(self.look, Look::UnderWay) {
+        if !matches!(self.look, Look::FirstUnderWay | Look::UnderWay) {
             return false;
         }
         let refused = self.failure.as_ref().and_then(|f| f.fingerprint);

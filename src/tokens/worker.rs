@@ -262,10 +262,11 @@ impl Worker {
             },
             Report::Fingerprint(number, fingerprint) => {
                 let now = self.seams.clock.now();
-                if let Some(entry) = self.entries.get_mut(&number)
-                    && entry.secrets_seen(fingerprint, now)
-                {
-                    entry.step(Event::SecretChanged, now, &mut self.seams.rng);
+                if let Some(entry) = self.entries.get_mut(&number) {
+                    if entry.secrets_seen(fingerprint, now) {
+                        entry.step(Event::SecretChanged, now, &mut self.seams.rng);
+                    }
+                    entry.settle(now);
                 }
             }
         }

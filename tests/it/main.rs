@@ -33,6 +33,7 @@ mod own;
 mod paths;
 mod people;
 mod reload;
+mod reload_under_way;
 mod replay;
 mod retry;
 mod revocation;

@@ -10,9 +10,12 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
 };
 
-/// Counts of one connection.
-#[derive(Debug, Default)]
+use crate::shutdown::{Shutdown, Stage};
+
+/// Counts of one connection, and what it is to end with.
+#[derive(Debug)]
 pub struct Activity {
+    stop: Shutdown,
     /// Requests under way.
     busy: AtomicU32,
     /// Answers whose last frame was taken and that nobody has asked for the next one since.
@@ -38,8 +41,22 @@ fn subtract(counter: &AtomicU32, by: u32) {
 }
 
 impl Activity {
-    pub fn new() -> Self {
-        Self::default()
+    /// Of a connection that finishes with `stop`: the process's, or only its listener's.
+    pub fn new(stop: Shutdown) -> Self {
+        Self {
+            stop,
+            busy: AtomicU32::default(),
+            untaken: AtomicU32::default(),
+            moved: AtomicU32::default(),
+            reading: AtomicU32::default(),
+            header: AtomicBool::default(),
+            blocked: AtomicBool::default(),
+            multiplexed: AtomicBool::default(),
+        }
+    }
+
+    pub(super) fn stop(&self) -> &Shutdown {
+        &self.stop
     }
 
     /// A request has come; it lasts until the guard is dropped.
@@ -168,6 +185,11 @@ impl Busy {
     pub fn reading(&self) -> Reading {
         add(&self.activity.reading, 1);
         Reading(Arc::clone(&self.activity))
+    }
+
+    /// Whether its connection takes no further request.
+    pub fn is_last(&self) -> bool {
+        self.activity.stop.stage() > Stage::Running
     }
 
     /// The answer moves on.

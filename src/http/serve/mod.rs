@@ -135,26 +135,26 @@ impl Server {
         }
     }
 
-    /// Serves one connection until it ends, is idle too long, or the stop asks it to finish.
-    /// `activity` must be the one that `service` reports its requests to.
+    /// Serves one connection until it ends, is idle too long, or the stop that `activity` knows asks
+    /// it to finish. `activity` must be the one that `service` reports its requests to.
     pub async fn serve<I, S, B>(
         &self,
         mut io: I,
         mut protocol: Protocol,
         mut service: S,
         activity: Arc<Activity>,
-        stop: Shutdown,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + Unpin,
         S::Future: Send + 'static,
         B: Body<Data = Bytes, Error = BoxError> + Send + 'static,
     {
+        let stop = activity.stop();
         let mut soft = pin!(stop.reached(Stage::Soft));
         let mut guard = Guard {
             timer: pin!(tokio::time::sleep(Duration::ZERO)),
             soft: soft.as_mut(),
-            stop: &stop,
+            stop,
             closing: Closing::No,
         };
         let mut patience = self.header_timeout.min(self.idle_timeout);

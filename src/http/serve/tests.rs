@@ -29,7 +29,7 @@ type Body_ = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 
 /// A connection whose requests are answered with their path.
 fn served(io: DuplexStream, stop: &Shutdown) -> impl Future<Output = ()> + use<> {
-    let activity = Arc::new(Activity::new());
+    let activity = Arc::new(Activity::new(stop.clone()));
     let service = service_fn({
         let activity = Arc::clone(&activity);
         move |request: Request<Incoming>| -> Answered {
@@ -42,10 +42,10 @@ fn served(io: DuplexStream, stop: &Shutdown) -> impl Future<Output = ()> + use<>
             })
         }
     });
-    let (server, stop) = (Server::new(&limits()), stop.clone());
+    let server = Server::new(&limits());
     async move {
         let protocol = Protocol::Unknown;
-        server.serve(io, protocol, service, activity, stop).await;
+        server.serve(io, protocol, service, activity).await;
     }
 }
 

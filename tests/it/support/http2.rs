@@ -79,6 +79,11 @@ impl Client {
         Self { runtime, sender }
     }
 
+    /// Whether the connection has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Sends one request and waits for the whole answer.
     pub(crate) fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         self.send_all([request]).remove(0)
