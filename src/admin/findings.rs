@@ -336,6 +336,7 @@ fn configuration(configuration: &Value, now: SystemTime, all: &mut Vec<Finding>)
         Some("file") => "a change of the file",
         Some("signal") => "a signal",
         Some("order") => "an order",
+        Some("again") => "another try",
         other => other.unwrap_or("?"),
     };
     let about = String::from("configuration");
@@ -358,7 +359,7 @@ fn configuration(configuration: &Value, now: SystemTime, all: &mut Vec<Finding>)
             about,
             title: "The configuration as it is written was not taken".into(),
             says: format!("The one before goes on. {path}{colon}{message}{more}."),
-            remedy: "Mend the file: it is read again at once. itwin-auth-proxy check shows every problem and its place.".into(),
+            remedy: "Mend the file: it is read again at once. What it needs and does not find is looked for again by itself. itwin-auth-proxy check shows every problem and its place.".into(),
             ago: Duration::ZERO,
         });
     } else if result == "applied"

@@ -176,7 +176,7 @@ fn run(
     let revoked = Arc::clone(first.keys.revoked());
     first.count(&seams.metrics);
     seams.metrics.configuration.last_successful.set(1);
-    let present = Arc::new(Present::new(first, sources));
+    let present = Arc::new(Present::new(first, sources, seams.clock.clone()));
     for task in sockets.tls_tasks() {
         stop.spawn(task);
     }

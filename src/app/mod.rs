@@ -4,6 +4,7 @@
 //! a thread of its own and the data plane on one thread per core, and returns the addresses. A
 //! provider that is down stops none of this: requests wait for their token, `/ready` says so.
 
+mod again;
 mod control;
 mod data;
 mod examine;

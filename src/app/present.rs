@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Verdict, explain, generation::Generation};
 use crate::{
-    clock::Moment,
+    clock::{Clock, Deadline, Moment},
     config::{Name, Problem, Provider, Sources, print},
     health::{Document, Question, Report},
     metrics::Metrics,
@@ -26,6 +26,8 @@ pub enum Cause {
     Signal,
     /// Somebody, at the admin listener.
     Order,
+    /// It was refused, and what it needs may be there now.
+    Again,
 }
 
 impl Cause {
@@ -34,12 +36,13 @@ impl Cause {
             Self::File => "file",
             Self::Signal => "signal",
             Self::Order => "order",
+            Self::Again => "again",
         }
     }
 }
 
 /// What came of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// What has changed.
     Applied(Vec<String>),
@@ -71,6 +74,24 @@ impl Outcome {
             Self::Applied(_) | Self::Unchanged => &[],
         }
     }
+
+    /// Whether the same text may be taken later.
+    pub(super) fn mends(&self) -> Mends {
+        match self {
+            Self::Refused(faults) if faults.iter().all(|one| one.mends != Mends::Never) => {
+                Mends::PerhapsByTime
+            }
+            Self::Refused(_) | Self::Applied(_) | Self::Unchanged => Mends::Never,
+        }
+    }
+}
+
+/// Whether a fault may be gone though nobody edits the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mends {
+    /// A file may come, an address may be let go.
+    PerhapsByTime,
+    Never,
 }
 
 /// Why a configuration is not taken.
@@ -80,6 +101,7 @@ pub(super) struct Fault {
     pub origin: Option<String>,
     pub text: String,
     pub hint: Option<String>,
+    pub mends: Mends,
 }
 
 impl Fault {
@@ -89,6 +111,7 @@ impl Fault {
             origin: None,
             text,
             hint,
+            mends: Mends::PerhapsByTime,
         }
     }
 
@@ -123,23 +146,96 @@ impl From<&Problem> for Fault {
             origin: problem.origin.as_ref().map(ToString::to_string),
             text: problem.text.clone(),
             hint: problem.hint.clone(),
+            mends: Mends::PerhapsByTime,
         }
+    }
+}
+
+/// An attempt that is over.
+#[derive(Debug, Clone)]
+pub(super) struct Last {
+    pub(super) at: Moment,
+    pub(super) cause: Cause,
+    pub(super) outcome: Outcome,
+    /// When it was tried again with the same end.
+    pub(super) tried_again: Option<Moment>,
+    /// It will be tried again.
+    pub(super) next_try: Option<Deadline>,
+}
+
+impl Last {
+    fn to_json(&self, now: Moment) -> Value {
+        let next = self.next_try.filter(|next| !next.passed(now));
+        json!({
+            "at": self.at.rfc3339(),
+            "cause": self.cause.word(),
+            "result": self.outcome.word(),
+            "difference": self.outcome.difference(),
+            "problems": self.outcome.faults().iter().map(Fault::to_json).collect::<Vec<_>>(),
+            "tried_again": self.tried_again.map(Moment::rfc3339),
+            "next_try_in_seconds": next.map(|next| next.remaining(now).as_secs()),
+        })
+    }
+}
+
+/// How far an attempt is that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doing {
+    Reading,
+    Making,
+    /// All is made, but for tokens that calls would wait for.
+    FirstTokens,
+}
+
+impl Doing {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Reading => "being read",
+            Self::Making => "being made",
+            Self::FirstTokens => "waiting for first tokens",
+        }
+    }
+}
+
+/// An attempt under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pending {
+    pub(super) since: Moment,
+    pub(super) cause: Cause,
+    pub(super) doing: Doing,
+}
+
+impl Pending {
+    fn to_json(self) -> Value {
+        let (since, cause) = (self.since.rfc3339(), self.cause.word());
+        json!({ "since": since, "cause": cause, "doing": self.doing.words() })
     }
 }
 
 /// The configuration that runs, and what came of the last attempt to have another.
 pub(super) struct Present {
     pub(super) generation: ArcSwap<Generation>,
-    pub(super) last: Mutex<Option<(Moment, Cause, Outcome)>>,
+    pub(super) last: Mutex<Option<Last>>,
+    pub(super) pending: Mutex<Option<Pending>>,
     pub(super) sources: Option<Sources>,
+    clock: Clock,
 }
 
 impl Present {
-    pub(super) fn new(first: Generation, sources: Option<Sources>) -> Self {
+    pub(super) fn new(first: Generation, sources: Option<Sources>, clock: Clock) -> Self {
         Self {
             generation: ArcSwap::from_pointee(first),
             last: Mutex::default(),
+            pending: Mutex::default(),
             sources,
+            clock,
+        }
+    }
+
+    /// What is being done of the attempt under way.
+    pub(super) fn does(&self, doing: Doing) {
+        if let Some(pending) = &mut *self.pending.lock() {
+            pending.doing = doing;
         }
     }
 }
@@ -159,20 +255,14 @@ impl Report for Present {
         let now = self.generation.load();
         let file = self.sources.as_ref().and_then(Sources::file);
         let last = self.last.lock().clone();
-        let last = last.map(|(at, cause, outcome)| {
-            json!({
-                "at": at.rfc3339(),
-                "cause": cause.word(),
-                "result": outcome.word(),
-                "difference": outcome.difference(),
-                "problems": outcome.faults().iter().map(Fault::to_json).collect::<Vec<_>>(),
-            })
-        });
+        let at = self.clock.now();
+        let pending = *self.pending.lock();
         json!({
             "generation": now.number,
             "applied": now.applied.rfc3339(),
             "sources": file.map(|file| file.display().to_string()).into_iter().collect::<Vec<_>>(),
-            "last_reload": last,
+            "last_reload": last.map(|last| last.to_json(at)),
+            "pending_reload": pending.map(Pending::to_json),
         })
     }
 }

@@ -8,7 +8,6 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use serde_json::{Value, json};
@@ -19,9 +18,11 @@ use tokio::{
 };
 
 use super::{
-    StartError, data,
+    StartError,
+    again::{self, Again, Text},
+    data,
     generation::{Generation, Standing},
-    present::{Cause, Fault, Outcome, Present},
+    present::{Cause, Doing, Fault, Last, Mends, Outcome, Pending, Present},
     sockets::{Files, Sockets},
 };
 use crate::{
@@ -135,6 +136,9 @@ impl Reloader {
         let stop = self.standing.seams.shutdown.clone();
         let watched = self.watched();
         let mut looked = Looked::new(watched);
+        let file = self.present.sources.as_ref();
+        let file = file.and_then(|sources| sources.file());
+        let mut again = Again::new(file, super::control::rng());
         loop {
             let ordered = tokio::select! {
                 () = stop.reached(Stage::Soft) => return,
@@ -143,11 +147,18 @@ impl Reloader {
                     None => return,
                 },
                 () = looked.changed() => Ordered { cause: Cause::File, answer: None },
+                () = again.due() => Ordered { cause: Cause::Again, answer: None },
             };
             if ordered.cause != Cause::File {
                 // before it is read: a change that comes while it is read is one more
                 looked.seen = looked.look().await;
             }
+            let text = again.text().await;
+            *self.present.pending.lock() = Some(Pending {
+                since: self.standing.seams.clock.now(),
+                cause: ordered.cause,
+                doing: Doing::Reading,
+            });
             let tracer = &self.standing.seams.tracer;
             let cause = ("itwin_auth_proxy.reload.cause", ordered.cause.word().into());
             let mut span = tracer.background("reload", [cause]);
@@ -160,7 +171,8 @@ impl Reloader {
                 span.fails("refused", first.unwrap_or_default());
             }
             drop(span);
-            self.tell(ordered.cause, &outcome);
+            *self.present.pending.lock() = None;
+            self.tell(ordered.cause, &outcome, again.after(text, &outcome));
             if let Some(answer) = ordered.answer {
                 // who asked may have gone
                 let _ = answer.send(outcome);
@@ -209,6 +221,7 @@ impl Reloader {
         if !fixed.is_empty() {
             let faults = fixed.into_iter().map(|key| Fault {
                 path: key.to_owned(),
+                mends: Mends::Never,
                 ..Fault::of(
                     "cannot change while the process runs".to_owned(),
                     Some("restart the proxy; with a handover_socket, itwin-auth-proxy upgrade does so without refusing a connection".to_owned()),
@@ -230,6 +243,7 @@ impl Reloader {
             offers,
             admin,
         } = &mut self.hands;
+        self.present.does(Doing::Making);
         let made = self.standing.next(before, sockets, loaded.config)?;
         let (next, mut next_sockets) = made;
         let offered = match offers {
@@ -240,6 +254,7 @@ impl Reloader {
             ),
             None => None,
         };
+        self.present.does(Doing::FirstTokens);
         // requests would wait for them; what has no token now is served by what there was until then
         let first = async {
             for handle in next.plan.tokens() {
@@ -319,13 +334,35 @@ impl Reloader {
         });
     }
 
-    fn tell(&self, cause: Cause, outcome: &Outcome) {
-        let refused = matches!(*self.present.last.lock(), Some((_, _, Outcome::Refused(_))));
-        if !refused && let (Outcome::Unchanged, Cause::File) = (outcome, cause) {
-            return; // a comment, or what was ordered before the change was seen
-        }
+    /// Says it where it is news; `next` is the time until it is tried again.
+    fn tell(&self, cause: Cause, outcome: &Outcome, next: Option<Duration>) {
         let now = self.standing.seams.clock.now();
-        *self.present.last.lock() = Some((now, cause, outcome.clone()));
+        let next_try = next.map(|next| now.plus(next));
+        {
+            let mut last = self.present.last.lock();
+            match (&mut *last, outcome, cause) {
+                // it was said before
+                (Some(last), _, Cause::Again) if last.outcome == *outcome => {
+                    (last.tried_again, last.next_try) = (Some(now), next_try);
+                    return;
+                }
+                (Some(last), Outcome::Unchanged, Cause::File)
+                    if last.outcome.faults().is_empty() =>
+                {
+                    return;
+                }
+                // a comment, or what was ordered before the change was seen
+                (None, Outcome::Unchanged, Cause::File) => return,
+                _ => {}
+            }
+            *last = Some(Last {
+                at: now,
+                cause,
+                outcome: outcome.clone(),
+                tried_again: None,
+                next_try,
+            });
+        }
         let generation = self.present.generation.load();
         let (cause, number) = (cause.word(), generation.number);
         let metrics = &self.standing.seams.metrics.configuration;
@@ -365,6 +402,7 @@ impl Reloader {
                     cause,
                     generation = number,
                     problems,
+                    tried_again_in_seconds = next.map(|next| next.as_secs()),
                     hint = "itwin-auth-proxy check says the same",
                     "the configuration is refused; the one before stays in use"
                 );
@@ -406,7 +444,7 @@ fn hint(error: &StartError) -> Option<String> {
 /// client sends no events: looking works for all of them).
 struct Looked {
     path: Option<PathBuf>,
-    seen: Option<[u8; 32]>,
+    seen: Text,
 }
 
 impl Looked {
@@ -419,13 +457,8 @@ impl Looked {
         self.path = path;
     }
 
-    async fn look(&self) -> Option<[u8; 32]> {
-        let path = self.path.clone()?;
-        let read = spawn_blocking(move || {
-            let text = crate::rotation::read(&path).ok()?;
-            digest(&SHA256, &text).as_ref().try_into().ok()
-        });
-        read.await.ok().flatten()
+    async fn look(&self) -> Text {
+        again::text(self.path.clone()?).await
     }
 
     /// Until it says something else than before, for a while. A file that is gone says nothing.

@@ -117,6 +117,14 @@ fn picture(said: &Value) -> String {
                 text(&problem["message"])
             ));
         }
+        if let Some(next) = running["last_reload"]["next_try_in_seconds"].as_u64() {
+            lines.push(format!("  it is tried again in {next}s"));
+        }
+        let pending = &running["pending_reload"];
+        if let Some(doing) = pending["doing"].as_str() {
+            let since = text(&pending["since"]);
+            lines.push(format!("  another one is under way since {since}: {doing}"));
+        }
     }
     for finding in list(&said["findings"]) {
         let level = styled(Style::Bold, &text(&finding["level"]));
@@ -173,7 +181,8 @@ mod tests {
             "version": "1", "uptime_seconds": 61, "ready": false, "waiting_for": ["credential web"],
             "configuration": { "generation": 3, "last_reload": { "result": "refused", "problems": [
                 { "path": "routes[0].upstream", "message": "is no URL" },
-            ] } },
+            ], "next_try_in_seconds": 8 },
+                "pending_reload": { "since": "2026-11-22T20:15:00Z", "doing": "waiting for first tokens" } },
             "tokens": [
                 { "credential": "agent", "zone": "fresh", "remaining_seconds": 3000, "life_seconds": 3600,
                   "failures_since_success": 0 },
@@ -186,6 +195,8 @@ mod tests {
             "up 1m 1s, not ready: waits for credential web",
             "configuration 3, last reload refused",
             "  routes[0].upstream: is no URL",
+            "  it is tried again in 8s",
+            "  another one is under way since 2026-11-22T20:15:00Z: waiting for first tokens",
             "fresh          50m 00s    1h 00m  -",
             "none                 -         -  invalid_client (2 times)",
         ] {

@@ -406,3 +406,102 @@ fn what_passes_is_shown_by_route_and_listener() {
     assert_eq!(listener["connections"], 1, "{status}");
     assert_eq!(listener["requests"], 3, "{status}");
 }
+
+#[test]
+fn what_was_missing_is_found_without_an_edit_and_said_once() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let idp = idp::issuing();
+    let authority = Authority::new();
+    let issued = authority.issue("localhost");
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["tls.crt", "tls.key", "secret"] {
+        // named when the process starts, so that it may read them later
+        fs::write(at(name), "").unwrap();
+    }
+    fs::copy(&issued.certificate, at("tls.crt")).unwrap();
+    fs::copy(&issued.key, at("tls.key")).unwrap();
+    fs::write(at("secret"), "a secret").unwrap();
+    let mut wanted = injecting(config(&origin), &idp, "service");
+    let credential = &mut wanted["credentials"]["agent"];
+    credential.as_object_mut().unwrap().remove("client_secret");
+    credential["client_secret_file"] = at("secret").display().to_string().into();
+    let tls = json!({"certificate": at("tls.crt"), "key": at("tls.key")});
+    wanted["listeners"] = json!([{"bind": "127.0.0.1:0"}, {"bind": "127.0.0.1:0", "tls": tls}]);
+    let program = program::run(&wanted);
+    program.line("listening");
+
+    for name in ["tls.crt", "secret"] {
+        fs::rename(at(name), at(&format!("{name}.away"))).unwrap();
+    }
+    wanted["routes"][0]["timeouts"] = json!({"response": "7s"});
+    assert_eq!(program.reload(&wanted)["message"], REFUSED);
+    let told = status(&program)["last_reload"].take();
+    assert_eq!(told["cause"], "signal");
+    let next = told["next_try_in_seconds"].as_u64();
+    assert!(next.is_some_and(|next| next <= 10), "{told}");
+    assert!(problems(&program).contains("secret"), "{told}");
+
+    fs::rename(at("secret.away"), at("secret")).unwrap();
+    let said = program.line_that("another reason", |line| {
+        line["message"] == REFUSED && line["cause"] == "again"
+    });
+    assert_eq!(said["problems"], 1, "{said}");
+    fs::rename(at("tls.crt.away"), at("tls.crt")).unwrap();
+    let said = program.line_that("the end of it", |line| line["message"] == APPLIED);
+    assert_eq!(said["cause"], "again");
+    let metrics = admin(&program, "/metrics");
+    let twice = "itwin_auth_proxy_reloads_total{result=\"refused\"} 2";
+    assert!(metrics.text().contains(twice), "{}", metrics.text());
+    assert_eq!(
+        status(&program)["last_reload"]["next_try_in_seconds"],
+        Value::Null
+    );
+}
+
+#[test]
+fn an_address_that_is_let_go_is_taken() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    let mut config = config(&origin);
+    let program = program::run(&config);
+    program.line("listening");
+    config["listeners"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"bind": taken.to_string()}));
+    assert_eq!(program.reload(&config)["message"], REFUSED);
+    drop(other);
+    let said = program.line_that("the end of it", |line| line["message"] == APPLIED);
+    assert_eq!(said["cause"], "again");
+    Client::connect(taken)
+        .send(get("/"))
+        .answer()
+        .is_the_upstreams(200);
+}
+
+#[test]
+fn a_configuration_that_waits_for_its_first_tokens_can_be_seen() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let gate = wait::Gate::default();
+    let idp = idp::behind(&gate);
+    let program = program::run(&config(&origin));
+    program.line("listening");
+    let next = injecting(config(&origin), &idp, "service");
+    program.write(&next.to_string());
+    program.hang_up();
+    wait::until("it waits", || {
+        status(&program)["pending_reload"]["doing"] == "waiting for first tokens"
+    });
+    let pending = status(&program)["pending_reload"].take();
+    assert_eq!(pending["cause"], "signal", "{pending}");
+    assert!(pending["since"].is_string(), "{pending}");
+    Client::connect(program.address("listening"))
+        .send(get("/"))
+        .answer()
+        .is_the_upstreams(200);
+    gate.open();
+    program.line_that("the end of it", |line| line["message"] == APPLIED);
+    assert_eq!(status(&program)["pending_reload"], Value::Null);
+}
