@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, its helpers too")]
 
+#[path = "cli/asked.rs"]
+mod asked;
 #[path = "cli/begun.rs"]
 mod begun;
 #[path = "cli/terminal.rs"]

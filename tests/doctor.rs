@@ -199,7 +199,7 @@ async fn people_get_lines_and_a_remedy_below_what_is_wrong() {
         "ok       configuration: it can run",
         "failure  token for credential agent",
         "\n         → compare client id, secret and scopes",
-        "1 of ",
+        " 1 is a failure",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

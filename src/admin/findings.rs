@@ -158,7 +158,7 @@ fn credential(token: &Value, all: &mut Vec<Finding>) {
             about: about.clone(),
             title: format!("The token of “{name}” {effect}: {}", why.words()),
             says: format!("{}. {left}", capital(message)),
-            remedy: why.remedy(issuer.as_deref().unwrap_or("the provider")),
+            remedy: why.remedy_of(name, issuer.as_deref().unwrap_or("the provider")),
             ago: Duration::ZERO,
         });
     }

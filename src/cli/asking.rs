@@ -27,7 +27,7 @@ use tokio::{
 
 use super::{Configuration, Exit, complain, output};
 use crate::{
-    config::{self, ClientTls, Config, SecretSource},
+    config::{self, Admin, ClientTls, Problems, SecretSource},
     http::client::{ANSWER_MAX_BYTES, HttpClient},
 };
 
@@ -36,7 +36,7 @@ use crate::{
 pub(super) struct Whom {
     #[command(flatten)]
     configuration: Configuration,
-    /// The admin listener's address, or unix: and the path of its socket [default: as configured].
+    /// The admin listener's address, as in 127.0.0.1:9901, or the path of its socket [default: as configured].
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<Place>,
 }
@@ -55,8 +55,19 @@ impl FromStr for Place {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Socket(path.into()));
         }
-        let address = text.parse().map_err(|_| {
-            "an address and a port as in 127.0.0.1:9901, or unix:/run/itwin-auth-proxy/admin.sock"
+        if text.starts_with(['/', '.']) {
+            return Ok(Self::Socket(text.into()));
+        }
+        let address = text.strip_prefix("http://").unwrap_or(text);
+        let address = address.strip_suffix('/').unwrap_or(address);
+        // as browsers do, without asking a name server (RFC 6761, section 6.3)
+        let address = match address.strip_prefix("localhost:") {
+            Some(port) => &format!("127.0.0.1:{port}"),
+            None => address,
+        };
+        let address = address.parse().map_err(|_| {
+            "an address and a port as in 127.0.0.1:9901, localhost:9901 or http://127.0.0.1:9901, or a \
+             socket as in /run/itwin-auth-proxy/admin.sock"
         })?;
         Ok(Self::Address(reachable(address)))
     }
@@ -86,24 +97,43 @@ impl Whom {
 
     pub(super) fn find(&self) -> Result<Asked, Exit> {
         if let Some(place) = self.admin.clone() {
-            let places = vec![place];
-            return Ok(Asked { places, key: None });
+            let admin = config::admin(&self.configuration.sources());
+            return Ok(Asked::named(place, admin));
         }
-        match config::load(self.configuration.sources()) {
-            Ok(loaded) => Asked::configured(&loaded.config, None).ok_or_else(|| {
-                complain("error: the admin listener is switched off");
-                Exit::Config
-            }),
-            // the proxy itself tells what is wrong; a probe is asked every few seconds
+        let sources = self.configuration.sources();
+        let asked = match config::load(sources.clone()) {
+            Ok(loaded) => Asked::configured(&loaded.config.asked_at()),
+            // a process may run whose file has become wrong since: it is asked all the same
             Err(problems) => {
+                let wrong = wrong(&problems);
+                let Some(admin) = config::admin(&sources) else {
+                    complain(format!(
+                        "error: {wrong}; where the process is that runs cannot be told from it"
+                    ));
+                    complain("hint: name it with --admin, as in --admin 127.0.0.1:9901");
+                    return Err(Exit::Config);
+                };
                 complain(format!(
-                    "error: the configuration has {} problems; itwin-auth-proxy check shows them",
-                    problems.errors()
+                    "warning: {wrong}; a process that runs does so with another"
                 ));
-                Err(Exit::Config)
+                Asked::configured(&admin)
             }
-        }
+        };
+        asked.ok_or_else(|| {
+            complain("error: the configuration has no admin listener that can be asked");
+            complain(
+                "hint: give admin.bind or admin.socket, or name the process with --admin ADDRESS",
+            );
+            Exit::Config
+        })
     }
+}
+
+/// That what is written is wrong, in short: the proxy itself tells what is, and a probe is asked
+/// every few seconds.
+pub(super) fn wrong(problems: &Problems) -> String {
+    let problems = output::count(problems.errors(), "problem");
+    format!("the configuration that is written has {problems} (itwin-auth-proxy check shows more)")
 }
 
 impl fmt::Display for Asked {
@@ -116,20 +146,31 @@ impl fmt::Display for Asked {
 }
 
 impl Asked {
-    /// The one of this configuration, if it has any; at `place`, if that is given.
-    pub(super) fn configured(config: &Config, place: Option<Place>) -> Option<Self> {
-        let places = if let Some(place) = place {
-            vec![place]
-        } else {
-            let socket = config.admin_socket.as_ref();
-            let socket = socket.map(|socket| Place::Socket(socket.path.clone()));
-            let address = config.admin.map(reachable).map(Place::Address);
-            socket.into_iter().chain(address).collect()
-        };
+    /// The one that is there, if there is any.
+    pub(super) fn configured(admin: &Admin) -> Option<Self> {
+        let socket = admin.socket.as_ref();
+        let socket = socket.map(|socket| Place::Socket(socket.path.clone()));
+        let address = admin.address.map(reachable).map(Place::Address);
+        let places: Vec<_> = socket.into_iter().chain(address).collect();
         (!places.is_empty()).then(|| Self {
             places,
-            key: config.admin_key.clone(),
+            key: admin.key.clone(),
         })
+    }
+
+    /// The one at this place. A key that is configured goes to this machine, or where it is
+    /// configured for.
+    pub(super) fn named(place: Place, admin: Option<Admin>) -> Self {
+        let trusted = |admin: &Admin| match &place {
+            Place::Socket(_) => false,
+            Place::Address(address) => {
+                address.ip().is_loopback() || admin.address == Some(*address)
+            }
+        };
+        Self {
+            key: admin.filter(trusted).and_then(|admin| admin.key),
+            places: vec![place],
+        }
     }
 
     /// Sends a request without a body; the answer's status and text.

@@ -7,7 +7,9 @@ use clap::Args;
 use super::{
     Configuration, Exit,
     checkup::{self, Contacts, Finding, Progress, Verdict},
-    complain, output, say,
+    complain,
+    output::{self, count},
+    say,
 };
 use crate::{
     app::Workers,
@@ -86,6 +88,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     }
     if !arguments.print {
         let config = &loaded.config;
+        let sources = arguments.configuration.sources();
+        let overrides = sources.overrides();
+        if !overrides.is_empty() && sources.file().is_some() {
+            complain(format!(
+                "environment variables stand over the file: {}",
+                overrides.join(", ")
+            ));
+        }
         complain(format!(
             "the configuration is good: {}, {}, {}; {}",
             count(config.listeners.len(), "listener"),
@@ -102,9 +112,4 @@ async fn contact(config: &Config, tell: impl Fn(Progress<'_>)) -> Vec<Finding> {
     let findings = checkup::run(contacts.checks(config), tell).await;
     contacts.end().await;
     findings
-}
-
-fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
 }

@@ -28,7 +28,7 @@ use crate::{
 pub(super) struct Arguments {
     #[command(flatten)]
     configuration: Configuration,
-    /// The admin listener of the process that runs [default: as configured].
+    /// The admin listener of the process that runs, as in 127.0.0.1:9901, or its socket's path [default: as configured].
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<asking::Place>,
     /// Contact nobody.
@@ -84,18 +84,31 @@ async fn examine(arguments: &Arguments, loaded: &Result<Loaded, Problems>) -> Ve
         checks.push(at_once("rules", rules::findings(config)));
         if !arguments.offline {
             checks.extend(contacts.checks(config));
-            if let Some(asked) = Asked::configured(config, arguments.admin.clone()) {
-                let work = async move {
-                    let (mut found, keys) = tokio::join!(
-                        process::examine(&asked, config),
-                        process::keys(&asked, config)
-                    );
-                    found.extend(keys);
-                    found
-                };
-                checks.push(Check::new("process", "the process", work));
-            }
         }
+    }
+    let admin = match loaded {
+        Ok(loaded) => Some(loaded.config.asked_at()),
+        // a process may run whose file has become wrong since
+        Err(_) => config::admin(&arguments.configuration.sources()),
+    };
+    let asked = match (&arguments.admin, admin) {
+        _ if arguments.offline => None,
+        (Some(place), admin) => Some(Asked::named(place.clone(), admin)),
+        (None, admin) => admin.as_ref().and_then(Asked::configured),
+    };
+    if let Some(asked) = asked {
+        let work = async move {
+            let config = loaded.as_ref().ok().map(|loaded| &loaded.config);
+            let (mut found, keys) = tokio::join!(process::examine(&asked, config), async {
+                match config {
+                    Some(config) => process::keys(&asked, config).await,
+                    None => Vec::new(),
+                }
+            });
+            found.extend(keys);
+            found
+        };
+        checks.push(Check::new("process", "the process", work));
     }
     let tell = teller(arguments);
     let found = checkup::run(checks, tell).await;
@@ -153,10 +166,10 @@ fn configuration(loaded: &Result<Loaded, Problems>) -> Vec<Finding> {
     if let Ok(loaded) = loaded {
         let config = &loaded.config;
         let seen = format!(
-            "it can run: {} listeners, {} routes, {} credentials",
-            config.listeners.len(),
-            config.routes.len(),
-            config.credentials.len()
+            "it can run: {}, {}, {}",
+            output::count(config.listeners.len(), "listener"),
+            output::count(config.routes.len(), "route"),
+            output::count(config.credentials.len(), "credential")
         );
         all.insert(0, Finding::ok("configuration", "configuration", seen));
     }
@@ -166,10 +179,21 @@ fn configuration(loaded: &Result<Loaded, Problems>) -> Vec<Finding> {
 fn summary(all: usize, failures: usize, warnings: usize) -> String {
     match (failures, warnings) {
         (0, 0) => format!("all is well: {all} lines"),
-        (0, warnings) => format!("nothing failed; {warnings} of {all} lines are warnings"),
-        (failures, 0) => format!("{failures} of {all} lines are failures"),
+        (0, warnings) => format!(
+            "nothing failed; of {all} lines {}",
+            are(warnings, "warning")
+        ),
+        (failures, 0) => format!("of {all} lines {}", are(failures, "failure")),
         (failures, warnings) => {
-            format!("{failures} of {all} lines are failures, {warnings} are warnings")
+            let (failures, warnings) = (are(failures, "failure"), are(warnings, "warning"));
+            format!("of {all} lines {failures}, and {warnings}")
         }
+    }
+}
+
+fn are(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 is a {what}"),
+        more => format!("{more} are {what}s"),
     }
 }

@@ -12,6 +12,7 @@ use url::{Host, Url};
 
 use self::questions::Questions;
 use super::{Exit, complain, output};
+use crate::config::PLACEHOLDERS;
 
 /// Write a commented configuration to begin with.
 ///
@@ -176,9 +177,9 @@ fn text(answer: &str) -> Result<String, String> {
 impl Kind {
     const fn client_id(self) -> &'static str {
         match self {
-            Self::Service | Self::Legacy | Self::Shared => "service-your-client-id",
-            Self::Web => "webapp-your-client-id",
-            Self::Desktop => "native-your-client-id",
+            Self::Service | Self::Legacy | Self::Shared => PLACEHOLDERS[0],
+            Self::Web => PLACEHOLDERS[1],
+            Self::Desktop => PLACEHOLDERS[2],
         }
     }
 

@@ -23,8 +23,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 ///
 /// Without LEVEL and format it says what holds. It needs the admin socket, or the admin key in both
 /// configurations. Exit code 0: it was told; 1: it answered something else; 64: it cannot understand
-/// it; 69: nothing answers; 77: it does not allow it; 78: the configuration is wrong, or has no admin
-/// listener.
+/// it; 69: nothing answers; 77: it does not allow it; 78: the configuration does not
+/// say where it is.
 #[derive(Debug, Args)]
 pub(super) struct Change {
     /// `debug`, or of one module `info,itwin_auth_proxy::tokens=debug`; `configured` goes back to what

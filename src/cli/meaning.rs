@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 
 use super::{
     Exit, complain,
-    output::{self, Style},
+    output::{self, Style, wrapped},
     say,
 };
 use crate::handbook::{Code, Exit as Ended, plain};
@@ -132,29 +132,8 @@ fn near(asked: &str) -> Vec<&'static str> {
     Code::all().filter(close).map(Code::name).take(8).collect()
 }
 
-/// The words of a text in lines of so many columns.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let Some(line) = lines.last_mut() else {
-            continue;
-        };
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -162,16 +141,5 @@ mod tests {
         assert!(near("tokenunavailble").contains(&"TokenUnavailable"));
         assert!(near("overload").contains(&"Overloaded"));
         assert!(near("xyz").is_empty());
-    }
-
-    proptest! {
-        #[test]
-        fn wrapping_loses_no_word(text in "[a-zü]{1,30}( [a-zü]{1,30}){0,20}", width in 1usize..90) {
-            let lines = wrapped(&text, width);
-            prop_assert_eq!(lines.join(" "), text);
-            for line in lines {
-                prop_assert!(line.chars().count() <= width || !line.contains(' '));
-            }
-        }
     }
 }

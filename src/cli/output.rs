@@ -68,6 +68,39 @@ pub(super) fn painted(colour: u8, text: &str, rendering: Rendering) -> String {
     }
 }
 
+/// The words of a text in lines of so many columns.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let Some(line) = lines.last_mut() else {
+            continue;
+        };
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+/// How many columns standard output has: those of the terminal, and no end of them elsewhere, where
+/// programs look for lines.
+pub(super) fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    let columns = size.map(|size| usize::from(size.ws_col));
+    columns.filter(|columns| *columns > 0).unwrap_or(usize::MAX)
+}
+
+/// `1 route`, `2 routes`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
 /// An error and its causes on one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -81,4 +114,22 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn wrapping_loses_no_word(text in "[a-zü]{1,30}( [a-zü]{1,30}){0,20}", width in 1usize..90) {
+            let lines = wrapped(&text, width);
+            prop_assert_eq!(lines.join(" "), text);
+            for line in lines {
+                prop_assert!(line.chars().count() <= width || !line.contains(' '));
+            }
+        }
+    }
 }

@@ -9,7 +9,8 @@ use super::{Exit, asking::Whom, block_on, complain, duration};
 
 /// Ask the running proxy's admin listener whether it is ready.
 ///
-/// Exit code 0: yes; 1: no, or nothing answers; 78: the configuration is wrong, or has no admin listener.
+/// Exit code 0: yes; 1: no, or nothing answers; 78: the configuration does not
+/// say where it is.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
-use http::{Method, StatusCode};
+use http::Method;
 use serde_json::Value;
 
-use super::{Exit, asking::Whom, block_on, complain, say};
+use super::{
+    Exit,
+    asking::{Whom, disobeyed},
+    block_on, complain, say,
+};
 
 /// New credentials are given time to have their tokens.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -17,8 +21,8 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// those of listeners that are no longer there. Some keys hold as long as a process runs; the answer names
 /// them, and `upgrade` changes them, too. It needs the admin socket, or the admin key in both
 /// configurations; without either, send SIGHUP. Exit code 0: it runs with what is written now; 1: it
-/// refuses it, and goes on as before; 69: nothing answers; 77: it does not allow it; 78: the configuration is
-/// wrong.
+/// refuses it, and goes on as before; 69: nothing answers; 77: it does not allow it; 78: the configuration does not
+/// say where it is.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -43,16 +47,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
         });
         return Ok(Exit::Ok);
     }
-    let message = answer["error"]["message"].as_str().unwrap_or_default();
-    complain(format!("error: {message}"));
-    for detail in answer["error"]["details"].as_array().into_iter().flatten() {
-        complain(format!(
-            "  {}",
-            detail["message"].as_str().unwrap_or_default()
-        ));
+    let exit = disobeyed(status, &text);
+    if exit == Exit::NotPermitted {
+        complain(
+            "hint: as its user or root, where the configuration has an admin.socket; with the key, where \
+             both configurations have an admin.key; or SIGHUP (kill -HUP and the process's number)",
+        );
     }
-    Ok(match status {
-        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Exit::NotPermitted,
-        _ => Exit::No,
-    })
+    Ok(exit)
 }

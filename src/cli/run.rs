@@ -5,7 +5,7 @@
 
 mod manager;
 
-use std::{io, sync::Arc};
+use std::{error::Error, io, sync::Arc};
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,7 +15,7 @@ use super::{Configuration, Exit, complain, output, runtime};
 use crate::{
     app::{self, Cause, Inheritance, Inherited, Running, Seams},
     audit::{self, Audit, Stream},
-    config::{self, Config, Credential, NamedFile, source},
+    config::{self, Config, Credential, LogFormat, NamedFile, Problems, Severity, Sources, source},
     confine::{Held, Rules},
     notify::Notify,
     shutdown::{Shutdown, Stage},
@@ -27,7 +27,8 @@ use crate::{
 ///
 /// SIGTERM and SIGINT finish what is under way, a second one cuts it. SIGHUP has the configuration read
 /// again, as `reload` does. Exit code 78: the
-/// configuration is wrong, nothing was started; 69: an address cannot be bound.
+/// configuration is wrong, nothing was started; 69: an address cannot be had, or something else that it
+/// needs; 77: the system does not allow it, as a port below 1024.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -50,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     })?;
     let sources = arguments.configuration.sources();
     let loaded = config::load(sources.clone()).map_err(|problems| {
-        complain(problems.render(output::rendering()).trim_end());
+        refuse(&sources, &problems);
         Exit::Config
     })?;
     let manager = Manager::of_this_process();
@@ -113,12 +114,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     }
     let before = Inheritance::find(&loaded.config, activated).map_err(|error| {
         tracing::error!(error = %output::chain(&error), "cannot start");
-        Exit::Unavailable
+        not_started(&error)
     })?;
     let running =
         app::start_after(loaded.config, Some(sources), seams, before).map_err(|error| {
             tracing::error!(error = %output::chain(&error), "cannot start");
-            Exit::Unavailable
+            not_started(&error)
         })?;
     manager.notify().ready();
     runtime.block_on(async {
@@ -130,6 +131,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Exit> {
     running.wait();
     tracing::info!("stopped");
     Ok(Exit::Ok)
+}
+
+/// Whether it is something that we may not do, or something that is not to be had.
+fn not_started(error: &(dyn Error + 'static)) -> Exit {
+    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+    let forbidden = causes.any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+    });
+    if forbidden {
+        Exit::NotPermitted
+    } else {
+        Exit::Unavailable
+    }
 }
 
 /// Runs until a signal, then stops in order; a second signal cuts.
@@ -253,6 +268,32 @@ fn audited(configured: &config::AuditStream, seams: &Seams) -> Result<(Audit, St
     })
 }
 
+/// Says what is wrong; as lines of the log, where its reader wants JSON.
+fn refuse(sources: &Sources, problems: &Problems) {
+    let log = config::log(sources).filter(|log| log.format == LogFormat::Json);
+    let log = log.map(|log| config::Log {
+        level: "info".into(),
+        ..log
+    });
+    let Some(Ok(_telemetry)) = log.as_ref().map(|log| telemetry::init(&settings(log))) else {
+        complain(problems.render(output::rendering()).trim_end());
+        return;
+    };
+    for problem in problems.iter() {
+        let key = &problem.path;
+        let origin = problem.origin.as_ref().map(ToString::to_string);
+        let origin = origin.unwrap_or_default();
+        let hint = problem.hint.as_deref().unwrap_or_default();
+        let text = &problem.text;
+        match problem.severity {
+            Severity::Error => tracing::error!(key, origin, hint, "configuration: {text}"),
+            Severity::Warning => tracing::warn!(key, origin, hint, "configuration: {text}"),
+        }
+    }
+    let errors = problems.errors();
+    tracing::error!(errors, "not started: the configuration is wrong");
+}
+
 /// Says what holds.
 pub(super) fn tell(held: Option<&Held>) {
     match held {
@@ -276,5 +317,29 @@ pub(super) fn settings(log: &config::Log) -> Settings<'_> {
         } else {
             Requests::NotLogged
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot listen")]
+    struct CannotListen {
+        source: io::Error,
+    }
+
+    #[test]
+    fn a_forbidden_port_ends_otherwise_than_one_that_is_taken() {
+        for (kind, exit) in [
+            (io::ErrorKind::PermissionDenied, Exit::NotPermitted),
+            (io::ErrorKind::AddrInUse, Exit::Unavailable),
+        ] {
+            let error = CannotListen {
+                source: kind.into(),
+            };
+            assert_eq!(not_started(&error), exit);
+        }
     }
 }

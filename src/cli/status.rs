@@ -1,6 +1,9 @@
 //! `itwin-auth-proxy status`: how a running proxy is, on a terminal.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use clap::Args;
 use http::{Method, StatusCode};
@@ -10,17 +13,19 @@ use super::{
     Exit,
     asking::{Asked, Whom, disobeyed},
     block_on, complain, duration,
-    output::{Style, pour, styled},
+    output::{Style, columns, count, pour, styled, wrapped},
 };
+use crate::{clock::Clock, telemetry::text::human};
 
 const ANSWER: Duration = Duration::from_secs(5);
 /// Clears a terminal and begins at its top (ECMA-48: CUP, ED).
 const AFRESH: &str = "\x1b[H\x1b[J";
 
-/// Show how a running proxy is: what it waits for, and each credential's token.
+/// Show how a running proxy is: what it waits for, each credential's token, what is wrong and what to do.
 ///
-/// Exit code 0: it is ready; 1: it is not; 69: nothing answers; 77: it does not answer us; 78: the
-/// configuration is wrong, or has no admin listener.
+/// Exit code 0: it is ready, and nothing that it found is a failure; 1: it is not, or something is; 69:
+/// nothing answers; 77: it does not answer us; 78: the configuration does not say where it is. `probe`
+/// asks for no more than whether it is ready.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -77,32 +82,60 @@ async fn once(asked: &Asked, arguments: &Arguments, before: &str) -> Result<Exit
     if arguments.json {
         pour(&format!("{said}\n"));
     } else {
-        pour(&format!("{before}{}", picture(&said)));
+        let clock = if arguments.watch {
+            let now = UNIX_EPOCH + Clock::system().now().wall;
+            format!("{}\n", humantime::format_rfc3339_seconds(now))
+        } else {
+            String::new()
+        };
+        pour(&format!("{before}{clock}{}", picture(&said, columns())));
     }
+    let fails = list(&said["findings"]).any(|finding| finding["level"] == "failure");
     Ok(match said["ready"].as_bool() {
-        Some(true) => Exit::Ok,
+        Some(true) if !fails => Exit::Ok,
         _ => Exit::No,
     })
 }
 
-/// What of it fits a terminal.
-fn picture(said: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+/// What of it fits lines of so many columns: nothing is cut off.
+fn picture(said: &Value, width: usize) -> String {
+    let mut lines = heading(said, width);
+    lines.push(String::new());
+    lines.extend(credentials(said, width));
+    let findings: Vec<_> = list(&said["findings"]).collect();
+    if findings.is_empty() {
+        lines.push(format!("\n{}", styled(Style::Green, "Nothing is wrong.")));
+    }
+    for finding in findings {
+        lines.push(String::new());
+        lines.extend(told(finding, width));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn heading(said: &Value, width: usize) -> Vec<String> {
     let up = Duration::from_secs(said["uptime_seconds"].as_u64().unwrap_or_default());
     let waiting: Vec<_> = list(&said["waiting_for"]).map(text).collect();
     let state = if waiting.is_empty() {
-        styled(Style::Green, "ready")
+        "ready".to_owned()
     } else {
-        styled(
-            Style::Bold,
-            &format!("not ready: waits for {}", waiting.join(", ")),
-        )
+        format!("not ready: waits for {}", waiting.join(", "))
     };
-    let mut lines = vec![format!(
+    let program = format!(
         "itwin-auth-proxy {}, up {}, {state}",
         text(&said["version"]),
         humantime::format_duration(up)
-    )];
+    );
+    let style = if waiting.is_empty() {
+        Style::Green
+    } else {
+        Style::Bold
+    };
+    let mut lines = hanging("", &program, width);
+    for line in &mut lines {
+        *line = styled(style, line);
+    }
     let running = &said["configuration"];
     if let Some(generation) = running["generation"].as_u64() {
         let last = &running["last_reload"]["result"];
@@ -111,47 +144,79 @@ fn picture(said: &Value) -> String {
             .map_or_else(String::new, |last| format!(", last reload {last}"));
         lines.push(format!("configuration {generation}{last}"));
         for problem in list(&running["last_reload"]["problems"]) {
-            lines.push(format!(
-                "  {}: {}",
-                text(&problem["path"]),
-                text(&problem["message"])
-            ));
+            let (path, message) = (text(&problem["path"]), text(&problem["message"]));
+            lines.extend(hanging("  ", &format!("{path}: {message}"), width));
         }
         if let Some(next) = running["last_reload"]["next_try_in_seconds"].as_u64() {
             lines.push(format!("  it is tried again in {next}s"));
         }
         let pending = &running["pending_reload"];
-        if let Some(doing) = pending["doing"].as_str() {
-            let since = text(&pending["since"]);
-            lines.push(format!("  another one is under way since {since}: {doing}"));
+        if pending["doing"].is_string() {
+            let (since, doing) = (text(&pending["since"]), text(&pending["doing"]));
+            let pending = format!("another one is under way since {since}: {doing}");
+            lines.extend(hanging("  ", &pending, width));
         }
     }
-    for finding in list(&said["findings"]) {
-        let level = styled(Style::Bold, &text(&finding["level"]));
-        lines.push(format!("{level}: {}", text(&finding["says"])));
-        if let Some(remedy) = finding["remedy"].as_str() {
-            lines.push(format!("  {remedy}"));
+    lines
+}
+
+/// A line for each credential; why there is no other token stands below it.
+fn credentials(said: &Value, width: usize) -> Vec<String> {
+    let names = list(&said["tokens"]).map(|one| text(&one["credential"]).chars().count());
+    let name = names.max().unwrap_or_default().max(10);
+    let row = |first: &str, zone: &str, left: &str, life: &str| {
+        let figures = format!("{zone:<11}  {left:>8}  {life:>8}");
+        if name + 2 + figures.len() <= width {
+            format!("{first:name$}  {figures}")
+        } else {
+            format!("{first}\n  {figures}")
         }
-    }
-    lines.push(format!(
-        "\n{:24} {:12} {:>9} {:>9}  {}",
-        "CREDENTIAL", "TOKEN", "LIVES", "OF", "LAST FAILURE"
-    ));
+    };
+    let mut lines = vec![row("CREDENTIAL", "TOKEN", "LEFT", "LIFE")];
     for one in list(&said["tokens"]) {
-        let failure = match one["failures_since_success"].as_u64() {
-            Some(0) | None => "-".to_owned(),
-            Some(times) => format!("{} ({times} times)", text(&one["last_error"])),
-        };
-        lines.push(format!(
-            "{:24} {:12} {:>9} {:>9}  {failure}",
-            text(&one["credential"]),
-            text(&one["zone"]),
-            span(&one["remaining_seconds"]),
-            span(&one["life_seconds"]),
+        lines.push(row(
+            &text(&one["credential"]),
+            &text(&one["zone"]),
+            &span(&one["remaining_seconds"]),
+            &span(&one["life_seconds"]),
         ));
+        let times = one["failures_since_success"].as_u64().unwrap_or_default();
+        if times > 0 {
+            let times = count(usize::try_from(times).unwrap_or(usize::MAX), "time");
+            let failed = format!("failed {times}: {}", text(&one["last_error"]));
+            lines.extend(hanging("  ", &failed, width));
+        }
     }
-    lines.push(String::new());
-    lines.join("\n")
+    lines
+}
+
+/// A finding as the page has it: its title, what it says, what to do.
+fn told(finding: &Value, width: usize) -> Vec<String> {
+    let level = text(&finding["level"]);
+    let title = format!("{level}: {}", text(&finding["title"]));
+    let mut lines = hanging("", &title, width);
+    if let Some(first) = lines.first_mut() {
+        *first = first.replacen(&level, &styled(Style::Bold, &level), 1);
+    }
+    lines.extend(hanging("  ", &text(&finding["says"]), width));
+    if finding["remedy"].is_string() {
+        let remedy = format!("To do: {}", text(&finding["remedy"]));
+        lines.extend(hanging("  ", &remedy, width));
+    }
+    lines
+}
+
+/// A text in lines of so many columns, each behind this.
+fn hanging(before: &str, text: &str, width: usize) -> Vec<String> {
+    let lines = wrapped(text, width.saturating_sub(before.len()).max(20));
+    lines.iter().map(|line| format!("{before}{line}")).collect()
+}
+
+/// As it may stand on a terminal: much of it comes from elsewhere.
+fn text(value: &Value) -> String {
+    let mut out = Vec::new();
+    human(&mut out, value.as_str().unwrap_or("-"));
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -175,9 +240,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_picture_says_what_is_wrong() {
-        let said = json!({
+    fn said() -> Value {
+        json!({
             "version": "1", "uptime_seconds": 61, "ready": false, "waiting_for": ["credential web"],
             "configuration": { "generation": 3, "last_reload": { "result": "refused", "problems": [
                 { "path": "routes[0].upstream", "message": "is no URL" },
@@ -187,20 +251,46 @@ mod tests {
                 { "credential": "agent", "zone": "fresh", "remaining_seconds": 3000, "life_seconds": 3600,
                   "failures_since_success": 0 },
                 { "credential": "web", "zone": "none", "remaining_seconds": null,
-                  "failures_since_success": 2, "last_error": "invalid_client" },
+                  "failures_since_success": 2, "last_error": "invalid_client\u{1b}[2J" },
             ],
-        });
-        let picture = picture(&said);
+            "findings": [
+                { "level": "failure", "title": "The token of “web” is missing: the provider does not take its client id and secret",
+                  "says": "Calls that need it are answered 503 until there is one.",
+                  "remedy": "Put the right secret where the configuration points; it is read again by itself." },
+            ],
+        })
+    }
+
+    #[test]
+    fn the_picture_says_what_is_wrong_and_what_to_do() {
+        let picture = picture(&said(), usize::MAX);
         for part in [
-            "up 1m 1s, not ready: waits for credential web",
-            "configuration 3, last reload refused",
-            "  routes[0].upstream: is no URL",
-            "  it is tried again in 8s",
-            "  another one is under way since 2026-11-22T20:15:00Z: waiting for first tokens",
-            "fresh          50m 00s    1h 00m  -",
-            "none                 -         -  invalid_client (2 times)",
+            "up 1m 1s, not ready: waits for credential web\n",
+            "configuration 3, last reload refused\n",
+            "  routes[0].upstream: is no URL\n",
+            "  it is tried again in 8s\n",
+            "  another one is under way since 2026-11-22T20:15:00Z: waiting for first tokens\n",
+            "agent       fresh         50m 00s    1h 00m\n",
+            "web         none                -         -\n",
+            "  failed 2 times: invalid_client\\u{1b}[2J\n",
+            "\nfailure: The token of “web” is missing",
+            "\n  To do: Put the right secret where",
         ] {
             assert!(picture.contains(part), "{part}\n{picture}");
+        }
+    }
+
+    #[test]
+    fn narrow_lines_have_every_word() {
+        let (wide, narrow) = (picture(&said(), usize::MAX), picture(&said(), 60));
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&wide), words(&narrow));
+        for line in narrow.lines() {
+            assert!(line.chars().count() <= 60, "{line}");
         }
     }
 }

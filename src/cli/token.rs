@@ -59,8 +59,8 @@ enum Order {
 ///
 /// The old one is served until the new one is there, and goes on when there is none. It needs the admin
 /// socket, or the admin key in both configurations. Exit code 0: there is a new one; 1: there is none, or no such
-/// credential; 69: nothing answers; 77: it does not allow it; 78: the configuration is wrong, or has no
-/// admin listener.
+/// credential; 69: nothing answers; 77: it does not allow it; 78: the configuration does not
+/// say where it is.
 #[derive(Debug, Args)]
 struct Refresh {
     #[command(flatten)]

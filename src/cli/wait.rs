@@ -19,8 +19,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// Wait until the proxy is ready.
 ///
 /// For scripts, and as the `postStart` hook of a sidecar in clusters without native sidecars: the
-/// containers after it start when it has ended. Exit code 0: it is ready; 1: the time was over; 78: the
-/// configuration is wrong, or has no admin listener.
+/// containers after it start when it has ended. Exit code 0: it is ready; 1: the time was over; 78: the configuration does not
+/// say where it is.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]

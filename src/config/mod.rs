@@ -81,6 +81,14 @@ use crate::handbook::Help;
 
 use crate::audit;
 
+/// What `init` writes where it is not told the identifier of a client: of a service, a web and a desktop
+/// application.
+pub const PLACEHOLDERS: [&str; 3] = [
+    "service-your-client-id",
+    "webapp-your-client-id",
+    "native-your-client-id",
+];
+
 /// A name given in the configuration; shared, because logs and metrics carry it everywhere.
 pub type Name = Arc<str>;
 
@@ -141,6 +149,23 @@ impl Config {
             _ => None,
         })
     }
+
+    /// Where a process is asked that runs with this.
+    pub fn asked_at(&self) -> Admin {
+        Admin {
+            address: self.admin,
+            key: self.admin_key.clone(),
+            socket: self.admin_socket.clone(),
+        }
+    }
+}
+
+/// Where the admin listener is, and what it wants to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    pub address: Option<SocketAddr>,
+    pub key: Option<SecretSource>,
+    pub socket: Option<AdminSocket>,
 }
 
 /// The admin listener's Unix socket.
@@ -245,6 +270,39 @@ pub fn load(sources: Sources) -> Result<Loaded, Problems> {
         }
         None => Err(problems),
     }
+}
+
+/// Where the process is asked that was started with this configuration, which may be wrong by now: what
+/// `admin` says by itself, as far as that is good. Nothing, where even that cannot be told.
+pub fn admin(sources: &Sources) -> Option<Admin> {
+    let (raw, tree) = alone(sources, "admin")?;
+    Some(valid::admin_alone(&raw, &tree, sources.environment()))
+}
+
+/// How a configuration that may be wrong wants to be logged: what `log` says by itself, if that can be told
+/// and is good.
+pub fn log(sources: &Sources) -> Option<Log> {
+    let (raw, tree) = alone(sources, "log")?;
+    valid::log_alone(&raw, &tree, sources.environment())
+}
+
+/// What is written, where only the part below this key matters.
+fn alone(sources: &Sources, key: &str) -> Option<(raw::Raw, tree::Node)> {
+    let schema = schema::Schema::new();
+    let mut problems = Problems::default();
+    let mut tree = sources.tree(&schema, &mut problems);
+    if problems.unreadable() {
+        // what is no YAML further down says nothing about this part
+        let part = sources.part(key)?;
+        problems = Problems::default();
+        tree = part.tree(&schema, &mut problems);
+        if problems.unreadable() {
+            return None;
+        }
+    }
+    let shaped = shape::check(&tree, &schema, &mut problems);
+    let raw = serde_json::from_value(shaped).ok()?;
+    Some((raw, tree))
 }
 
 /// What the configuration says of the authority of its interception, if it has one. The files need

@@ -244,9 +244,41 @@ impl Sources {
         }
     }
 
+    /// The same with nothing of the file but one key that stands at its left margin, for a file that is
+    /// no YAML elsewhere. Nothing, where the file cannot be read or has the key in another form.
+    pub(super) fn part(&self, key: &str) -> Option<Self> {
+        let (name, text) = match &self.file {
+            File::None => return None,
+            File::Text { name, text } => (name.clone(), text.clone()),
+            File::Path(path) => (path.display().to_string(), read_file(path).ok()?),
+        };
+        let mut lines = text.lines();
+        let begins = |line: &&str| {
+            let rest = line.strip_prefix(key);
+            rest.is_some_and(|rest| rest.starts_with(':'))
+        };
+        let first = lines.find(begins);
+        if first.is_none() && text.contains(key) {
+            return None;
+        }
+        // comments and empty lines may stand anywhere
+        let within = |line: &&str| line.is_empty() || line.starts_with([' ', '\t', '#']);
+        let lines = first.into_iter().chain(lines.take_while(within));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        Some(Self {
+            file: File::Text { name, text },
+            environment: self.environment.clone(),
+        })
+    }
+
     /// Whether there is neither a file nor a variable that says anything.
     pub(super) fn are_none(&self) -> bool {
         matches!(self.file, File::None) && !variables::speak(&self.environment)
+    }
+
+    /// The variables that write into the configuration, over what a file says; by name.
+    pub fn overrides(&self) -> Vec<String> {
+        variables::speaking(&self.environment)
     }
 
     pub(super) fn environment(&self) -> &Environment {

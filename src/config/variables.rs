@@ -144,6 +144,20 @@ pub(super) fn speak(environment: &Environment) -> bool {
     })
 }
 
+/// The variables that write into the configuration.
+pub(super) fn speaking(environment: &Environment) -> Vec<String> {
+    let writes = |short: &Short| !matches!(short.target, Target::Elsewhere);
+    let all = environment.values.iter().filter(|(name, value)| {
+        let short = || {
+            SHORT
+                .iter()
+                .any(|short| short.name == *name && writes(short))
+        };
+        !value.is_empty() && (name.starts_with(PREFIX) || short())
+    });
+    all.map(|(name, _)| name.clone()).collect()
+}
+
 /// Writes what the environment says into the tree.
 pub(super) fn apply(
     tree: &mut Node,

@@ -55,7 +55,7 @@ impl Exit {
             Self::Ok => "done",
             Self::No => "no",
             Self::Usage => "wrong command line",
-            Self::Unavailable => "a server cannot be reached",
+            Self::Unavailable => "a server or an address cannot be had",
             Self::Software => "failed",
             Self::CannotCreate => "a file cannot be written",
             Self::NotPermitted => "not permitted",
@@ -77,11 +77,11 @@ impl Exit {
                 "`itwin-auth-proxy COMMAND --help` says what it takes.",
             ),
             Self::Unavailable => (
-                "A server that the command needs cannot be reached: a provider, or the running proxy's admin listener.",
-                "See whether it runs, and whether address, port and firewall are right. The proxy itself never ends so: it waits for its provider, and says so at `/ready`.",
+                "A server that the command needs cannot be reached: a provider, or the running proxy's admin listener. Of `run`: an address to listen on is another program's, or none of this machine's.",
+                "See whether the server runs, and whether address, port and firewall are right; of `run`, the last line of the log names the address, and `ss -ltnp` who has it. The proxy does not end because a provider is away: it waits, and says so at `/ready`.",
             ),
             Self::Software => (
-                "Something that should work did not: an address that another program has, a limit of the system.",
+                "Something that should work did not, such as a thread that the system does not give.",
                 "The last line of the log names it.",
             ),
             Self::CannotCreate => (

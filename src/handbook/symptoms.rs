@@ -111,7 +111,7 @@ pub const SYMPTOMS: &[Symptom] = &[
                 "The configuration is wrong: all problems are in the log, and `itwin-auth-proxy check` shows them again.",
             ),
             (
-                "Exit code 70, and `address in use` in the log",
+                "Exit code 69, and `another process listens` in the log",
                 "Another program, or another copy, has the address: `ss -ltnp` shows which.",
             ),
             (

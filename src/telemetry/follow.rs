@@ -185,7 +185,7 @@ impl Wanted {
     }
 }
 
-/// The level of a line: requests have none on a line for people, and are information.
+/// The level of a line. Requests have none on a line for people: those that we failed are warnings.
 fn level(line: &[u8]) -> u8 {
     let mark = b"\"level\":\"";
     let word = if line.starts_with(b"{") {
@@ -204,7 +204,18 @@ fn level(line: &[u8]) -> u8 {
             _ => text,
         })
     };
+    let failed = |word: &[u8]| {
+        let status = word.get(..4).is_some_and(|word| {
+            word[0] == b'5'
+                && word[1..3].iter().all(u8::is_ascii_digit)
+                && !word[3].is_ascii_digit()
+        });
+        status && memchr::memmem::find(word, b" answered_by=proxy ").is_some()
+    };
     let found = word.and_then(|word| {
+        if failed(word) {
+            return Some(1);
+        }
         LEVELS
             .iter()
             .position(|level| word.starts_with(level.as_bytes()))

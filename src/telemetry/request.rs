@@ -141,7 +141,9 @@ impl RequestLine<'_> {
     fn json(&self, out: &mut Vec<u8>, date: &mut Date) {
         put(out, "{\"time\":\"");
         date.write(out, self.ended);
-        put(out, "\",\"level\":\"info\",\"kind\":\"request\",\"id\":\"");
+        put(out, "\",\"level\":\"");
+        put(out, self.level());
+        put(out, "\",\"kind\":\"request\",\"id\":\"");
         out.extend_from_slice(&self.id.digits());
         put(out, "\",\"method\":\"");
         text::json(out, self.method);
@@ -273,6 +275,14 @@ impl RequestLine<'_> {
         out.extend_from_slice(&self.id.digits());
         put(out, style.paint("\x1b[0m"));
         put(out, "\n");
+    }
+
+    /// A failure of ours or of what we need is a warning; what a service answers is not about us.
+    const fn level(&self) -> &'static str {
+        match (self.answered_by, self.status) {
+            (AnsweredBy::Proxy, Some(500..)) => "warn",
+            _ => "info",
+        }
     }
 
     const fn colour(&self) -> &'static str {
@@ -422,6 +432,21 @@ pub(super) mod tests {
             " token_wait=5000.000ms ",
         ] {
             assert!(text.contains(part), "{part} in {text}");
+        }
+        let levels = [
+            (AnsweredBy::Proxy, Some(503), "warn"),
+            (AnsweredBy::Proxy, Some(403), "info"),
+            (AnsweredBy::Upstream, Some(503), "info"),
+            (AnsweredBy::Nobody, None, "info"),
+        ];
+        for (answered_by, status, level) in levels {
+            let line = RequestLine {
+                status,
+                answered_by,
+                ..line()
+            };
+            let value: Value = serde_json::from_str(&written(&line, Style::Json)).unwrap();
+            assert_eq!(value["level"], level, "{status:?}");
         }
     }
 

@@ -276,7 +276,7 @@ impl LogOrder {
                 Ok(_) => wrong.extend(libraries(level)),
                 Err(error) => wrong.push(error.to_string()),
             }
-            level.clone_into(&mut look.level);
+            look.level = onto(&look.level, level);
         }
         match wanted.format.as_deref().map(Format::of_name) {
             None => {}
@@ -306,6 +306,23 @@ impl LogOrder {
         }
         Ok(self.log.told())
     }
+}
+
+/// The directives that hold once these are ordered: those that name modules only leave the others as
+/// they are.
+fn onto(now: &str, ordered: &str) -> String {
+    let module = |directive: &str| {
+        let (module, _) = directive.split_once('=')?;
+        Some(module.trim().to_owned())
+    };
+    let named: Vec<_> = ordered.split(',').map(module).collect();
+    if named.contains(&None) {
+        return ordered.to_owned();
+    }
+    let mut all: Vec<_> = now.split(',').map(str::trim).collect();
+    all.retain(|directive| module(directive).is_none_or(|its| !named.contains(&Some(its))));
+    all.push(ordered);
+    all.join(",")
 }
 
 /// What an order says of libraries that only the configuration may.
@@ -515,5 +532,22 @@ mod tests {
         let report = log.log.report();
         let recent = report["recent"].as_array().unwrap();
         assert_eq!((recent.len(), &recent[0]["number"]), (200, &499.into()));
+    }
+
+    #[test]
+    fn one_module_more_leaves_the_others_as_they_are() {
+        for (now, ordered, then) in [
+            ("info", "a=debug", "info,a=debug"),
+            ("info,a=debug", "a=trace", "info,a=trace"),
+            (
+                "info,a=debug, b=warn",
+                "b=debug,a=info",
+                "info,b=debug,a=info",
+            ),
+            ("info,a=debug", "warn", "warn"),
+            ("info,a=debug", "warn,b=debug", "warn,b=debug"),
+        ] {
+            assert_eq!(onto(now, ordered), then);
+        }
     }
 }

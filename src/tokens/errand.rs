@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc::UnboundedSender, task::spawn_blocking, time::timeout};
 use tracing::error;
+use url::Position;
 
 use super::{
     cell::Class,
@@ -175,5 +176,6 @@ impl Failure {
 }
 
 fn host(credential: &Credential) -> &str {
-    credential.provider.issuer.host_str().unwrap_or("?")
+    // with its port, if it is not the usual one: two may be on one host
+    &credential.provider.issuer[Position::BeforeHost..Position::AfterPort]
 }

@@ -10,11 +10,16 @@ use super::{Ended, run};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_itwin-auth-proxy");
 
-/// Runs a command at a terminal of its own, where somebody types these lines.
-fn at_terminal(line: &str, environment: &[(&str, &str)], typed: &str) -> Ended {
+/// Runs a command at a terminal of its own with so many columns, where somebody types these lines.
+pub(super) fn at_terminal(
+    line: &str,
+    environment: &[(&str, &str)],
+    typed: &str,
+    columns: u16,
+) -> Ended {
     let mut child = Command::new("script")
         .args(["--quiet", "--return", "--command"])
-        .arg(format!("{PROGRAM} {line}"))
+        .arg(format!("stty cols {columns}; {PROGRAM} {line}"))
         .arg("/dev/null")
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
@@ -49,10 +54,10 @@ fn colours_are_for_terminals_whose_reader_has_not_declined_them() {
         ("check --config /nowhere.yaml", 78),
         ("--help", 0),
     ] {
-        let seen = at_terminal(line, &[], "");
+        let seen = at_terminal(line, &[], "", 100);
         assert_eq!(seen.code, code, "{}", seen.out);
         assert!(is_coloured(&seen), "{line}: {}", seen.out);
-        let declined = at_terminal(line, &[("NO_COLOR", "1")], "");
+        let declined = at_terminal(line, &[("NO_COLOR", "1")], "", 100);
         assert!(!is_coloured(&declined), "{line}: {:?}", declined.out);
         let arguments: Vec<&str> = line.split(' ').collect();
         let piped = run(&arguments, &[("TERM", "xterm")]);
@@ -94,7 +99,7 @@ fn init_asks_at_a_terminal_and_writes_what_was_answered() {
         "somewhere\nweb\nwebapp-1\n/run/x\nhttp://app.example.com\nhttps://app.example.com\n{}\n",
         file.display()
     );
-    let ended = at_terminal("init", &[], &typed);
+    let ended = at_terminal("init", &[], &typed, 100);
     assert_eq!(ended.code, 0, "{}", ended.out);
     for part in [
         "somewhere is none of these",
@@ -115,7 +120,7 @@ fn init_asks_nothing_where_nobody_answers() {
     assert_eq!((written.code, written.err.as_str()), (0, ""));
     assert!(written.out.contains("for a service application"));
     // a kind that is named is enough also at a terminal
-    let written = at_terminal("init desktop", &[], "");
+    let written = at_terminal("init desktop", &[], "", 100);
     assert!(
         written.out.contains("native-your-client-id"),
         "{}",

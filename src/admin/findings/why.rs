@@ -7,6 +7,8 @@ pub(in crate::admin) enum Why {
     Client,
     /// It knows the client, and gives it nothing.
     Refused,
+    /// The person whose token it is has to sign in.
+    SignedOut,
     Unreachable,
     Certificate,
     Limited,
@@ -20,14 +22,15 @@ impl Why {
                 .iter()
                 .any(|word| class == *word || message.contains(word))
         };
-        if says(&["invalid_client", "unauthorized_client"]) {
+        if class == "signed_out" {
+            Self::SignedOut
+        } else if says(&["invalid_client", "unauthorized_client"]) {
             Self::Client
         } else if says(&[
             "invalid_scope",
             "invalid_grant",
             "invalid_request",
             "access_denied",
-            "signed_out",
         ]) {
             Self::Refused
         } else if says(&["tls", "certificate"]) {
@@ -53,6 +56,7 @@ impl Why {
         match self {
             Self::Client => "the provider does not take its client id and secret",
             Self::Refused => "the provider refuses it",
+            Self::SignedOut => "nobody is signed in",
             Self::Unreachable => "the provider does not answer",
             Self::Certificate => "the provider's certificate is not trusted",
             Self::Limited => "the provider wants fewer requests",
@@ -64,10 +68,21 @@ impl Why {
         match self {
             Self::Client => "secret_refused",
             Self::Refused => "grant_refused",
+            Self::SignedOut => "signed_out",
             Self::Unreachable => "provider_unreachable",
             Self::Certificate => "provider_untrusted",
             Self::Limited => "provider_limits",
             Self::Other => "token_unavailable",
+        }
+    }
+
+    /// What mends it for a credential.
+    pub(in crate::admin) fn remedy_of(self, credential: &str, provider: &str) -> String {
+        match self {
+            Self::SignedOut => format!(
+                "itwin-auth-proxy login {credential}, as the user that the proxy runs as; it is taken up by itself."
+            ),
+            _ => self.remedy(provider),
         }
     }
 
@@ -79,6 +94,7 @@ impl Why {
             Self::Refused => format!(
                 "{provider} knows the client: compare its grant and scopes here with its registration there."
             ),
+            Self::SignedOut => "itwin-auth-proxy login signs in again.".into(),
             Self::Unreachable => format!(
                 "Look whether {provider} is up and can be reached from here (name, firewall, proxy): itwin-auth-proxy doctor tries each step. It is asked again by itself."
             ),

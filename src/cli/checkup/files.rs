@@ -88,7 +88,7 @@ fn private(path: &Path) -> Finding {
 
 fn chmod(path: &Path) -> String {
     format!(
-        "chmod 0640 {} (in Kubernetes: defaultMode: 0440 of the volume, and fsGroup)",
+        "chmod 600 {} (640 where the proxy reads it by its group; in Kubernetes: defaultMode: 0440 of the volume, and fsGroup)",
         path.display()
     )
 }

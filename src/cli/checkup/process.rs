@@ -16,8 +16,8 @@ use crate::{
 const WHAT: &str = "the process";
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// What it says of itself, held against the configuration here.
-pub(in crate::cli) async fn examine(asked: &Asked, config: &Config) -> Vec<Finding> {
+/// What it says of itself, held against the configuration here, if that is good.
+pub(in crate::cli) async fn examine(asked: &Asked, config: Option<&Config>) -> Vec<Finding> {
     let status = match get(asked, "/status").await {
         Ok((StatusCode::OK, text)) => serde_json::from_str(&text).unwrap_or_default(),
         Ok((status, _)) => {
@@ -67,6 +67,12 @@ fn alive(status: &Value, ready: Result<(StatusCode, String), String>) -> Finding
                 .flatten()
                 .filter_map(Value::as_str)
                 .collect();
+            if waiting.contains(&"shutting down") {
+                let seen = format!("{seen}, and is on its way out: it was drained, or is stopping");
+                let remedy = "nothing, if that was wanted; a drained one is ready again when it is \
+                              restarted";
+                return Finding::warning("process", WHAT, seen, remedy);
+            }
             let waiting = waiting.join(", ");
             let seen = format!("{seen}, and is not ready: it waits for {waiting}");
             let remedy = "see the lines about what it waits for";
@@ -83,7 +89,7 @@ fn alive(status: &Value, ready: Result<(StatusCode, String), String>) -> Finding
 fn configuration(
     status: &Value,
     running: Result<(StatusCode, String), String>,
-    config: &Config,
+    config: Option<&Config>,
 ) -> Vec<Finding> {
     let what = "configuration of the process";
     let about = &status["configuration"];
@@ -100,6 +106,14 @@ fn configuration(
         all.push(Finding::failure("reload", what, seen, remedy));
     }
     let Some(generation) = about["generation"].as_u64() else {
+        return all;
+    };
+    let Some(config) = config else {
+        let seen =
+            format!("it is another than the one here, which is wrong (generation {generation})");
+        let remedy = "mend what is written before the process is started again: until then it serves with \
+                      what it has";
+        all.push(Finding::warning("reload", what, seen, remedy));
         return all;
     };
     let Ok((StatusCode::OK, running)) = running else {
@@ -125,10 +139,8 @@ fn configuration(
 fn credentials(status: &Value) -> Vec<Finding> {
     let mut all = Vec::new();
     for one in status["tokens"].as_array().into_iter().flatten() {
-        let what = format!(
-            "credential {} in the process",
-            one["credential"].as_str().unwrap_or("?")
-        );
+        let name = one["credential"].as_str().unwrap_or("?");
+        let what = format!("credential {name} in the process");
         let zone = one["zone"].as_str().unwrap_or("none");
         let failing = one["failures_since_success"].as_u64().unwrap_or(0) > 0;
         let why = one["last_error"].as_str().unwrap_or("no attempt yet");
@@ -139,6 +151,11 @@ fn credentials(status: &Value) -> Vec<Finding> {
                 let remedy = "mend it before the token ends; see the lines about the provider and \
                               the credential";
                 Finding::warning("credential", &what, seen, remedy)
+            }
+            (None, true) if one["last_failure"]["class"] == "signed_out" => {
+                let seen = format!("nobody is signed in: {why}");
+                let remedy = format!("itwin-auth-proxy login {name}, as the user that the process runs as");
+                Finding::failure("credential", &what, seen, remedy)
             }
             (None, true) => {
                 let seen = format!("it has no token: {why}");

@@ -114,6 +114,9 @@ fn remedy(credential: &Credential, error: &TokenError) -> String {
              about provider {provider}"
         );
     }
+    if error.kind == ErrorKind::SignInAgain {
+        return format!("itwin-auth-proxy login {}", credential.name);
+    }
     let text = match error.kind {
         ErrorKind::Refused => {
             "compare client id, secret and scopes with the registration; a secret may have been \
@@ -123,7 +126,6 @@ fn remedy(credential: &Credential, error: &TokenError) -> String {
             "the provider does not take what is shown for a token: a password, assertion or refresh \
              token must be replaced"
         }
-        ErrorKind::SignInAgain => "itwin-auth-proxy login signs in again",
         _ => {
             "see the lines about its provider; if they are well, try again in a while: it may be \
              overloaded"

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     super::{
-        Credential, Flow, Grant, Name, Provider, ScopeSet, SecretSource,
+        Credential, Flow, Grant, Name, PLACEHOLDERS, Provider, ScopeSet, SecretSource,
         path::Path,
         problem::did_you_mean,
         raw::{self, GrantType},
@@ -115,6 +115,13 @@ impl Check<'_> {
                 &above.key("client_id"),
                 "must be printable ASCII and not empty (RFC 6749 appendix A.1)",
                 "",
+            );
+        }
+        if let Some(left) = found.filter(|id| PLACEHOLDERS.contains(&id.as_str())) {
+            self.error(
+                &above.key("client_id"),
+                format!("'{left}' is what init wrote to be filled in"),
+                "write the identifier that the application got when it was registered at https://developer.bentley.com",
             );
         }
         found.cloned()

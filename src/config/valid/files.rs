@@ -174,7 +174,11 @@ impl Check<'_> {
         };
         if !in_volume && metadata.permissions().mode() & 0o004 != 0 {
             let text = format!("every user of this machine can read the secret file {file}");
-            self.warn(path, text, format!("chmod o-r {file}"));
+            self.warn(
+                path,
+                text,
+                format!("chmod 600 {file} (640 where the proxy reads it by its group)"),
+            );
         }
     }
 

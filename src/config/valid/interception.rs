@@ -412,7 +412,7 @@ mod tests {
                 &good,
                 0o644,
                 hosts,
-                &["every user of this machine can read", "chmod o-r"],
+                &["every user of this machine can read", "chmod 600"],
             ),
         ]);
     }

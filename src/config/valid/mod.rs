@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 pub(super) use self::{injector::injector, scalar::format_size};
 use super::{
-    Config, PlannedAuthority,
+    Admin, Config, Log, PlannedAuthority,
     path::Path,
     problem::{Place, Problem, Problems, Severity},
     raw::{self, Raw},
@@ -161,6 +161,37 @@ pub(super) fn check(
         revocation,
         interception,
     })
+}
+
+/// Where the admin listener is, whatever else is wrong.
+pub(super) fn admin_alone(raw: &Raw, tree: &Node, environment: &Environment) -> Admin {
+    let mut check = Check {
+        tree,
+        environment,
+        problems: &mut Problems::default(),
+        purpose: Purpose::Forwards,
+        sessions: session::Sessions::new(),
+    };
+    let address = check.admin(raw.admin.as_ref());
+    Admin {
+        address,
+        key: check.admin_key(raw.admin.as_ref(), address),
+        socket: check.admin_socket(raw, &[]),
+    }
+}
+
+/// How is logged, whatever else is wrong; nothing where that is.
+pub(super) fn log_alone(raw: &Raw, tree: &Node, environment: &Environment) -> Option<Log> {
+    let mut problems = Problems::default();
+    let mut check = Check {
+        tree,
+        environment,
+        problems: &mut problems,
+        purpose: Purpose::Forwards,
+        sessions: session::Sessions::new(),
+    };
+    let log = check.log(raw.log.as_ref());
+    (problems.errors() == 0).then_some(log)
 }
 
 /// What is said of the interception's authority, whose files need not be there; only problems of
