@@ -22,6 +22,7 @@ use itwin_auth_proxy::{
     config::{
         Algorithm, ClientTls, Endpoints, Provider, ProviderKeys, ProviderTimeouts, TokenRules,
     },
+    metrics::CacheMetrics,
     verify::{Issuer, KeySet, Proofs, Verifier},
 };
 use jsonwebtoken::{EncodingKey, Header, jwk::Jwk};
@@ -126,7 +127,7 @@ impl Case {
 
 fn verifier() -> Verifier {
     let proofs = Proofs::new(&[7; 32], Duration::from_secs(120), Clock::system().now());
-    Verifier::new(&[7; 32], Arc::new(proofs), Arc::default()).unwrap()
+    Verifier::new(&[7; 32], Arc::new(proofs), CacheMetrics::default()).unwrap()
 }
 
 #[divan::bench]

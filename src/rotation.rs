@@ -52,6 +52,7 @@ pub struct Whose {
 struct Last {
     files: Vec<PathBuf>,
     at: Moment,
+    applied: Option<Moment>,
     /// Why what the files hold is not used.
     refused: Option<String>,
 }
@@ -65,6 +66,17 @@ impl Rotations {
             tracer,
             last: Arc::default(),
         }
+    }
+
+    /// When a file was last taken over that `of` shows who it is by; the previous of two secrets
+    /// is none.
+    pub fn changed(&self, of: &str) -> Option<Moment> {
+        let last = self.last.lock();
+        let own = last
+            .iter()
+            .filter(|(whose, _)| whose.of == of && whose.what != "previous_secret");
+        own.filter_map(|(_, last)| last.applied)
+            .max_by_key(|at| at.wall)
     }
 
     /// Tells everybody what came of other content.
@@ -109,12 +121,19 @@ impl Rotations {
             source,
             result: word,
         });
+        let at = self.clock.now();
+        let mut all = self.last.lock();
+        let applied = match &result {
+            Ok(()) => Some(at),
+            Err(_) => all.get(whose).and_then(|last| last.applied),
+        };
         let last = Last {
             files: files.to_vec(),
-            at: self.clock.now(),
+            at,
+            applied,
             refused: result.err(),
         };
-        self.last.lock().insert(whose.clone(), last);
+        all.insert(whose.clone(), last);
     }
 }
 
@@ -237,6 +256,31 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::Audit;
+
+    #[test]
+    fn the_last_change_is_of_what_one_shows_and_was_taken_over() {
+        let clock = Clock::for_tests(Duration::from_secs(1_000_000));
+        let (audit, _captured) = Audit::captured(clock.clone());
+        let metrics = Arc::new(Metrics::new());
+        let rotations = Rotations::new(clock.clone(), metrics, audit, Tracer::off());
+        let tell = |of: &str, what, result| {
+            let of = of.to_owned();
+            rotations.tell(&Whose { of, what }, &[], result);
+            clock.jump(60_000);
+        };
+        let minutes = |of| {
+            let changed = rotations.changed(of)?;
+            Some((changed.wall.as_secs() - 1_000_000) / 60)
+        };
+        assert_eq!(minutes("credential agent"), None);
+        tell("credential agent", "client_secret", Ok(()));
+        tell("credential agent", "client_secret", Err("empty".into()));
+        tell("credential agent", "previous_secret", Ok(()));
+        tell("credential other", "client_secret", Ok(()));
+        assert_eq!(minutes("credential agent"), Some(0));
+        assert_eq!(minutes("credential other"), Some(3));
+    }
 
     #[test]
     fn what_is_new_is_taken_at_once_and_refused_at_the_second_look() {

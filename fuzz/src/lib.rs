@@ -20,6 +20,7 @@ use http::HeaderValue;
 use itwin_auth_proxy::{
     clock::{Clock, Moment},
     config::{Admit, AdmitRule, Algorithm, Flow, NonceUse, ProofRules, Sources, TokenRules},
+    metrics::CacheMetrics,
     net::peek::{First, LONGEST, Reader, Reading, ServerName, read as first_of},
     oauth::authorization::{Answer, read_response},
     verify::{
@@ -109,7 +110,7 @@ fn now() -> Moment {
 
 fn verifier() -> Verifier {
     let proofs = Proofs::new(&[7; 32], Duration::from_secs(400), now());
-    Verifier::new(&[7; 32], Arc::new(proofs), Arc::default()).expect("a key")
+    Verifier::new(&[7; 32], Arc::new(proofs), CacheMetrics::default()).expect("a key")
 }
 
 /// The token that the corpus begins with; nobody can make another.

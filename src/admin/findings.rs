@@ -3,6 +3,10 @@
 //! Made of the same JSON that `/status` shows, so that page, terminal and programs are told the
 //! same. What a part does not report is not guessed; each finding names its subject and what mends it.
 
+mod collector;
+mod refused;
+#[cfg(test)]
+mod tests;
 mod why;
 
 use std::time::{Duration, SystemTime};
@@ -87,6 +91,8 @@ pub(super) fn findings(status: &Value, now: SystemTime) -> Vec<Finding> {
     each(status, "sessions", |one| session(one, &mut all));
     each(status, "rotations", |one| rotation(one, now, &mut all));
     upstreams(status, now, &mut all);
+    each(status, "routes", |route| refused::token(route, &mut all));
+    collector::telemetry(&status["telemetry"], &mut all);
     configuration(&status["configuration"], now, &mut all);
     log(&status["log"], &mut all);
     // behind what it waits for

@@ -27,6 +27,7 @@ use crate::{
     config::{Config, Sources},
     health::{Followed, Order, Readiness, Report},
     otlp::Export,
+    rotation::Rotations,
     shutdown::Stage,
     telemetry::LogOrder,
     tokens::TokenService,
@@ -96,12 +97,20 @@ pub(super) fn start(
 }
 
 /// What parts say of themselves.
-fn reports(seams: &Seams, present: &Arc<Present>, tokens: &TokenService) -> Vec<Arc<dyn Report>> {
+fn reports(
+    seams: &Seams,
+    present: &Arc<Present>,
+    tokens: &TokenService,
+    rotations: &Rotations,
+) -> Vec<Arc<dyn Report>> {
     vec![
         Arc::clone(present) as _,
         Arc::new(tokens.exchanges()),
         Arc::new(tokens.authorities()),
-        Arc::new(tokens.clone()),
+        Arc::new(present::Credentials {
+            tokens: tokens.clone(),
+            rotations: rotations.clone(),
+        }),
         Arc::new(present::Providers {
             present: Arc::clone(present),
             metrics: Arc::clone(&seams.metrics),
@@ -205,7 +214,7 @@ fn run(
             }
         }
     });
-    let mut reports = reports(&seams, &present, &tokens);
+    let mut reports = reports(&seams, &present, &tokens, &rotations);
     let traffic = Traffic::start(&seams, &present);
     reports.push(Arc::new(traffic::Listeners(traffic.clone())));
     reports.push(Arc::new(traffic::Routes(traffic)));

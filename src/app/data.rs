@@ -28,7 +28,7 @@ use crate::{
     config::{Config, Limits, Mode},
     http::serve::Server,
     listen::{Certificates, Inbox, Refusals, Service, Threads},
-    metrics::{Counter, ListenerMetrics, Metrics},
+    metrics::{Cache, Counter, ListenerMetrics, Metrics},
     net::{Reach, share::Spread},
     proxy::{Current, Limit, Observer, Plan, Proxy},
     shutdown::{Shutdown, Stage},
@@ -328,7 +328,7 @@ struct Seat {
     reason = "what remembered tokens are found by must be nobody's to guess"
 )]
 fn verifier(proofs: &Arc<Proofs>, metrics: &Metrics) -> io::Result<Verifier> {
-    let counts = metrics.verified_tokens();
+    let counts = metrics.cache(Cache::VerifiedTokens);
     Verifier::new(&rand::rng().random(), Arc::clone(proofs), counts).map_err(io::Error::other)
 }
 
@@ -336,8 +336,12 @@ fn verifier(proofs: &Arc<Proofs>, metrics: &Metrics) -> io::Result<Verifier> {
     clippy::disallowed_methods,
     reason = "nonces must be nobody's to guess"
 )]
-pub(super) fn proofs(longest: Duration, clock: &Clock) -> Proofs {
-    Proofs::new(&rand::rng().random(), longest, clock.now())
+pub(super) fn proofs(longest: Duration, clock: &Clock, metrics: &Metrics) -> Arc<Proofs> {
+    let proofs = Proofs::new(&rand::rng().random(), longest, clock.now());
+    let proofs = Arc::new(proofs);
+    let counts = metrics.shared_cache(Cache::UsedProofs);
+    counts.held_by(&proofs, |proofs| proofs.remembered() as u64);
+    proofs
 }
 
 /// How long proofs that were used are remembered.

@@ -9,7 +9,7 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
     Seams, StartError, data,
-    sockets::{Grounds, Kept, Sockets},
+    sockets::{Grounds, Kept, Listening, Sockets},
 };
 use crate::{
     clock::Moment,
@@ -33,6 +33,7 @@ pub(super) struct Generation {
     pub(super) sessions: Sessions,
     pub(super) signer: Option<Arc<Signer>>,
     pub(super) proofs: Arc<Proofs>,
+    pub(super) listeners: Arc<[Listening]>,
 }
 
 /// What generations stand on.
@@ -113,7 +114,8 @@ impl Standing {
             keys,
             sessions,
             signer,
-            proofs: Arc::new(data::proofs(longest, clock)),
+            proofs: data::proofs(longest, clock, metrics),
+            listeners: sockets.described(),
             config,
         })
     }
@@ -143,6 +145,7 @@ impl Standing {
         };
         let grounds = Grounds {
             clock,
+            metrics,
             workers: self.workers,
             shutdown,
         };
@@ -167,7 +170,7 @@ impl Standing {
         let plan = self.plan(&config, &sockets, &keys, &sessions, signing, finishing)?;
         let longest = data::longest_proofs(&config);
         let proofs = if longest > data::longest_proofs(&before.config) {
-            Arc::new(data::proofs(longest, clock))
+            data::proofs(longest, clock, metrics)
         } else {
             Arc::clone(&before.proofs)
         };
@@ -180,6 +183,7 @@ impl Standing {
             sessions,
             signer,
             proofs,
+            listeners: sockets.described(),
         };
         Ok((generation, sockets))
     }

@@ -185,6 +185,7 @@ pub fn start_after(
     let count = workers.count;
     let grounds = Grounds {
         clock: &seams.clock,
+        metrics: &seams.metrics,
         workers: count.get(),
         shutdown: &seams.shutdown,
     };

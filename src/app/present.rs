@@ -15,6 +15,8 @@ use crate::{
     config::{Name, Problem, Provider, Sources, print},
     health::{Document, Question, Report},
     metrics::Metrics,
+    rotation::Rotations,
+    tokens::TokenService,
 };
 
 /// Who asked for it.
@@ -289,6 +291,28 @@ impl Report for Providers {
             })
         };
         now.config.providers.iter().map(describe).collect()
+    }
+}
+
+/// The program's tokens, and when what they are had with was changed last.
+pub(super) struct Credentials {
+    pub(super) tokens: TokenService,
+    pub(super) rotations: Rotations,
+}
+
+impl Report for Credentials {
+    fn name(&self) -> &'static str {
+        self.tokens.name()
+    }
+
+    fn report(&self) -> Value {
+        let mut report = self.tokens.report();
+        for token in report.as_array_mut().into_iter().flatten() {
+            let name = token["credential"].as_str().unwrap_or_default();
+            let changed = self.rotations.changed(&format!("credential {name}"));
+            token["secret_changed"] = changed.map(Moment::rfc3339).into();
+        }
+        report
     }
 }
 

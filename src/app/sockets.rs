@@ -22,6 +22,7 @@ use crate::{
         Bind, ClientCertificates, Config, Interception, Listener, Mode, RedirectedBy, ServerTls,
     },
     listen::{Certificates, Shown, Socket},
+    metrics::{Cache, Metrics},
     net::{
         Reach,
         bind::{self, SocketFile},
@@ -69,6 +70,17 @@ pub(super) struct Bound {
     pub(super) stop: Shutdown,
 }
 
+/// A listener, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listening {
+    /// What it is called in metrics.
+    pub(super) address: String,
+    pub(super) mode: &'static str,
+    /// Who asks there, in mode `decide`.
+    pub(super) gateway: Option<&'static str>,
+    pub(super) tls: &'static str,
+}
+
 /// Keeps a listener's certificate current.
 pub(super) type TlsTask = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -80,6 +92,7 @@ pub(super) enum Raw {
 /// What sockets are made for.
 pub(super) struct Grounds<'a> {
     pub(super) clock: &'a Clock,
+    pub(super) metrics: &'a Metrics,
     pub(super) workers: usize,
     pub(super) shutdown: &'a Shutdown,
 }
@@ -130,7 +143,8 @@ impl Sockets {
                 Some((known.clone(), mint.clone()))
             }
             (Some(wanted), _) => {
-                let followed = mint::follow(wanted, grounds.clock.clone());
+                let counts = grounds.metrics.shared_cache(Cache::Certificates);
+                let followed = mint::follow(wanted, grounds.clock.clone(), &counts);
                 let (mint, task) = followed.map_err(StartError::Interception)?;
                 next.tls_tasks.push(Box::pin(task));
                 Some((wanted.clone(), mint))
@@ -283,6 +297,39 @@ impl Sockets {
         }
         all.extend(admin.duplicate()?.offered());
         Ok(all)
+    }
+
+    /// What there is to say of each, in the order of the configuration.
+    pub(super) fn described(&self) -> Arc<[Listening]> {
+        let all = self.all.iter().map(|bound| Listening {
+            address: bound.name.clone(),
+            mode: match bound.mode {
+                Mode::Reverse => "reverse",
+                Mode::Forward => "forward",
+                Mode::Transparent(RedirectedBy::Nat) => "transparent",
+                Mode::Transparent(RedirectedBy::Tproxy) => "transparent (tproxy)",
+                Mode::Decide(_) => "decide",
+            },
+            gateway: match bound.mode {
+                Mode::Decide(gateway) => Some(gateway.name()),
+                _ => None,
+            },
+            tls: match &bound.listener.tls {
+                None => "none",
+                Some(ServerTls::Minted) => "made for each host",
+                Some(ServerTls::Own(own)) => match &own.clients {
+                    ClientCertificates::None => "own certificate",
+                    _ => "own certificate, asks for callers'",
+                },
+            },
+        });
+        let opened = self.mint.as_ref().map(|_| Listening {
+            address: "interception".to_owned(),
+            mode: "opened connections",
+            gateway: None,
+            tls: "made for each host",
+        });
+        all.chain(opened).collect()
     }
 
     pub(super) fn names(&self) -> Vec<String> {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::{Seams, present::Present};
+use super::{Seams, present::Present, sockets::Listening};
 use crate::{
     config::print,
     health::Report,
@@ -46,6 +46,8 @@ struct Sample {
 struct Route {
     requests: u64,
     errors: u64,
+    /// Answers 401 and 403 to requests with a token of ours.
+    refused: [u64; 2],
     /// By the end of the bucket, in eighths of a power of two of seconds; the shortest under `i32::MIN`.
     durations: BTreeMap<i32, u64>,
 }
@@ -109,6 +111,11 @@ impl Traffic {
                 "errors": lately.errors,
                 "p50_ms": lately.quantile(0.5),
                 "p99_ms": lately.quantile(0.99),
+                "lately": {
+                    "requests": lately.requests,
+                    "token_refused_401": lately.refused[0],
+                    "token_refused_403": lately.refused[1],
+                },
             })
         };
         routes.unwrap_or_default().iter().map(describe).collect()
@@ -117,19 +124,19 @@ impl Traffic {
     fn listeners(&self) -> Value {
         let now = self.now();
         let generation = self.present.generation.load();
-        let written = print::value(&generation.config);
-        let listeners = written["listeners"].as_array().cloned().unwrap_or_default();
-        let describe = |(address, (connections, requests)): (&String, &(u64, u64))| {
-            let known = listeners.iter().find(|one| one["bind"] == address.as_str());
+        let describe = |one: &Listening| {
+            let counted = now.listeners.get(&one.address);
+            let (connections, requests) = counted.copied().unwrap_or_default();
             json!({
-                "address": address,
-                "mode": known.map(|one| one["mode"].as_str().unwrap_or("reverse")),
-                "tls": known.map(|one| !one["tls"].is_null()),
+                "address": one.address,
+                "mode": one.mode,
+                "gateway": one.gateway,
+                "tls": one.tls,
                 "connections": connections,
                 "requests": requests,
             })
         };
-        now.listeners.iter().map(describe).collect()
+        generation.listeners.iter().map(describe).collect()
     }
 }
 
@@ -154,6 +161,10 @@ impl Sample {
                         if second.is_some_and(|status| status == "5xx") {
                             route.errors += number;
                         }
+                    }
+                    Number::Count(number) if *metric == list::REFUSED_TOKENS => {
+                        let of = usize::from(second.is_some_and(|status| status == "403"));
+                        sample.routes.entry(name).or_default().refused[of] += number;
                     }
                     Number::Histogram(total) if *metric == list::REQUEST_DURATION => {
                         let route = sample.routes.entry(name).or_default();
@@ -180,6 +191,9 @@ impl Route {
         Self {
             requests: self.requests.saturating_sub(before.requests),
             errors: self.errors.saturating_sub(before.errors),
+            refused: std::array::from_fn(|one| {
+                self.refused[one].saturating_sub(before.refused[one])
+            }),
             durations: durations
                 .map(|(end, number)| {
                     let earlier = before.durations.get(end).copied().unwrap_or_default();
@@ -284,6 +298,7 @@ mod tests {
         Route {
             requests: durations.iter().map(|(_, number)| number).sum(),
             errors: 0,
+            refused: [0; 2],
             durations: durations.iter().copied().collect(),
         }
     }

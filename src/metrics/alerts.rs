@@ -4,7 +4,8 @@ use super::{
     list::{
         CREDENTIAL_REQUESTS, FAILURES, KEYS, KEYS_LAST_SUCCESS, LAST_RELOAD_SUCCESSFUL,
         LOG_LINES_DROPPED, PANICS, PREVIOUS_SECRET_IN_USE, PROVIDER_CLOCK_OFFSET,
-        PROVIDER_EXCHANGES, REQUESTS, ROTATIONS, TOKEN_FETCHES, WEBHOOK_CERTIFICATE_EXPIRY,
+        PROVIDER_EXCHANGES, REFUSED_TOKENS, REQUESTS, ROTATIONS, TOKEN_FETCHES,
+        WEBHOOK_CERTIFICATE_EXPIRY,
     },
     query::Query,
 };
@@ -23,7 +24,7 @@ pub(super) struct Alert {
 }
 
 /// All rules, the worst first.
-pub(super) const ALERTS: [Alert; 14] = [
+pub(super) const ALERTS: [Alert; 15] = [
     Alert {
         name: "ItwinAuthProxyNoToken",
         query: Query(
@@ -110,6 +111,17 @@ pub(super) const ALERTS: [Alert; 14] = [
         severity: "warning",
         summary: "{{ $value | humanizePercentage }} of the requests on {{ $labels.route }} do not reach their service",
         action: "`failures` by `code` says why, `itwin-auth-proxy explain CODE` what to do.",
+    },
+    Alert {
+        name: "ItwinAuthProxyTokenRefused",
+        query: Query(
+            "sum by (route, status, job, instance) (rate(%[10m])) / on (route, job, instance) group_left () sum by (route, job, instance) (rate(%[10m])) > 0.5",
+            &[&REFUSED_TOKENS, &REQUESTS],
+        ),
+        lasts: "5m",
+        severity: "warning",
+        summary: "The service behind {{ $labels.route }} answers {{ $labels.status }} to most requests with our token",
+        action: "The provider thinks the token good. 401: compare its scopes and audience with what the service asks for; 403: its client may have to be made a member (of the iTwin).",
     },
     Alert {
         name: "ItwinAuthProxyReloadRefused",

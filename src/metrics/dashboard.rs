@@ -157,7 +157,7 @@ mod tests {
     }
 
     /// What is neither pictured nor watched is here, on purpose.
-    const LOOKED_UP: [&Metric; 17] = [
+    const LOOKED_UP: [&Metric; 18] = [
         &m::TOKEN_EXPIRY,
         &m::CONNECTIONS_HANDED_OVER,
         &m::REDIRECTED_CONNECTIONS,
@@ -167,6 +167,7 @@ mod tests {
         &m::TOKENS_HANDED_OUT,
         &m::REVOKED_TOKENS_REFUSED,
         &m::CACHE_ENTRIES,
+        &m::CACHE_EVICTIONS,
         &m::SESSIONS_ENDED,
         &m::PROCESS_START,
         &m::PROCESS_THREADS,

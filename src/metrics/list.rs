@@ -45,6 +45,7 @@ pub enum Part {
     Tokens,
     Checks,
     People,
+    Memory,
     Configuration,
     Program,
     Process,
@@ -100,12 +101,13 @@ impl Kind {
 }
 
 impl Part {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Requests,
         Self::Connections,
         Self::Tokens,
         Self::Checks,
         Self::People,
+        Self::Memory,
         Self::Configuration,
         Self::Program,
         Self::Process,
@@ -119,6 +121,7 @@ impl Part {
             Self::Tokens => "Tokens that are fetched",
             Self::Checks => "Tokens that callers show",
             Self::People => "People who sign in",
+            Self::Memory => "What is kept in memory",
             Self::Configuration => "The configuration",
             Self::Program => "The program",
             Self::Process => "The process",
@@ -161,9 +164,13 @@ const LISTENER: Label = label(
 );
 const CACHE: Label = label(
     "cache",
-    "`verified_tokens`: callers' tokens whose signature was right",
+    "`verified_tokens`: callers' tokens whose signature was right; `told_callers`: what services are told of them; `introspection`: what providers said of tokens; `exchanged_tokens`: tokens that were had for callers'; `assertions`: SAML assertions of security token services; `authority_documents`: metadata and keys of providers that are [stood in for](authority.md); `certificates`: those made for opened connections; lists, which are not looked up for a hit: `used_proofs` (DPoP), `revoked_tokens`",
 );
 const PROVIDER: Label = name("provider");
+const ASKED: Label = label(
+    "provider",
+    "as it is named in the configuration; `NAME sts`: its security token service",
+);
 const SESSION: Label = name("session");
 const SCOPES: Label = label("scopes", "as they are asked for");
 const STATUS: Label = label(
@@ -196,6 +203,9 @@ metrics! {
             "`new_token`: after a 401 for ours; `new_connection`: a kept one had died")]
         "Requests sent again, by reason"
         "More than a few with `new_token`: a service rejects tokens that the provider thinks good."
+    REFUSED_TOKENS: Requests Counter "refused_tokens" [ROUTE, label("status", "`401`, `403`")]
+        "Answers 401 and 403 of upstreams to requests with a token of ours, as callers got them"
+        "All calls of a route: the service does not take that token, whatever the provider thinks of it. Some: what the token's owner may not do."
     REQUESTS_IN_FLIGHT: Requests Gauge "requests_in_flight" []
         "Requests under way"
         "Near `limits.requests`, callers are turned away."
@@ -212,6 +222,11 @@ metrics! {
     UPSTREAM_CONNECT_DURATION: Connections Histogram "upstream_connect_duration_seconds" [ROUTE]
         "What a new connection to the upstream took: name, TCP and TLS"
         "Its count is that of new connections."
+    UPSTREAM_CONNECTIONS_KEPT: Connections Gauge "upstream_connections_kept" [label("upstream",
+            "its origin; `(passed)`: all hosts that no route names"), label("protocol",
+            "`http1`: idle, each for one request at a time; `http2`: open, for all requests of a thread")]
+        "Connections to upstreams that are kept for the next requests, of all threads"
+        "0 with traffic: the service closes each, or `upstream.idle_connections` is 0."
     CONNECTIONS: Connections Gauge "connections" []
         "Connections of callers"
         "Near `limits.connections`, new ones wait."
@@ -249,13 +264,13 @@ metrics! {
     TOKENS_HANDED_OUT: Tokens Counter "tokens_handed_out" [CREDENTIAL]
         "Tokens that callers were given themselves"
         "By the [endpoints that stand in](authority.md) for a provider."
-    PROVIDER_EXCHANGES: Tokens Counter "provider_exchanges" [PROVIDER, label("result",
+    PROVIDER_EXCHANGES: Tokens Counter "provider_exchanges" [ASKED, label("result",
             "`2xx`, or as for `token_fetches`")]
-        "Requests to providers: for metadata, tokens, keys and answers about tokens"
+        "Requests to providers: for metadata, tokens, keys, assertions and answers about tokens, and those passed on where we stand in"
         "Any provider that does not answer."
-    PROVIDER_EXCHANGE_DURATION: Tokens Histogram "provider_exchange_duration_seconds" [PROVIDER]
+    PROVIDER_EXCHANGE_DURATION: Tokens Histogram "provider_exchange_duration_seconds" [ASKED]
         "What an exchange with a provider took, connecting included" ""
-    PROVIDER_CLOCK_OFFSET: Tokens Gauge "provider_clock_offset_seconds" [PROVIDER]
+    PROVIDER_CLOCK_OFFSET: Tokens Gauge "provider_clock_offset_seconds" [ASKED]
         "How much later it is at the provider than here; 0: no difference that can be told"
         "From the `Date` of its answers. Past a minute one of the clocks is wrong, and tokens are misjudged."
     KEYS: Checks Gauge "keys" [PROVIDER]
@@ -273,11 +288,6 @@ metrics! {
         "`unauthorized`: somebody must act."
     REVOKED_TOKENS_REFUSED: Checks Counter "revoked_tokens_refused" []
         "Requests with a good token that is on the list of revoked ones" ""
-    CACHE_REQUESTS: Checks Counter "cache_requests" [CACHE, label("result", "`hit` or `miss`")]
-        "What was looked up in memory"
-        "Misses cost a signature: many of them mean many callers, or tokens that are used once."
-    CACHE_ENTRIES: Checks Gauge "cache_entries" [CACHE]
-        "Entries in memory, of all threads" ""
     SESSIONS: People Gauge "sessions" [SESSION]
         "People who are signed in with a browser, as far as this process knows them" ""
     SIGN_INS: People Counter "sign_ins" [SESSION, label("result",
@@ -286,6 +296,14 @@ metrics! {
     SESSIONS_ENDED: People Counter "sessions_ended" [SESSION, label("reason",
             "`signed_out`, `by_provider`, `idle`, `old`, `refused` (the provider renews no longer), `replaced` (by a new sign-in), `no_room`")]
         "Sessions that have ended, by reason" ""
+    CACHE_REQUESTS: Memory Counter "cache_requests" [CACHE, label("result", "`hit` or `miss`")]
+        "What was looked up in memory"
+        "Each miss costs what its cache saves: a signature, a question to a provider, a certificate. Many mean many callers, or tokens that are used once."
+    CACHE_ENTRIES: Memory Gauge "cache_entries" [CACHE]
+        "Entries in memory, of all threads" ""
+    CACHE_EVICTIONS: Memory Counter "cache_evictions" [CACHE]
+        "Entries that had to make room for others before their time"
+        "All the time: more is in use at once than there is room for."
     RELOADS: Configuration Counter "reloads" [label("result", "`applied`, `unchanged` or `refused`: the one before stays in use")]
         "Attempts to take another configuration, by result" ""
     LAST_RELOAD_SUCCESSFUL: Configuration Gauge "last_reload_successful" []

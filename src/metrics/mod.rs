@@ -6,10 +6,12 @@
 
 pub mod alerts;
 mod apart;
+mod caches;
 mod count;
 pub mod dashboard;
 mod histogram;
 mod injector;
+mod kept;
 mod labels;
 pub mod list;
 mod panels;
@@ -28,16 +30,20 @@ use parking_lot::Mutex;
 
 use self::{
     apart::Named,
+    caches::Caches,
     count::Shards,
+    kept::Kept,
     provider::Providers,
     route::Routes,
     value::{Labels, Shown},
 };
 pub use self::{
-    apart::{CacheMetrics, CredentialMetrics, ListenerMetrics, Zone},
+    apart::{CredentialMetrics, ListenerMetrics, Zone},
+    caches::{Cache, CacheMetrics, SharedCache},
     count::Level,
     histogram::{HistogramTotal, SCHEMA},
     injector::{AdmissionLabels, InjectorMetrics},
+    kept::KeptConnections,
     labels::*,
     provider::{Exchanges, result_of},
     route::{Again, RouteMetrics},
@@ -53,7 +59,8 @@ pub struct Metrics {
     routes: Routes,
     credentials: Named<CredentialMetrics>,
     listeners: Named<ListenerMetrics>,
-    caches: Named<CacheMetrics>,
+    caches: Caches,
+    kept: Kept,
     providers: Providers,
     pub failures: Family<FailureLabels, Counter>,
     requests_in_flight: Shards<Level>,
@@ -144,16 +151,35 @@ impl Metrics {
         self.listeners.take(listener)
     }
 
-    /// How one thread's memory of callers' tokens is used.
+    /// How a memory is used that is one thread's.
     #[must_use]
-    pub fn verified_tokens(&self) -> Arc<CacheMetrics> {
-        self.caches.take("verified_tokens")
+    pub fn cache(&self, cache: Cache) -> CacheMetrics {
+        self.caches.apart(cache)
+    }
+
+    /// How a memory is used that all threads share.
+    #[must_use]
+    pub fn shared_cache(&self, cache: Cache) -> SharedCache {
+        self.caches.shared(cache)
+    }
+
+    /// What a pool of connections to an upstream keeps.
+    #[must_use]
+    pub fn kept_connections(&self, upstream: &str) -> KeptConnections {
+        self.kept.of(upstream)
     }
 
     /// What exchanges with a provider count.
     #[must_use]
     pub fn provider(&self, provider: &str, clock: &Clock) -> Exchanges {
         self.providers.of(provider, clock)
+    }
+
+    /// What exchanges with its security token service count.
+    #[must_use]
+    pub fn sts_of(&self, provider: &str, clock: &Clock) -> Exchanges {
+        // no name of the configuration has a space in it
+        self.providers.of(&format!("{provider} sts"), clock)
     }
 
     /// How many seconds later it is at the provider than here, if that is known.
@@ -195,6 +221,7 @@ impl Metrics {
         all.extend(self.caches.scrape());
         all.extend(self.providers.scrape());
         all.extend([
+            self.kept.scrape(),
             family(&list::FAILURES, &self.failures),
             Scraped::one(&list::REQUESTS_IN_FLIGHT, Value::Level(in_flight)),
             one(&list::CONNECTIONS, &self.connections),
@@ -290,6 +317,9 @@ mod tests {
         route.passed(10, 20);
         route.replayed(Again::NewToken);
         route.failed("RouteNotFound");
+        for status in [200, 401, 403, 403] {
+            route.answered_to_ours(status);
+        }
         let text = text::open_metrics(&metrics.scrape(Clock::for_tests(Duration::ZERO).now()));
         for line in [
             "itwin_auth_proxy_requests_total{route=\"imodels\",status=\"2xx\"} 1",
@@ -299,6 +329,8 @@ mod tests {
             "itwin_auth_proxy_request_duration_seconds_count{route=\"imodels\"} 2",
             "itwin_auth_proxy_sent_bytes_total{route=\"imodels\"} 20",
             "itwin_auth_proxy_replays_total{route=\"imodels\",reason=\"new_token\"} 1",
+            "itwin_auth_proxy_refused_tokens_total{route=\"imodels\",status=\"401\"} 1",
+            "itwin_auth_proxy_refused_tokens_total{route=\"imodels\",status=\"403\"} 2",
             "itwin_auth_proxy_failures_total{route=\"imodels\",code=\"RouteNotFound\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");

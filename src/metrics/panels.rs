@@ -354,7 +354,7 @@ pub(super) const ROWS: &[Row] = &[
                 )],
             ),
             lines!(
-                "Memory of verified tokens",
+                "Found in memory",
                 "percentunit",
                 &[(
                     Query(
@@ -403,6 +403,7 @@ pub(super) const ROWS: &[Row] = &[
                 &[
                     (Query("sum(%)", &[&m::CONNECTIONS]), "callers"),
                     (Query("sum(%)", &[&m::TUNNELS]), "tunnels"),
+                    (Query("sum(%)", &[&m::UPSTREAM_CONNECTIONS_KEPT]), "kept",),
                 ],
             ),
             lines!(

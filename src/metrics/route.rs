@@ -36,6 +36,7 @@ struct Counts {
     received_bytes: Count,
     sent_bytes: Count,
     replays: [Count; AGAIN.len()],
+    refused: [Count; REFUSALS.len()],
     reused: Count,
     connecting: Histogram,
 }
@@ -50,6 +51,7 @@ impl Default for Counts {
             received_bytes: Count::default(),
             sent_bytes: Count::default(),
             replays: Default::default(),
+            refused: Default::default(),
             reused: Count::default(),
             connecting: Histogram::new(&DURATIONS),
         }
@@ -80,6 +82,13 @@ impl RouteMetrics {
         self.counts.replays[why as usize].add(1);
     }
 
+    /// An answer with this status to a request with a token of ours is passed on.
+    pub fn answered_to_ours(&self, status: u16) {
+        if let Some(at) = REFUSALS.iter().position(|(refusal, _)| *refusal == status) {
+            self.counts.refused[at].add(1);
+        }
+    }
+
     /// A request goes out on a connection that was kept.
     pub fn reused(&self) {
         self.counts.reused.add(1);
@@ -107,6 +116,9 @@ pub enum Again {
     /// A connection that was kept had died.
     NewConnection,
 }
+
+/// The service does not take the token, or not for this.
+const REFUSALS: [(u16, &str); 2] = [(401, "401"), (403, "403")];
 
 const AGAIN: [&str; 2] = ["new_token", "new_connection"];
 
@@ -152,6 +164,7 @@ impl Routes {
             &list::RECEIVED_BYTES,
             &list::SENT_BYTES,
             &list::REPLAYS,
+            &list::REFUSED_TOKENS,
             &list::UPSTREAM_CONNECTIONS_REUSED,
             &list::UPSTREAM_CONNECT_DURATION,
         ]);
@@ -169,6 +182,10 @@ impl Routes {
             for (reason, number) in AGAIN.iter().zip(total.replays) {
                 let labels = vec![route.clone(), (*reason).to_owned()];
                 families.push(&list::REPLAYS, labels, Value::Count(number));
+            }
+            for ((_, status), number) in REFUSALS.iter().zip(total.refused) {
+                let labels = vec![route.clone(), (*status).to_owned()];
+                families.push(&list::REFUSED_TOKENS, labels, Value::Count(number));
             }
             let Total {
                 request_duration,
@@ -210,6 +227,7 @@ struct Total {
     received_bytes: u64,
     sent_bytes: u64,
     replays: [u64; AGAIN.len()],
+    refused: [u64; REFUSALS.len()],
     reused: u64,
     connecting: HistogramTotal,
 }
@@ -224,6 +242,7 @@ impl Default for Total {
             received_bytes: 0,
             sent_bytes: 0,
             replays: [0; AGAIN.len()],
+            refused: [0; REFUSALS.len()],
             reused: 0,
             connecting: HistogramTotal::new(&DURATIONS),
         }
@@ -244,6 +263,9 @@ impl Total {
         self.received_bytes += counts.received_bytes.get();
         self.sent_bytes += counts.sent_bytes.get();
         for (total, count) in self.replays.iter_mut().zip(&counts.replays) {
+            *total += count.get();
+        }
+        for (total, count) in self.refused.iter_mut().zip(&counts.refused) {
             *total += count.get();
         }
         self.reused += counts.reused.get();

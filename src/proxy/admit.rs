@@ -506,7 +506,12 @@ mod tests {
     /// For gates that ask for no token.
     fn none() -> Verifier {
         let proofs = Proofs::new(&[7; 32], std::time::Duration::ZERO, Clock::system().now());
-        Verifier::new(&[7; 32], Arc::new(proofs), Arc::default()).unwrap()
+        Verifier::new(
+            &[7; 32],
+            Arc::new(proofs),
+            crate::metrics::CacheMetrics::default(),
+        )
+        .unwrap()
     }
 
     static ROOT: LazyLock<http::Uri> = LazyLock::new(http::Uri::default);

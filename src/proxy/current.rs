@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{Plan, Proxy, identity::Memory, passing::Passing, upstream::Pool};
-use crate::{tls::mint::Mint, verify::Verifier};
+use crate::{metrics::Cache, tls::mint::Mint, verify::Verifier};
 
 /// How often idle upstream connections are looked at.
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
@@ -34,12 +34,14 @@ impl Current {
     pub fn replace(&self, plan: Arc<Plan>, mint: Option<Mint>, verifier: Option<Arc<Verifier>>) {
         let before = self.now();
         let ours = before.plan.ours == plan.ours;
+        let metrics = &before.observer.metrics;
         let pools = plan.upstreams.iter().map(|target| {
             let mut known = before.pools.iter().filter(|_| ours);
-            match known.find(|pool| pool.leads_to(target)) {
-                Some(pool) => Arc::clone(pool),
-                None => Arc::new(Pool::new(Arc::clone(target), Arc::clone(&plan.ours))),
-            }
+            let known = known.find(|pool| pool.leads_to(target)).cloned();
+            known.unwrap_or_else(|| {
+                let pool = Pool::new(Arc::clone(target), Arc::clone(&plan.ours), metrics);
+                Arc::new(pool)
+            })
         });
         self.0.store(Arc::new(Proxy {
             pools: pools.collect(),
@@ -50,7 +52,7 @@ impl Current {
             observer: Arc::clone(&before.observer),
             verifier: verifier.unwrap_or_else(|| Arc::clone(&before.verifier)),
             // what services are told is numbered by the plan
-            memory: Memory::default(),
+            memory: Memory::counting(metrics.cache(Cache::ToldCallers)),
             seed: before.seed,
             next: before.next.load(Ordering::Relaxed).into(),
             plan,

@@ -99,6 +99,7 @@ use crate::{
     config::Mode,
     handbook::Reference,
     http::{serve::Activity, survey::Survey},
+    metrics::Cache,
     net::{Conn, Place, tunnel::Spares},
     telemetry::RequestId,
     tls::mint::Mint,
@@ -133,10 +134,12 @@ impl Proxy {
         mint: Option<Mint>,
         seed: u64,
     ) -> Self {
-        let pools = plan
-            .upstreams
-            .iter()
-            .map(|target| Arc::new(Pool::new(Arc::clone(target), Arc::clone(&plan.ours))));
+        let metrics = &observer.metrics;
+        let pools = plan.upstreams.iter().map(|target| {
+            let pool = Pool::new(Arc::clone(target), Arc::clone(&plan.ours), metrics);
+            Arc::new(pool)
+        });
+        let memory = Memory::counting(metrics.cache(Cache::ToldCallers));
         Self {
             pools: pools.collect(),
             spares: Arc::default(),
@@ -146,7 +149,7 @@ impl Proxy {
             plan,
             observer,
             verifier,
-            memory: Memory::default(),
+            memory,
             seed,
             next: AtomicU64::new(0),
         }

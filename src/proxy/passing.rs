@@ -86,7 +86,8 @@ impl Passing {
         let upstream = Arc::new(upstream(place.origin.clone()));
         let target = known.target(Arc::clone(&upstream)).map_err(unusable)?;
         let names = Arc::clone(known.names(listener, door, plan));
-        let pool = Pool::of_names(Arc::new(target), names);
+        let kept = metrics.kept_connections(NAME);
+        let pool = Pool::of_names(Arc::new(target), names, kept);
         let route = Route::passing(config(upstream), Arc::new(pool), metrics)?;
         let route = Arc::new(route);
         if known.routes.len() >= MOST {

@@ -269,6 +269,11 @@ impl Record {
     pub fn passes(&mut self, status: u16) {
         self.status = Some(status);
         self.answered_by = AnsweredBy::Upstream;
+        if self.credential_used == CredentialUse::Injected
+            && let Some(route) = &self.route
+        {
+            route.metrics.answered_to_ours(status);
+        }
     }
 
     /// We answer ourselves.

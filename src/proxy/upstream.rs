@@ -33,6 +33,7 @@ use super::failure::ConnectError;
 use crate::{
     config::{ClientTls, Upstream, UpstreamProtocol},
     http::body::OutgoingBody,
+    metrics::{KeptConnections, Metrics},
     net::{dial, names::Names, ours::Ours, tunnel::End},
     shutdown::spawn_on_worker,
     tls::{
@@ -221,6 +222,8 @@ pub struct Pool {
     /// Seconds, counted by [`Pool::prune`]: the age of an idle connection needs no clock.
     ticks: AtomicU32,
     names: Arc<Names>,
+    /// Told once a second.
+    kept: KeptConnections,
     idle: Mutex<Vec<Idle>>,
     http2: Mutex<Option<Http2>>,
     /// The tick at which the HTTP/2 connection was last asked for.
@@ -269,10 +272,11 @@ pub enum Connection {
 }
 
 impl Pool {
-    pub fn new(target: Arc<Target>, ours: Arc<Ours>) -> Self {
-        let tls = &target.upstream.tls;
+    pub fn new(target: Arc<Target>, ours: Arc<Ours>, metrics: &Metrics) -> Self {
+        let Upstream { origin, tls, .. } = &*target.upstream;
         let names = Names::new(&tls.addresses, &tls.name_servers).but_not(ours);
-        Self::of_names(target, Arc::new(names))
+        let kept = metrics.kept_connections(&origin.to_string());
+        Self::of_names(target, Arc::new(names), kept)
     }
 
     /// Whether these are connections to that upstream, as it is configured.
@@ -281,11 +285,12 @@ impl Pool {
     }
 
     /// Connects where `names` says.
-    pub(super) fn of_names(target: Arc<Target>, names: Arc<Names>) -> Self {
+    pub(super) fn of_names(target: Arc<Target>, names: Arc<Names>, kept: KeptConnections) -> Self {
         let edition = target.edition();
         Self {
             names,
             target,
+            kept,
             ticks: AtomicU32::new(0),
             idle: Mutex::default(),
             http2: Mutex::default(),
@@ -348,13 +353,15 @@ impl Pool {
             self.idle.lock().clear();
             *self.http2.lock() = None;
         }
-        self.idle
-            .lock()
-            .retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle.since));
+        let mut idle = self.idle.lock();
+        idle.retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle.since));
+        let mut http2 = self.http2.lock();
         if self.is_stale(self.http2_used.load(Ordering::Relaxed)) {
             // it ends when the answers that still come on it have
-            *self.http2.lock() = None;
+            *http2 = None;
         }
+        http2.take_if(|sender| sender.is_closed());
+        self.kept.are(idle.len(), usize::from(http2.is_some()));
     }
 
     fn is_stale(&self, since: u32) -> bool {
@@ -515,7 +522,7 @@ pub(super) mod tests {
             forwarded: Forwarded::Silent,
         };
         let target = Target::new(Arc::new(upstream)).unwrap();
-        Arc::new(Pool::new(Arc::new(target), Arc::default()))
+        Arc::new(Pool::new(Arc::new(target), Arc::default(), &Metrics::new()))
     }
 
     /// A server whose certificate this is; what it is asked is of no interest.
@@ -572,7 +579,7 @@ pub(super) mod tests {
                 ..Upstream::clone(&pool().target.upstream)
             };
             let target = Arc::new(Target::new(Arc::new(upstream)).unwrap());
-            Pool::new(target, Arc::default())
+            Pool::new(target, Arc::default(), &Metrics::new())
         });
         let [known, stranger] = &pools;
         let connect = |pool| Pool::connection(pool, Need::Any, Age::Any);

@@ -9,6 +9,7 @@
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use moka::notification::RemovalCause;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
@@ -30,6 +31,7 @@ use super::{
 use crate::{
     clock::{Clock, Deadline, Moment},
     config::{Identity, Interception},
+    metrics::SharedCache,
     rotation::{Content, EVERY, Look, content},
 };
 
@@ -50,6 +52,7 @@ struct Shared {
     interception: Interception,
     press: ArcSwap<Press>,
     clock: Clock,
+    counts: SharedCache,
 }
 
 /// One authority, and what was made by it.
@@ -91,17 +94,27 @@ impl Minted {
 pub fn follow(
     interception: &Interception,
     clock: Clock,
+    counts: &SharedCache,
 ) -> Result<(Mint, impl Future<Output = ()> + Send + 'static), TlsError> {
     let mut look = Look::new(held(&interception.authority));
-    let mint = Mint::load(interception, clock)?;
+    let mint = Mint::counting(interception, clock, counts.clone())?;
+    counts.held_by(&mint.0, |shared| {
+        let press = shared.press.load();
+        press.kept.run_pending_tasks();
+        press.kept.entry_count()
+    });
     let followed = mint.clone();
     let task = async move {
         loop {
             tokio::time::sleep(EVERY).await;
-            let Shared { interception, .. } = &*followed.0;
+            let Shared {
+                interception,
+                counts,
+                ..
+            } = &*followed.0;
             // whoever follows all files of the configuration tells what comes of it
             let _ = look.at(held(&interception.authority), || {
-                let press = Press::load(interception)?;
+                let press = Press::load(interception, counts)?;
                 followed.0.press.store(Arc::new(press));
                 Ok::<_, TlsError>(())
             });
@@ -120,10 +133,19 @@ impl Mint {
     /// # Errors
     /// When a file cannot be read, or when the authority cannot sign.
     pub fn load(interception: &Interception, clock: Clock) -> Result<Self, TlsError> {
+        Self::counting(interception, clock, SharedCache::default())
+    }
+
+    fn counting(
+        interception: &Interception,
+        clock: Clock,
+        counts: SharedCache,
+    ) -> Result<Self, TlsError> {
         Ok(Self(Arc::new(Shared {
             interception: interception.clone(),
-            press: ArcSwap::from_pointee(Press::load(interception)?),
+            press: ArcSwap::from_pointee(Press::load(interception, &counts)?),
             clock,
+            counts,
         })))
     }
 
@@ -147,11 +169,12 @@ impl Mint {
             interception,
             press,
             clock,
+            counts,
         } = &*self.0;
         let (press, now) = (press.load(), clock.now());
-        if let Some(minted) = press.kept.get(host)
-            && minted.serves(now)
-        {
+        let kept = press.kept.get(host).filter(|minted| minted.serves(now));
+        counts.looked(&kept);
+        if let Some(minted) = kept {
             return Ok(minted);
         }
         if !interception.opens(host) {
@@ -173,7 +196,7 @@ impl fmt::Debug for Mint {
 }
 
 impl Press {
-    fn load(interception: &Interception) -> Result<Self, TlsError> {
+    fn load(interception: &Interception, counts: &SharedCache) -> Result<Self, TlsError> {
         let path = &interception.authority.certificate;
         let (chain, key) = identity(&interception.authority)?;
         let unusable = |source| TlsError::Signing {
@@ -196,13 +219,21 @@ impl Press {
                 path: path.clone(),
                 source,
             })?;
+        let evicted = counts.clone();
         let press = Self {
             issuer,
             end: Duration::from_secs(u64::try_from(end).unwrap_or(0)),
             key,
             signer,
             template: template()?,
-            kept: moka::sync::Cache::builder().max_capacity(KEPT).build(),
+            kept: moka::sync::Cache::builder()
+                .max_capacity(KEPT)
+                .eviction_listener(move |_, _, cause| {
+                    if cause == RemovalCause::Size {
+                        evicted.evicted();
+                    }
+                })
+                .build(),
             chain: chain.clone(),
         };
         press.prove(path, &parsed)?;

@@ -12,6 +12,7 @@ use super::key::Key;
 use crate::{
     clock::{Clock, Deadline},
     config::{Credential, ScopeSet, Sts},
+    metrics::SharedCache,
     oauth::{HttpClient, SamlAssertion, StsError, sts},
     secret::Secret,
 };
@@ -24,6 +25,7 @@ const MARGIN: Duration = Duration::from_secs(60);
 pub(super) struct Assertions {
     clock: Clock,
     kept: Arc<Mutex<HashMap<Key, Kept>>>,
+    counts: SharedCache,
 }
 
 #[derive(Debug, Clone)]
@@ -60,16 +62,21 @@ pub(super) struct SignIn<'a> {
 }
 
 impl Assertions {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock, counts: SharedCache) -> Self {
+        let kept: Arc<Mutex<HashMap<Key, Kept>>> = Arc::default();
+        counts.held_by(&kept, |kept| kept.lock().len() as u64);
         Self {
             clock,
-            kept: Arc::default(),
+            kept,
+            counts,
         }
     }
 
     /// The assertion to show, with as few requests as it takes.
     pub(super) async fn get(&self, who: &SignIn<'_>) -> Result<Found, StsError> {
-        let Some(kept) = self.kept(who) else {
+        let kept = self.kept(who);
+        self.counts.looked(&kept);
+        let Some(kept) = kept else {
             return self.fresh(who).await;
         };
         match self.delegated(who, &kept.assertion).await {

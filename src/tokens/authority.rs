@@ -29,6 +29,7 @@ use crate::{
     clock::{Clock, Moment},
     config::{ClientTls, Endpoints, KeysLocation, Provider},
     health::Report,
+    metrics::{Cache, Exchanges, Metrics, SharedCache},
     oauth::{
         ClientError, DiscoveryError, HttpClient, JwksError, WholeMetadata, chain, discover_all,
         fetch_jwks,
@@ -68,6 +69,8 @@ pub enum PassError {
 struct Shared {
     provider: Arc<Provider>,
     clock: Clock,
+    exchanges: Exchanges,
+    counts: SharedCache,
     metadata: ArcSwapOption<WholeMetadata>,
     keys: ArcSwapOption<Keys>,
     http: ArcSwapOption<HttpClient>,
@@ -121,8 +124,11 @@ enum RoundError {
 }
 
 impl Authority {
-    pub(super) fn new(provider: &Arc<Provider>, clock: Clock) -> Self {
-        Self(Arc::new(Shared {
+    pub(super) fn new(provider: &Arc<Provider>, clock: Clock, metrics: &Metrics) -> Self {
+        let counts = metrics.shared_cache(Cache::AuthorityDocuments);
+        let this = Self(Arc::new(Shared {
+            exchanges: metrics.provider(&provider.name, &clock),
+            counts: counts.clone(),
             provider: Arc::clone(provider),
             clock,
             metadata: ArcSwapOption::empty(),
@@ -130,7 +136,12 @@ impl Authority {
             http: ArcSwapOption::empty(),
             asked: Arc::default(),
             progress: watch::channel(Progress::default()).0,
-        }))
+        }));
+        counts.held_by(&this.0, |shared| {
+            let (metadata, keys) = (shared.metadata.load(), shared.keys.load());
+            u64::from(metadata.is_some()) + u64::from(keys.is_some())
+        });
+        this
     }
 
     /// Fetches, as long as there is one who may ask.
@@ -189,8 +200,9 @@ impl Authority {
         let shared = &self.0;
         let now = shared.clock.now();
         let current = |keys: &Arc<Keys>| !keys.since.plus(ASK_AGAIN).passed(now);
-        let kept = shared.keys.load_full();
-        if let Some(keys) = kept.filter(current) {
+        let kept = shared.keys.load_full().filter(current);
+        shared.counts.looked(&kept);
+        if let Some(keys) = kept {
             return Some(keys.text.clone());
         }
         let mut progress = shared.progress.subscribe();
@@ -259,7 +271,8 @@ impl Shared {
     async fn round(&self, round: Round) -> Result<(), RoundError> {
         let provider = Arc::clone(&self.provider);
         let read = spawn_blocking(move || client(&provider));
-        let http = Arc::new(read.await.map_err(|_| RoundError::Broken)??);
+        let http = read.await.map_err(|_| RoundError::Broken)??;
+        let http = Arc::new(http.counted(self.exchanges.clone()));
         self.http.store(Some(Arc::clone(&http)));
         if round == Round::Everything || self.metadata.load().is_none() {
             let provider = &self.provider;

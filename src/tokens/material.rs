@@ -56,6 +56,7 @@ impl Material {
     pub(super) fn read(
         credential: &Credential,
         exchanges: &Exchanges,
+        with_sts: &Exchanges,
     ) -> Result<Self, MaterialError> {
         let provider = &credential.provider;
         let auth = ClientMaterial::read(&credential.auth)?;
@@ -63,7 +64,7 @@ impl Material {
         let timeouts = provider.timeouts;
         Ok(Self {
             auth,
-            grant: Presented::read(credential)?,
+            grant: Presented::read(credential, with_sts)?,
             http: HttpClient::new(&tls, timeouts.connect, timeouts.total)?
                 .counted(exchanges.clone()),
         })
@@ -71,14 +72,14 @@ impl Material {
 }
 
 impl Presented {
-    fn read(credential: &Credential) -> Result<Self, MaterialError> {
+    fn read(credential: &Credential, with_sts: &Exchanges) -> Result<Self, MaterialError> {
         let file = |path: &Path| SecretSource::File(path.into()).read();
         Ok(match &credential.grant {
             Grant::Password { password, .. } => Self::Password(password.read()?),
             Grant::SamlBearer { assertion, .. } => match assertion {
                 SamlSource::Sts(sts) => Self::SignIn {
                     password: sts.password.read()?,
-                    http: to_sts(&credential.provider, sts)?,
+                    http: to_sts(&credential.provider, sts)?.counted(with_sts.clone()),
                 },
                 SamlSource::File(path) => {
                     let assertion = SamlAssertion::from_file(&file(path)?);

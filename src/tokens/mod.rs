@@ -201,7 +201,7 @@ impl TokenService {
         if let Some(known) = self.authorities.known(&credential.provider) {
             return known;
         }
-        let authority = Authority::new(&credential.provider, self.clock.clone());
+        let authority = Authority::new(&credential.provider, self.clock.clone(), &self.metrics);
         let follow = authority.follow(self.exchanges.rng());
         self.shutdown.spawn(follow);
         self.authorities.add(&authority);

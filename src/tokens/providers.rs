@@ -22,7 +22,7 @@ use super::{
 use crate::{
     clock::{Clock, Moment},
     config::{Credential, Grant, JwtSource, SamlSource, ScopeSet},
-    metrics::Metrics,
+    metrics::{Cache, Metrics},
     oauth::{Class, DiscoveryError, ExchangeError, Issued, Note, ProofError, StsError, chain},
     secret::Secret,
     shutdown::Shutdown,
@@ -60,10 +60,11 @@ enum FetchError {
 
 impl Providers {
     pub(super) fn new(clock: Clock, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
+        let assertions = metrics.shared_cache(Cache::Assertions);
         Self {
+            assertions: Assertions::new(clock.clone(), assertions),
             metrics,
             endpoints: Endpoints::new(clock.clone(), shutdown),
-            assertions: Assertions::new(clock.clone()),
             clock,
             rotations: Rotations::default(),
         }
@@ -94,15 +95,15 @@ impl Providers {
             Err(error) => return Err((error, None)),
         };
         let (this, reading) = (self.clone(), credential.clone());
-        let asked = self
-            .metrics
-            .provider(&credential.provider.name, &self.clock);
+        let provider = &credential.provider.name;
+        let asked = self.metrics.provider(provider, &self.clock);
+        let sts = self.metrics.sts_of(provider, &self.clock);
         let read = spawn_blocking(move || {
             // first, so that a change in between is seen as one
             let fingerprint = fingerprint(&reading);
             (
                 fingerprint,
-                Material::read(&reading, &asked),
+                Material::read(&reading, &asked, &sts),
                 this.refresh_token(&reading),
             )
         });

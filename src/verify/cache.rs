@@ -136,7 +136,9 @@ impl Cache {
         Some(Arc::clone(&slot.verified))
     }
 
-    pub(super) fn put(&mut self, digest: Digest, keys: &KeySet, verified: &Arc<Verified>) {
+    /// How many had to make room for it.
+    pub(super) fn put(&mut self, digest: Digest, keys: &KeySet, verified: &Arc<Verified>) -> usize {
+        let mut evicted = 0;
         if let Some(known) = self.by_digest.get(&digest.0) {
             self.remove(*known);
         }
@@ -144,6 +146,7 @@ impl Cache {
         while self.octets + size > MOST_OCTETS && !self.slots.is_empty() {
             let unused = self.unused();
             self.remove(unused);
+            evicted += 1;
         }
         self.octets += size;
         let slot = Slot {
@@ -156,7 +159,7 @@ impl Cache {
         if self.slots.len() < self.most {
             self.by_digest.insert(digest.0, self.slots.len());
             self.slots.push(slot);
-            return;
+            return evicted;
         }
         let unused = self.unused();
         if let Some(place) = self.slots.get_mut(unused) {
@@ -165,7 +168,9 @@ impl Cache {
             self.by_digest.remove(&gone.digest);
             self.by_digest.insert(digest.0, unused);
             self.hand = unused + 1;
+            evicted += 1;
         }
+        evicted
     }
 
     /// The first slot from the hand on that was not used since the hand came by last. There is at

@@ -146,6 +146,7 @@ impl<S: Source> Follower<S> {
             "keys of before the restart"
         );
         self.issuer.replace(keys);
+        self.issuer.keys().came(now.wall.saturating_sub(age));
         self.waiting = None;
         Some(now.plus(left))
     }
@@ -172,8 +173,9 @@ impl<S: Source> Follower<S> {
             warn!(target: TARGET, %provider, key = key.id, why, "a key is left out");
         }
         self.issuer.replace(keys);
+        let now = self.clock.now();
+        self.issuer.keys().came(now.wall);
         if changed {
-            let now = self.clock.now();
             let progress = &self.issuer.progress;
             progress.send_modify(|progress| progress.keys_changed = Some(now));
         }

@@ -190,11 +190,14 @@ impl Issuer {
     ) -> Result<(), Refusal> {
         let keys = self.keys();
         let generation = keys.generation();
-        let verified = keys.verify(jws).map(drop);
-        drop(keys);
-        let Err(refusal) = verified else {
-            return Ok(());
+        let refusal = match keys.verify(jws) {
+            Ok(key) => {
+                keys.used(key, clock.now().wall);
+                return Ok(());
+            }
+            Err(refusal) => refusal,
         };
+        drop(keys);
         let unverified = Unverified {
             refusal,
             generation,
@@ -204,7 +207,10 @@ impl Issuer {
             Newer::Here => {}
             Newer::Coming(keys) => keys.ended(clock.mono() + LONGEST_WAIT).await,
         }
-        self.keys().verify(jws).map(drop)
+        let keys = self.keys();
+        let key = keys.verify(jws)?;
+        keys.used(key, clock.now().wall);
+        Ok(())
     }
 
     fn ask(&self, token: &str, now: Moment) -> Option<NewerKeys> {

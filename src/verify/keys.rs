@@ -5,7 +5,14 @@
 //! else; a set without any usable key is no set. Each key has an identity made of all that it is,
 //! so that what was remembered by its word goes when it goes, and stays when it stays.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use aws_lc_rs::{
     digest::{Context, SHA256},
@@ -36,6 +43,25 @@ pub struct Key {
     id: Option<Box<str>>,
     algorithm: Algorithm,
     public: ParsedPublicKey,
+    history: Arc<History>,
+}
+
+/// What is told of a key; the same for all sets that have it. Unix seconds; 0: never.
+#[derive(Debug, Default)]
+struct History {
+    since: AtomicU64,
+    used: AtomicU64,
+}
+
+/// A key, as people are told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFacts<'k> {
+    pub id: Option<&'k str>,
+    pub algorithm: Algorithm,
+    /// When it came, since 1970.
+    pub since: Option<Duration>,
+    /// When a token that it signed was last let through to the rules, since 1970; to the second.
+    pub used: Option<Duration>,
 }
 
 /// The keys of an issuer at one time.
@@ -118,10 +144,50 @@ impl KeySet {
         }
     }
 
-    /// The set that comes after `old`.
-    pub(super) fn after(self, old: &Self) -> Self {
-        let generation = old.generation + 1;
-        Self { generation, ..self }
+    /// The set that comes after `old`. What is told of a key that is in both goes on.
+    pub(super) fn after(mut self, old: &Self) -> Self {
+        self.generation = old.generation + 1;
+        for key in &mut self.keys {
+            if let Some(known) = old.keys.iter().find(|old| old.identity == key.identity) {
+                key.history = Arc::clone(&known.history);
+            }
+        }
+        self
+    }
+
+    /// Those of its keys that are new came then, since 1970.
+    pub(super) fn came(&self, at: Duration) {
+        for History { since, .. } in self.keys.iter().map(|key| &*key.history) {
+            if since.load(Ordering::Relaxed) == 0 {
+                since.store(at.as_secs(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A token that this key signed is taken now, since 1970.
+    pub(super) fn used(&self, identity: KeyIdentity, now: Duration) {
+        let key = self.keys.iter().find(|key| key.identity == identity);
+        let (Some(key), now) = (key, now.as_secs()) else {
+            return;
+        };
+        // written once a second at most, so that threads do not fight for the cache line
+        if key.history.used.load(Ordering::Relaxed) != now {
+            key.history.used.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// What is told of each key.
+    pub fn facts(&self) -> impl Iterator<Item = KeyFacts<'_>> {
+        let time = |seconds: &AtomicU64| match seconds.load(Ordering::Relaxed) {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        };
+        self.keys.iter().map(move |key| KeyFacts {
+            id: key.id.as_deref(),
+            algorithm: key.algorithm,
+            since: time(&key.history.since),
+            used: time(&key.history.used),
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -221,6 +287,7 @@ impl Key {
             id: id.map(Into::into),
             algorithm,
             public: public.parsed,
+            history: Arc::default(),
         })
     }
 }

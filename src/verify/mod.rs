@@ -32,7 +32,7 @@ use std::sync::Arc;
 use aws_lc_rs::error::Unspecified;
 use parking_lot::Mutex;
 
-use self::cache::{Cache, Proof};
+use self::cache::{Cache, Digest, Proof};
 pub use self::{
     bound::{Scheme, Shown, ShownProof, Thumbprint, Unbound},
     cache::Verified,
@@ -75,7 +75,7 @@ pub struct Verifier {
     cache: Mutex<Cache>,
     /// All threads share them: a proof is taken by one.
     proofs: Arc<Proofs>,
-    counts: Arc<CacheMetrics>,
+    counts: CacheMetrics,
 }
 
 impl Verifier {
@@ -86,7 +86,7 @@ impl Verifier {
     pub fn new(
         key: &[u8; 32],
         proofs: Arc<Proofs>,
-        counts: Arc<CacheMetrics>,
+        counts: CacheMetrics,
     ) -> Result<Self, Unspecified> {
         Ok(Self {
             cache: Mutex::new(Cache::new(key)?),
@@ -124,6 +124,9 @@ impl Verifier {
             && let Some(known) = cache.get(digest, &keys, now)
         {
             self.counts.hit();
+            if let Proof::Signed(key) = known.proof {
+                keys.used(key, now.wall);
+            }
             return Ok(known);
         }
         self.counts.missed();
@@ -132,8 +135,7 @@ impl Verifier {
         if let Some(digest) = digest
             && !verified.claims.gone().passed(now)
         {
-            cache.put(digest, &keys, &verified);
-            self.counts.holds(cache.len());
+            self.put(&mut cache, digest, &keys, &verified);
         }
         Ok(verified)
     }
@@ -142,7 +144,12 @@ impl Verifier {
     pub fn known(&self, issuer: &Issuer, token: &str, now: Moment) -> Option<Arc<Verified>> {
         let mut cache = self.cache.lock();
         let digest = cache.digest(issuer.number(), token)?;
-        cache.get(digest, &issuer.keys(), now)
+        let known = cache.get(digest, &issuer.keys(), now);
+        // who finds nothing goes on to ask, and counts when it remembers or verifies
+        if known.is_some() {
+            self.counts.hit();
+        }
+        known
     }
 
     /// Remembers what the issuer said of the token, as long as that is believed.
@@ -154,8 +161,14 @@ impl Verifier {
         if let Some(digest) = cache.digest(issuer.number(), token)
             && !until.passed(now)
         {
-            cache.put(digest, &issuer.keys(), verified);
+            self.counts.missed();
+            self.put(&mut cache, digest, &issuer.keys(), verified);
         }
+    }
+
+    fn put(&self, cache: &mut Cache, digest: Digest, keys: &KeySet, verified: &Arc<Verified>) {
+        self.counts.evicted(cache.put(digest, keys, verified));
+        self.counts.holds(cache.len());
     }
 }
 
@@ -163,10 +176,14 @@ impl Verifier {
 fn verify(issuer: &Issuer, keys: &KeySet, token: &str, now: Moment) -> Result<Verified, Refusal> {
     let token = Jws::parse(token)?;
     match keys.verify(&token) {
-        Ok(key) => Ok(Verified {
-            claims: issuer.claims(&token, now)?,
-            proof: Proof::Signed(key),
-        }),
+        Ok(key) => {
+            let claims = issuer.claims(&token, now)?;
+            keys.used(key, now.wall);
+            Ok(Verified {
+                claims,
+                proof: Proof::Signed(key),
+            })
+        }
         // no key is asked for on behalf of what would be refused with any
         Err(refusal) if refusal.is_of_the_keys() => issuer.claims(&token, now).and(Err(refusal)),
         Err(refusal) => Err(refusal),

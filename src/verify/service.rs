@@ -16,6 +16,7 @@ use super::{
     introspection::{Asker, Introspector},
     issuer::Issuer,
     kept::Kept,
+    keys::KeyFacts,
     logout::Logouts,
     revoked::{Revoked, follow},
 };
@@ -23,7 +24,7 @@ use crate::{
     clock::Clock,
     config::{Admit, AdmitRule, BackchannelLogout, Config, Name, Provider},
     health::{Readiness, Report, Waiting},
-    metrics::Metrics,
+    metrics::{Cache, Metrics},
     shutdown::{Life, Shutdown},
     trace::Tracer,
 };
@@ -70,6 +71,8 @@ impl KeyService {
         let asked = asked_for(config);
         let store = config.token_store.as_ref().filter(|_| !asked.is_empty());
         let revoked = Arc::new(Revoked::counting(metrics.revoked_tokens_refused.clone()));
+        let listed = metrics.shared_cache(Cache::RevokedTokens);
+        listed.held_by(&revoked, |revoked| revoked.entries() as u64);
         let mut this = Self {
             issuers: Arc::default(),
             kept: store.map(|store| Kept::open(store, shutdown)),
@@ -207,7 +210,8 @@ fn asking(
         return Arc::new(issuer);
     };
     let name = Arc::clone(&provider.name);
-    let made = Introspector::new(issuer.number(), name, &config, rng);
+    let counts = around.metrics.shared_cache(Cache::Introspection);
+    let made = Introspector::new(issuer.number(), name, &config, &counts, rng);
     // a key of 32 octets can always be used
     let Ok((introspector, queue)) = made else {
         return Arc::new(issuer);
@@ -244,6 +248,18 @@ fn asked_for(config: &Config) -> BTreeMap<Name, Arc<Provider>> {
         .collect()
 }
 
+fn key(facts: &KeyFacts<'_>) -> Value {
+    let at = |time: std::time::Duration| {
+        humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + time).to_string()
+    };
+    json!({
+        "kid": facts.id,
+        "alg": facts.algorithm.name(),
+        "since": facts.since.map(at),
+        "last_verified": facts.used.map(at),
+    })
+}
+
 impl Report for KeyService {
     fn name(&self) -> &'static str {
         "keys"
@@ -257,7 +273,7 @@ impl Report for KeyService {
             let ago = |then: crate::clock::Moment| now.wall.saturating_sub(then.wall).as_secs();
             json!({
                 "provider": &*issuer.name,
-                "keys": issuer.keys().ids().collect::<Vec<_>>(),
+                "keys": issuer.keys().facts().map(|facts| key(&facts)).collect::<Vec<_>>(),
                 "keys_changed": progress.keys_changed.map(crate::clock::Moment::rfc3339),
                 "last_success_seconds_ago": progress.last_success.map(ago),
                 "last_error": progress.last_error.as_deref(),

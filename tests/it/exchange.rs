@@ -75,6 +75,15 @@ fn a_service_gets_the_exchanged_token_and_never_the_callers() {
     proxy.send(request).is_the_upstreams(200);
     assert_eq!(origin.requests().pop().unwrap().text(), body);
     assert_eq!(idp.requests().len(), 2);
+    let metrics = proxy.admin("/metrics").text().to_owned();
+    for counted in [
+        "cache_requests_total{cache=\"exchanged_tokens\",result=\"hit\"} 4",
+        "cache_requests_total{cache=\"exchanged_tokens\",result=\"miss\"} 2",
+        "cache_entries{cache=\"exchanged_tokens\"} 2",
+        "provider_exchanges_total{provider=\"exchange\",result=\"2xx\"} 2",
+    ] {
+        assert!(metrics.contains(counted), "{counted} in\n{metrics}");
+    }
     let asked = form(&idp.requests()[0].message);
     let access_token = "urn:ietf:params:oauth:token-type:access_token";
     for (name, value) in [

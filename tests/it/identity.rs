@@ -498,6 +498,14 @@ fn a_jwt_of_ours_says_the_same_and_is_signed_once() {
     assert_ne!(second, first);
     let again = verified(&proxy, &second, &origin.url());
     assert!(again["exp"].as_u64().unwrap() >= begun + 90);
+    let metrics = proxy.admin("/metrics").text().to_owned();
+    for counted in [
+        "cache_requests_total{cache=\"told_callers\",result=\"hit\"} 2",
+        "cache_requests_total{cache=\"told_callers\",result=\"miss\"} 2",
+        "cache_entries{cache=\"told_callers\"} 1",
+    ] {
+        assert!(metrics.contains(counted), "{counted} in\n{metrics}");
+    }
     assert_eq!(ask(), second);
 }
 

@@ -68,7 +68,9 @@ fn opened(
 fn an_opened_connection_is_served_by_the_hosts_route() {
     let origin = origin::answering([origin::ok("hello")]);
     let (idp, authority) = (idp::issuing(), Authority::new());
-    let proxy = opening(&origin, &idp, &authority).start();
+    let proxy = opening(&origin, &idp, &authority)
+        .with("admin.bind", "127.0.0.1:0")
+        .start();
     for protocols in [&["http/1.1"][..], &[]] {
         let tls = opened(&proxy, "api.test", authority.client(None, protocols));
         let mut client = Client::over(tls);
@@ -79,6 +81,14 @@ fn an_opened_connection_is_served_by_the_hosts_route() {
         }
         client.send("GET / HTTP/1.1\r\nHost: other.test\r\n\r\n");
         client.answer().is_refused(421, "Misdirected");
+    }
+    let metrics = proxy.admin("/metrics").text().to_owned();
+    for counted in [
+        "cache_requests_total{cache=\"certificates\",result=\"hit\"} 1",
+        "cache_requests_total{cache=\"certificates\",result=\"miss\"} 1",
+        "cache_entries{cache=\"certificates\"} 1",
+    ] {
+        assert!(metrics.contains(counted), "{counted} in\n{metrics}");
     }
     let requests = origin.requests();
     assert_eq!(requests.len(), 6);

@@ -281,7 +281,9 @@ fn scopes_that_the_provider_does_not_grant_alone_cost_nobody_a_token() {
 #[test]
 fn other_grants_go_to_the_provider_as_they_are() {
     let (origin, idp) = (origin::answering([origin::ok("hello")]), provider());
-    let proxy = world(&origin, &idp.url()).start();
+    let proxy = world(&origin, &idp.url())
+        .with("admin.bind", "127.0.0.1:0")
+        .start();
     proxy.get(METADATA);
     let form = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Asaml-token&assertion=QUJD%3d&scope=x";
     let fields = "Authorization: Basic Y2FsbGVyOmhpcyBvd24=\r\nX-Correlation-Id: 7\r\n\
@@ -312,6 +314,13 @@ fn other_grants_go_to_the_provider_as_they_are() {
     assert_eq!(introspect.json(), json!({"active": true}));
     let keys = proxy.get("/authority/.well-known/openid-configuration/jwks");
     assert_eq!(keys.json()["keys"][0]["kid"], "one");
+    let metrics = proxy.admin("/metrics").text().to_owned();
+    for counted in [
+        "cache_entries{cache=\"authority_documents\"} 2",
+        "provider_exchanges_total{provider=\"test\",result=\"400\"} 1",
+    ] {
+        assert!(metrics.contains(counted), "{counted} in\n{metrics}");
+    }
 }
 
 #[test]

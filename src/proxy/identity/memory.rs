@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 
 use super::Told;
-use crate::verify::Verified;
+use crate::{metrics::CacheMetrics, verify::Verified};
 
 /// Tokens of one generation; as many as are remembered as verified.
 const MOST: usize = 4096;
@@ -17,10 +17,11 @@ const MOST: usize = 4096;
 const MOST_OCTETS: usize = 8 << 20;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::proxy) struct Memory {
     /// Never contended: it belongs to one thread, but is shared between that thread's tasks.
     generations: Mutex<Generations>,
+    counts: CacheMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +35,14 @@ struct Generations {
 type Key = (usize, usize);
 
 impl Memory {
+    /// Nothing yet.
+    pub(in crate::proxy) fn counting(counts: CacheMetrics) -> Self {
+        Self {
+            generations: Mutex::default(),
+            counts,
+        }
+    }
+
     /// What `number` tells of this token: what is kept if it is `good`, otherwise what `make` makes.
     pub(super) fn told(
         &self,
@@ -47,24 +56,37 @@ impl Memory {
         if let Some(told) = generations.young.get(&key)
             && good(told)
         {
+            self.counts.hit();
             return Arc::clone(told);
         }
         let old = generations.old.remove(&key).filter(|told| good(told));
-        let told = old.unwrap_or_else(|| Arc::new(make()));
-        generations.put(key, &told);
+        let told = if let Some(old) = old {
+            self.counts.hit();
+            old
+        } else {
+            self.counts.missed();
+            Arc::new(make())
+        };
+        self.counts.evicted(generations.put(key, &told));
+        self.counts
+            .holds(generations.young.len() + generations.old.len());
         told
     }
 }
 
 impl Generations {
-    fn put(&mut self, key: Key, told: &Arc<Told>) {
+    /// How many had to make room for it.
+    fn put(&mut self, key: Key, told: &Arc<Told>) -> usize {
+        let mut evicted = 0;
         if self.young.len() == MOST || self.octets > MOST_OCTETS {
-            self.old = std::mem::take(&mut self.young);
+            let gone = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+            evicted = gone.len();
             self.octets = 0;
         }
         self.octets += told.size();
         if let Some(before) = self.young.insert(key, Arc::clone(told)) {
             self.octets -= before.size();
         }
+        evicted
     }
 }

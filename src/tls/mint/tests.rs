@@ -332,7 +332,12 @@ fn authorities_of_other_makes_work_or_are_refused_at_the_start() {
 async fn an_authority_that_is_replaced_signs_from_then_on_and_a_bad_one_does_not() {
     let setting = Setting::new(&["api.bentley.com"], 30 * DAY);
     let old = Arc::new(setting.caller(&TLS13));
-    let (mint, task) = follow(&setting.interception, setting.clock.clone()).unwrap();
+    let (mint, task) = follow(
+        &setting.interception,
+        setting.clock.clone(),
+        &SharedCache::default(),
+    )
+    .unwrap();
     let stop = crate::shutdown::Shutdown::new();
     stop.spawn(task);
     let get = || mint.server_config("api.bentley.com").unwrap();

@@ -16,6 +16,7 @@ use std::{
 };
 
 use aws_lc_rs::hmac;
+use moka::notification::RemovalCause;
 use parking_lot::Mutex;
 use rand::{Rng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ use super::{
 use crate::{
     clock::{Clock, Deadline, Moment},
     config::{Credential, ScopeSet},
-    metrics::Metrics,
+    metrics::{Cache, Metrics, SharedCache},
     secret::Secret,
     shutdown::Shutdown,
     trouble::Trouble,
@@ -63,6 +64,7 @@ struct Shared {
     clock: Clock,
     key: hmac::Key,
     kept: moka::sync::Cache<Digest, Kept>,
+    counts: SharedCache,
     flights: Mutex<HashMap<Digest, watch::Receiver<Option<Outcome>>>>,
     queue: mpsc::Sender<Flight>,
     trouble: Mutex<(Trouble, StdRng)>,
@@ -105,6 +107,8 @@ impl Exchanger {
     ) -> Self {
         let (queue, asked) = mpsc::channel(MOST_ASKED);
         let key: Digest = rng.random();
+        let counts = metrics.shared_cache(Cache::ExchangedTokens);
+        let evicted = counts.clone();
         let shared = Arc::new(Shared {
             credential,
             scopes,
@@ -114,12 +118,22 @@ impl Exchanger {
                 .max_capacity(MOST_KEPT)
                 // when one ends is looked at below, by our clock
                 .time_to_live(LONGEST)
+                .eviction_listener(move |_, _, cause| {
+                    if cause == RemovalCause::Size {
+                        evicted.evicted();
+                    }
+                })
                 .build(),
+            counts: counts.clone(),
             flights: Mutex::default(),
             queue,
             trouble: Mutex::new((Trouble::default(), rng)),
             last: Mutex::default(),
             number: AtomicU64::default(),
+        });
+        counts.held_by(&shared, |one| {
+            one.kept.run_pending_tasks();
+            one.kept.entry_count()
         });
         shutdown.spawn(flight::run(asked, providers, metrics, shutdown.clone()));
         Self(shared)
@@ -163,7 +177,9 @@ impl Exchanger {
         let shared = &self.0;
         let now = shared.clock.now();
         let digest = shared.digest(subject);
-        if let Some(kept) = shared.kept(&digest, needed, now) {
+        let kept = shared.kept(&digest, needed, now);
+        shared.counts.looked(&kept);
+        if let Some(kept) = kept {
             return kept;
         }
         let mut flight = self.flight(digest, subject, ends, needed, now)?;

@@ -5,12 +5,14 @@ use std::fs;
 use super::*;
 use crate::{
     config::{SamlDialect, SamlSource, Sts},
+    metrics::text,
     oauth::sts,
     sandbox::{Counts, IdpEndpoint, IdpFault, Sandbox, SandboxConfig, Times},
 };
 
 struct Fixture {
     sandbox: Sandbox,
+    metrics: Arc<Metrics>,
     providers: Providers,
     clock: Clock,
     credential: Credential,
@@ -41,8 +43,10 @@ impl Fixture {
             previous: None,
         });
         let stop = Shutdown::new();
+        let metrics = Arc::new(Metrics::new());
         let mut fixture = Self {
-            providers: Providers::new(clock.clone(), Arc::default(), stop.clone()),
+            providers: Providers::new(clock.clone(), Arc::clone(&metrics), stop.clone()),
+            metrics,
             sandbox,
             clock,
             credential,
@@ -120,6 +124,19 @@ async fn a_service_user_gets_a_token_and_the_password_is_sent_once() {
         fixture.fetch().await.unwrap();
     }
     assert_eq!(fixture.asked(), (1, 4, 4), "the assertion is kept");
+    let counted = text::open_metrics(&fixture.metrics.scrape(fixture.clock.now()));
+    for line in [
+        "itwin_auth_proxy_cache_requests_total{cache=\"assertions\",result=\"hit\"} 3",
+        "itwin_auth_proxy_cache_requests_total{cache=\"assertions\",result=\"miss\"} 1",
+        "itwin_auth_proxy_cache_entries{cache=\"assertions\"} 1",
+        // a sign-in and four delegations
+        "itwin_auth_proxy_provider_exchanges_total{provider=\"bentley sts\",result=\"2xx\"} 5",
+    ] {
+        assert!(
+            counted.lines().any(|one| one == line),
+            "{line} in\n{counted}"
+        );
+    }
 }
 
 #[tokio::test]

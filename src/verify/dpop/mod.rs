@@ -113,6 +113,11 @@ impl Proofs {
         rules.proofs.max_age + rules.clock_skew.min(LONGEST_SKEW)
     }
 
+    /// How many used ones are remembered.
+    pub fn remembered(&self) -> usize {
+        self.seen.len()
+    }
+
     /// A nonce for the next proof.
     pub fn nonce(&self, now: Moment) -> String {
         self.nonces.current(now)

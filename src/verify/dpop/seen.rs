@@ -52,6 +52,12 @@ impl Seen {
         }
     }
 
+    /// Those included that may be forgotten.
+    pub(super) fn len(&self) -> usize {
+        let parts = self.parts.iter();
+        parts.map(|part| part.lock().until.len()).sum()
+    }
+
     /// Remembers for the time `keep` that this key's proof was used. Of any number of threads that
     /// say so at once, one is the first.
     pub(super) fn first(

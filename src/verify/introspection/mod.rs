@@ -19,6 +19,7 @@ use std::{
 };
 
 use aws_lc_rs::error::Unspecified;
+use moka::notification::RemovalCause;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -37,6 +38,7 @@ use super::{
 use crate::{
     clock::{Deadline, Moment},
     config::{Introspected, Introspection, Name},
+    metrics::SharedCache,
     secret::Secret,
     trouble::{Failed, Fault, Trouble},
 };
@@ -65,6 +67,7 @@ pub struct Introspector {
     cache: Duration,
     digester: Digester,
     answers: moka::sync::Cache<u128, Remembered>,
+    counts: SharedCache,
     flights: Mutex<HashMap<u128, watch::Receiver<Option<Outcome>>>>,
     trouble: Mutex<(Trouble, StdRng)>,
     queue: mpsc::Sender<Flight>,
@@ -125,14 +128,21 @@ impl Introspector {
         number: u32,
         name: Name,
         config: &Introspection,
+        counts: &SharedCache,
         rng: &mut impl Rng,
     ) -> Result<(Arc<Self>, mpsc::Receiver<Flight>), Unspecified> {
         let (queue, asked) = mpsc::channel(MOST_ASKED);
+        let evicted = counts.clone();
         let answers = moka::sync::Cache::builder()
             .max_capacity(MOST_OCTETS)
             .weigher(|_, one: &Remembered| one.octets())
             // what ends is looked at below, by our clock; this is so that claims do not lie about
             .time_to_live(config.cache.max(ODD_FOR))
+            .eviction_listener(move |_, _, cause| {
+                if cause == RemovalCause::Size {
+                    evicted.evicted();
+                }
+            })
             .build();
         let introspector = Self {
             number,
@@ -141,13 +151,19 @@ impl Introspector {
             cache: config.cache,
             digester: Digester::new(&rng.random())?,
             answers,
+            counts: counts.clone(),
             flights: Mutex::default(),
             trouble: Mutex::new((Trouble::default(), StdRng::from_rng(rng))),
             queue,
             waiting: Arc::default(),
             last: Mutex::default(),
         };
-        Ok((Arc::new(introspector), asked))
+        let introspector = Arc::new(introspector);
+        counts.held_by(&introspector, |one| {
+            one.answers.run_pending_tasks();
+            one.answers.entry_count()
+        });
+        Ok((introspector, asked))
     }
 
     /// Its own among all of the process.
@@ -179,7 +195,9 @@ impl Introspector {
         let Some(digest) = self.digester.digest(self.number, token) else {
             return Said::Known(self.none("the token cannot be looked up", BUSY));
         };
-        if let Some(known) = self.remembered(digest, now) {
+        let known = self.remembered(digest, now);
+        self.counts.looked(&known);
+        if let Some(known) = known {
             return Said::Known(known);
         }
         let mut flights = self.flights.lock();

@@ -116,6 +116,12 @@ impl Revoked {
         }
     }
 
+    /// How many entries there are.
+    pub(super) fn entries(&self) -> usize {
+        let lists = self.now.load();
+        lists.file.len() + lists.said.len()
+    }
+
     /// # Errors
     /// When the token is on the list.
     pub fn check(&self, claims: &Claims, now: Moment) -> Result<(), Refusal> {

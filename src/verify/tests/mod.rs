@@ -35,6 +35,7 @@ use crate::{
     config::{
         Algorithm, ClientTls, Endpoints, Provider, ProviderKeys, ProviderTimeouts, TokenRules,
     },
+    metrics::CacheMetrics,
 };
 
 /// When tests begin.
@@ -216,7 +217,7 @@ fn clock() -> Clock {
 
 fn verifier() -> Verifier {
     let proofs = Proofs::new(&[7; 32], Duration::from_secs(120), clock().now());
-    Verifier::new(&[7; 32], Arc::new(proofs), Arc::default()).unwrap()
+    Verifier::new(&[7; 32], Arc::new(proofs), CacheMetrics::default()).unwrap()
 }
 
 /// Verified and asked for the rules of a route.
