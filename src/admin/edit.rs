@@ -12,7 +12,12 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Admin, Answer, access, access::Peer, pages};
+use super::{
+    Admin, Answer, access,
+    access::Peer,
+    orders::{self, Noted},
+    pages,
+};
 use crate::{
     config::SecretSource,
     health::{Change, Editable, Unchanged},
@@ -34,12 +39,24 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let Some(change) = permitted(admin, &request, peer)? else {
+    let permitted = permitted(admin, &request, peer)
+        .inspect_err(|_| orders::forbidden(admin, &request, peer))?;
+    let Some(change) = permitted else {
         let page = list.page(from(request.uri().query()), admin.state.clock.now());
         return Ok(pages::json_answer(StatusCode::OK, &page));
     };
-    let body = read(request.into_body()).await?;
-    match list.change(change, &body, admin.state.clock.now()) {
+    let what = (request.method(), list.path());
+    let noted = Noted::new(admin, what, request.headers(), peer);
+    let body = read(request.into_body()).await;
+    let body = body.inspect_err(|_| noted.audit("", "wrong"))?;
+    let changed = list.change(change, &body, admin.state.clock.now());
+    let result = match &changed {
+        Ok(_) => "obeyed",
+        Err(Unchanged::Faults(_)) => "wrong",
+        Err(Unchanged::Full) => "refused",
+    };
+    noted.note("", result);
+    match changed {
         Ok(mut done) => {
             if let Value::Object(done) = &mut done {
                 let survives = list.survives().await;

@@ -95,6 +95,7 @@ pub(super) fn findings(status: &Value, now: SystemTime) -> Vec<Finding> {
     collector::telemetry(&status["telemetry"], &mut all);
     configuration(&status["configuration"], now, &mut all);
     log(&status["log"], &mut all);
+    audit(&status["audit"], &mut all);
     // behind what it waits for
     readiness(status, &mut all);
     all.sort_by_key(|finding| (finding.level, finding.ago));
@@ -405,6 +406,37 @@ fn log(log: &Value, all: &mut Vec<Finding>) {
             ago: Duration::ZERO,
         });
     }
+}
+
+fn audit(audit: &Value, all: &mut Vec<Finding>) {
+    let (title, says, remedy) = match audit["state"].as_str() {
+        Some("failing") => (
+            "The audit stream cannot be written",
+            "The log says why.",
+            "Make room where it is written, or give the program the right to write there: it goes on by itself.",
+        ),
+        Some("blocked") => (
+            "The audit stream hangs",
+            "What it is written to takes nothing.",
+            "Look at the disk, or at the program that reads the stream: it goes on by itself.",
+        ),
+        Some("dead") => (
+            "The audit stream has ended",
+            "The thread that writes it has ended by a bug.",
+            "Restart the program, and please report the lines of the log around it.",
+        ),
+        _ => return,
+    };
+    let (waiting, lost) = (&audit["waiting"], &audit["lost"]);
+    all.push(Finding {
+        level: Level::Failure,
+        kind: "audit_failing",
+        about: "audit".into(),
+        title: title.into(),
+        says: format!("{says} Lines that wait: {waiting}; events for which there was no room: {lost}. Calls are served."),
+        remedy: remedy.into(),
+        ago: Duration::ZERO,
+    });
 }
 
 fn texts(list: &Value) -> Vec<String> {

@@ -2,8 +2,8 @@
 //! not end by themselves, and the orders of its parts.
 //!
 //! Nothing of a body is read before it is known that its sender may order. An order is carried out to
-//! its end, whether its sender waits for that or not. Each is logged and audited, with who gave it; one that
-//! is not permitted is audited only, so that nobody fills the log.
+//! its end, whether its sender waits for that or not. Each is logged and audited, with who gave it; those that
+//! are not permitted are counted in the audit stream only, so that nobody fills either.
 
 use std::{error::Error, sync::Arc};
 
@@ -55,7 +55,7 @@ pub(super) fn own<B>(
     };
     let path = request.uri().path();
     permitted(admin, request, peer, freely)?;
-    Noted::new(admin, path, request.headers(), peer).note("", "obeyed");
+    Noted::new(admin, (&Method::POST, path), request.headers(), peer).note("", "obeyed");
     let said = match order {
         Own::Drain => {
             admin.state.readiness.drain();
@@ -82,7 +82,8 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     permitted(admin, &request, peer, Freely::Never)?;
-    let noted = Noted::new(admin, order.path(), request.headers(), peer);
+    let what = (&Method::POST, order.path());
+    let noted = Noted::new(admin, what, request.headers(), peer);
     let unknown = noted.clone();
     let body = edit::read(request.into_body()).await;
     let body = body.inspect_err(|_| noted.audit("", "wrong"))?;
@@ -130,23 +131,31 @@ fn permitted<B>(
 
 /// Notes that an order was not permitted; who only asks gives none.
 pub(super) fn forbidden<B>(admin: &Admin, request: &Request<B>, peer: Peer) {
-    if *request.method() == Method::POST {
-        let noted = Noted::new(admin, request.uri().path(), request.headers(), peer);
-        noted.audit("", "forbidden");
+    if matches!(*request.method(), Method::POST | Method::DELETE) {
+        let path: String = request.uri().path().chars().take(LONGEST).collect();
+        let what = (request.method(), &*path);
+        let noted = Noted::new(admin, what, request.headers(), peer);
+        noted.audit.forbidden(noted.by, noted.order);
     }
 }
 
 /// Who ordered, and what.
 #[derive(Clone)]
-struct Noted {
+pub(super) struct Noted {
     audit: Audit,
-    path: String,
+    /// Its method and path.
+    order: String,
     peer: Peer,
     by: Steerer,
 }
 
 impl Noted {
-    fn new(admin: &Admin, path: &str, headers: &HeaderMap, peer: Peer) -> Self {
+    pub(super) fn new(
+        admin: &Admin,
+        (method, path): (&Method, &str),
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Self {
         let by = match peer {
             Peer::User(uid) => Steerer::Uid(uid.unwrap_or(UNKNOWN)),
             Peer::Address(address) => {
@@ -159,22 +168,22 @@ impl Noted {
         };
         Self {
             audit: admin.state.audit.clone(),
-            path: path.to_owned(),
+            order: format!("{method} {path}"),
             peer,
             by,
         }
     }
 
-    fn note(&self, about: &str, result: &'static str) {
-        let (order, by) = (&*self.path, self.peer.name());
+    pub(super) fn note(&self, about: &str, result: &'static str) {
+        let (order, by) = (&*self.order, self.peer.name());
         tracing::info!(order, by, outcome = result, "order");
         self.audit(about, result);
     }
 
-    fn audit(&self, about: &str, result: &'static str) {
+    pub(super) fn audit(&self, about: &str, result: &'static str) {
         self.audit.note(Event::Ordered {
             by: self.by.clone(),
-            order: format!("POST {}", self.path),
+            order: self.order.clone(),
             about: about.to_owned(),
             result,
         });

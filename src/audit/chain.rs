@@ -39,8 +39,8 @@ impl Key {
         }
     }
 
-    /// Names the key.
-    pub(super) fn id(&self) -> &str {
+    /// Names the key, and tells nothing of it.
+    pub fn id(&self) -> &str {
         &self.id
     }
 }

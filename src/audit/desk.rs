@@ -247,7 +247,7 @@ impl Tally {
 }
 
 impl Count {
-    const fn once(at: Duration) -> Self {
+    pub(super) const fn once(at: Duration) -> Self {
         Self {
             times: 1,
             first: at,
@@ -255,7 +255,7 @@ impl Count {
         }
     }
 
-    fn again(&mut self, at: Duration) {
+    pub(super) fn again(&mut self, at: Duration) {
         self.times += 1;
         self.last = self.last.max(at);
     }

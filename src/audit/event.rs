@@ -65,7 +65,7 @@ pub enum Event {
 }
 
 /// Who gave an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Steerer {
     /// Over the Unix socket; as the kernel says.
     Uid(u32),
@@ -76,6 +76,16 @@ pub enum Steerer {
 }
 
 impl Event {
+    /// An order that was not permitted.
+    pub(super) fn forbidden(by: Steerer, order: String) -> Self {
+        Self::Ordered {
+            by,
+            order,
+            about: String::new(),
+            result: "forbidden",
+        }
+    }
+
     /// What the line says of it; begins with a comma.
     pub(super) fn fields(&self) -> String {
         let mut out = format!(",\"event\":\"{}\"", self.name());

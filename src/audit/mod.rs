@@ -10,13 +10,20 @@ mod chain;
 mod desk;
 mod event;
 mod file;
+mod runs;
 mod verify;
 mod writer;
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 pub use self::{
     chain::{Head, Key},
@@ -26,13 +33,19 @@ pub use self::{
     verify::{Checked, Fault, Place, Verdict, check, head_beside},
 };
 use self::{
-    desk::{Lane, REFUSALS},
+    desk::{Count, Lane, REFUSALS},
     writer::Writer,
 };
-use crate::{clock::Clock, health::Report, telemetry::rfc3339};
+use crate::{clock::Clock, health::Report, metrics::Counter, telemetry::rfc3339};
 
 /// Events that may wait to be written. More are counted, and the stream says how many are missing.
 const WAITING: usize = 16 * 1024;
+
+/// Orders that were not permitted, by who gave them and what: so that nobody fills the stream.
+const FORBIDDEN: usize = 256;
+
+/// The writer looks about once a second: after that long it hangs at what it writes to.
+const HANGS: Duration = Duration::from_secs(10);
 
 /// How long the end of the program waits for the last lines.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -71,6 +84,14 @@ struct Shared {
     idle: Condvar,
     lanes: Mutex<Vec<Arc<Lane>>>,
     seen: Mutex<Seen>,
+    counts: Counts,
+}
+
+/// Lines for the metrics: written, and those there was no room for.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    pub written: Counter,
+    pub lost: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +99,8 @@ struct Waiting {
     /// With the time since 1970-01-01T00:00:00Z.
     events: VecDeque<(Duration, Event)>,
     lost: u64,
+    /// Orders that were not permitted since they were last told.
+    forbidden: HashMap<(Steerer, String), Count>,
     /// A desk is nearly full.
     hurry: bool,
     ending: bool,
@@ -85,20 +108,25 @@ struct Waiting {
 }
 
 /// How the writer is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
     head: Head,
     failing: bool,
+    /// It has ended before its time.
+    dead: bool,
+    /// When it last looked what there is to do.
+    passed: Instant,
     waiting: usize,
 }
 
 impl Audit {
     /// Nobody is told.
     pub fn off() -> Self {
-        Self::new(Clock::system(), None)
+        Self::new(Clock::system(), None, Counts::default())
     }
 
-    fn new(clock: Clock, every: Option<Every>) -> Self {
+    fn new(clock: Clock, every: Option<Every>, counts: Counts) -> Self {
+        let passed = clock.mono();
         Self(Arc::new(Shared {
             clock,
             every,
@@ -106,7 +134,14 @@ impl Audit {
             work: Condvar::new(),
             idle: Condvar::new(),
             lanes: Mutex::default(),
-            seen: Mutex::default(),
+            seen: Mutex::new(Seen {
+                head: Head::default(),
+                failing: false,
+                dead: false,
+                passed,
+                waiting: 0,
+            }),
+            counts,
         }))
     }
 
@@ -114,8 +149,8 @@ impl Audit {
     ///
     /// # Errors
     /// When the thread that writes cannot be started.
-    pub fn start(settings: Settings, clock: Clock) -> io::Result<(Self, Stream)> {
-        let audit = Self::new(clock, Some(settings.every));
+    pub fn start(settings: Settings, clock: Clock, counts: Counts) -> io::Result<(Self, Stream)> {
+        let audit = Self::new(clock, Some(settings.every), counts);
         Writer::new(&audit.0, settings).start()?;
         let stream = Stream(Arc::clone(&audit.0));
         Ok((audit, stream))
@@ -123,7 +158,7 @@ impl Audit {
 
     /// For tests: events are kept in memory.
     pub fn captured(clock: Clock) -> (Self, Captured) {
-        let audit = Self::new(clock, Some(Every::Request));
+        let audit = Self::new(clock, Some(Every::Request), Counts::default());
         let captured = Captured(Arc::clone(&audit.0));
         (audit, captured)
     }
@@ -144,9 +179,29 @@ impl Audit {
             waiting.events.push_back((at, event));
         } else {
             waiting.lost += 1;
+            self.0.counts.lost.inc();
         }
         drop(waiting);
         self.0.work.notify_one();
+    }
+
+    /// Counts an order that was not permitted, told once a minute: whoever may not order must not be
+    /// able to fill the stream.
+    pub fn forbidden(&self, by: Steerer, order: String) {
+        if self.0.every.is_none() {
+            return;
+        }
+        let at = self.0.clock.now().wall;
+        let mut waiting = self.0.waiting.lock();
+        let room = waiting.forbidden.len() < FORBIDDEN;
+        match waiting.forbidden.entry((by, order)) {
+            Entry::Occupied(mut known) => known.get_mut().again(at),
+            Entry::Vacant(new) if room => drop(new.insert(Count::once(at))),
+            Entry::Vacant(_) => {
+                waiting.lost += 1;
+                self.0.counts.lost.inc();
+            }
+        }
     }
 
     /// How the stream is, for the status page; `None`: there is none.
@@ -217,12 +272,24 @@ impl Report for StreamReport {
     }
 
     fn report(&self) -> Value {
+        let events = self.0.waiting.lock().events.len();
+        let now = self.0.clock.mono();
         let seen = self.0.seen.lock();
+        let state = if seen.dead {
+            "dead"
+        } else if now.saturating_duration_since(seen.passed) > HANGS {
+            "blocked"
+        } else if seen.failing {
+            "failing"
+        } else {
+            "writing"
+        };
         json!({
             "last_line": seen.head.seq,
             "hash": seen.head.hash,
-            "state": if seen.failing { "failing" } else { "writing" },
-            "waiting": seen.waiting,
+            "state": state,
+            "waiting": seen.waiting + events,
+            "lost": self.0.counts.lost.get(),
         })
     }
 }
@@ -235,6 +302,9 @@ impl Captured {
     /// The events since the last call.
     pub fn take(&self) -> Vec<Event> {
         let mut waiting = self.0.waiting.lock();
-        waiting.events.drain(..).map(|(_, event)| event).collect()
+        let mut events: Vec<_> = waiting.events.drain(..).map(|(_, event)| event).collect();
+        let forbidden = waiting.forbidden.drain();
+        events.extend(forbidden.map(|((by, order), _)| Event::forbidden(by, order)));
+        events
     }
 }

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::{
     chain::{Authentic, BEGINNING, Head, Key, Line},
     file::read_head,
+    runs::{Begun, Runs},
 };
 
 /// Faults that are told one by one; more are counted.
@@ -35,6 +36,12 @@ pub struct Checked {
     pub more: u64,
     /// What the chain says of itself: rotations, new starts, lost lines.
     pub remarks: Vec<(Place, String)>,
+    /// Runs of the program of which it cannot be told whether their last lines are there.
+    pub doubts: Vec<(Place, String)>,
+    /// Runs that begin in these lines.
+    pub runs: u64,
+    /// Whether it was written to a stream, in which one run knows nothing of the one before.
+    pub stream: bool,
     /// Lines whose code was made with a key that was given.
     pub authentic: u64,
 }
@@ -64,10 +71,16 @@ pub enum Fault {
     Replaced { seq: u64 },
     /// A new chain begins where the old one had not ended.
     NewChain,
-    /// Its code was not made with a key that was given.
-    Forged { seq: u64 },
-    /// It has no code, though a key was given.
-    Unsigned { seq: u64 },
+    /// The program began this run before, at another place.
+    Repeated { run: String },
+    /// Their codes were not made with a key that was given; which key the run names.
+    Forged {
+        from: u64,
+        to: u64,
+        named: Option<String>,
+    },
+    /// They have no code, though a key was given.
+    Unsigned { from: u64, to: u64 },
     /// The chain went on after its last line.
     Cut { from: u64, to: u64 },
 }
@@ -79,6 +92,10 @@ pub enum Verdict {
     Authentic,
     /// As it was written, unless all of it was made anew.
     Consistent,
+    /// Each run is as it was written by who has the key; whether all runs are there cannot be told.
+    Unlinked,
+    /// Nothing shows tampering, but the end of a run may have been cut off.
+    Doubtful,
     TamperedWith,
     /// There is no line.
     Empty,
@@ -90,6 +107,10 @@ impl Checked {
             Verdict::TamperedWith
         } else if self.lines == 0 {
             Verdict::Empty
+        } else if !self.doubts.is_empty() {
+            Verdict::Doubtful
+        } else if self.stream && self.authentic == self.lines {
+            Verdict::Unlinked
         } else if self.authentic == self.lines {
             Verdict::Authentic
         } else {
@@ -118,6 +139,8 @@ pub fn check<R: BufRead>(
         known,
         found: Checked::default(),
         heads: Vec::new(),
+        runs: Runs::default(),
+        met: Vec::new(),
         missing: Vec::new(),
         unreadable: None,
     };
@@ -149,6 +172,9 @@ struct Walk<'a> {
     found: Checked,
     /// What the next line may follow: more than one after an inserted line.
     heads: Vec<Head>,
+    runs: Runs,
+    /// Known lines that are there.
+    met: Vec<Head>,
     /// Numbers that were left out until now.
     missing: Vec<(Place, u64, u64)>,
     /// The line before, if it could not be read: a crash may have cut it.
@@ -167,21 +193,34 @@ impl Walk<'_> {
         if !line.whole {
             self.fault(place, Fault::Changed { seq: line.seq });
         }
+        let begun = self.runs.line(place, &line);
         if !self.keys.is_empty() {
             match line.authentic(self.keys) {
                 Authentic::Yes => self.found.authentic += 1,
                 // that it was changed is said
                 Authentic::No if !line.whole => {}
-                Authentic::No => self.fault(place, Fault::Forged { seq: line.seq }),
-                Authentic::Unsigned => self.fault(place, Fault::Unsigned { seq: line.seq }),
+                Authentic::No => self.forged(place, line.seq),
+                Authentic::Unsigned => self.unsigned(place, line.seq),
             }
-        }
-        let known = self.known.iter().find(|known| known.seq == line.seq);
-        if line.whole && known.is_some_and(|known| known.hash != line.hash) {
-            self.fault(place, Fault::Replaced { seq: line.seq });
         }
         self.remark(place, &line);
         self.follow(place, &line);
+        if let Some(begun) = begun {
+            self.began(place, begun);
+        }
+        self.compare(place, &line);
+    }
+
+    /// Compares the line with what is known from elsewhere.
+    fn compare(&mut self, place: &Place, line: &Line) {
+        let head = line.head();
+        let mut known = self.known.iter().filter(|known| known.seq == line.seq);
+        if known.clone().any(|known| *known == head) {
+            self.met.push(head);
+        } else if known.next().is_some() && line.whole && !self.found.stream {
+            // in a stream it may be the line of another run
+            self.fault(place, Fault::Replaced { seq: line.seq });
+        }
     }
 
     /// Compares the line with what came before it.
@@ -199,10 +238,8 @@ impl Walk<'_> {
                 }
             }
             Some(_) if self.heads.iter().any(follows) => {}
-            Some(_) if begins && matches!(line.event["to"].as_str(), Some("stdout" | "stderr")) => {
-                let text = "a new start: the chain of a stream begins anew".to_owned();
-                self.found.remarks.push((place.clone(), text));
-            }
+            // its chain begins anew with each run
+            Some(_) if begins && self.found.stream => {}
             Some(_) if begins => self.fault(place, Fault::NewChain),
             Some(last) if line.seq > last.saturating_add(1) => {
                 self.missing
@@ -270,10 +307,57 @@ impl Walk<'_> {
             Some("torn") => "a crash cut the line before".to_owned(),
             Some("lost") => format!("{} events are missing: there was no room", event["count"]),
             Some("rotated") => "goes on here after a rotation".to_owned(),
-            Some("begun") => "the program started".to_owned(),
             _ => return,
         };
         self.found.remarks.push((place.clone(), text));
+    }
+
+    /// A run begins here.
+    fn began(&mut self, place: &Place, begun: Begun) {
+        self.found.runs += 1;
+        if let Some(run) = begun.repeated {
+            self.fault(place, Fault::Repeated { run });
+        }
+        let mut text = "the program started".to_owned();
+        if let Some((before, last)) = begun.unfinished {
+            if !self.found.stream {
+                text.push_str("; it had not stopped in order before: it was killed");
+            } else if !self.met.contains(&last) {
+                let seq = last.seq;
+                let text = format!(
+                    "the run that begins here has no end: it was killed after line {seq}, or lines were cut off (if that line is known from elsewhere: --expect {seq}:HASH)"
+                );
+                self.found.doubts.push((before, text));
+            }
+        }
+        self.found.stream = begun.stream;
+        self.found.remarks.push((place.clone(), text));
+    }
+
+    fn forged(&mut self, place: &Place, seq: u64) {
+        if let Some((_, Fault::Forged { to, .. })) = self.found.faults.last_mut()
+            && to.checked_add(1) == Some(seq)
+        {
+            *to = seq;
+            return;
+        }
+        // where it names a key that was given, it is not that key's
+        let named = self.runs.key();
+        let named = named.filter(|named| self.keys.iter().all(|key| key.id() != *named));
+        let named = named.map(str::to_owned);
+        let (from, to) = (seq, seq);
+        self.fault(place, Fault::Forged { from, to, named });
+    }
+
+    fn unsigned(&mut self, place: &Place, seq: u64) {
+        if let Some((_, Fault::Unsigned { to, .. })) = self.found.faults.last_mut()
+            && to.checked_add(1) == Some(seq)
+        {
+            *to = seq;
+            return;
+        }
+        let (from, to) = (seq, seq);
+        self.fault(place, Fault::Unsigned { from, to });
     }
 
     fn end(&mut self, place: &Place) {
@@ -283,6 +367,20 @@ impl Walk<'_> {
         }
         self.found.last = self.heads.pop().unwrap_or_default();
         let last = self.found.last.seq;
+        if self.runs.goes_on() && !self.met.contains(&self.found.last) {
+            let text = format!(
+                "that line {last} is the last cannot be told from these lines: compare it with the log or `/status` (--expect NUMBER:HASH)"
+            );
+            self.found.remarks.push((place.clone(), text));
+        }
+        if self.found.stream {
+            let known = self.known.iter().filter(|known| !self.met.contains(known));
+            let missing: Vec<u64> = known.map(|known| known.seq).collect();
+            for seq in missing {
+                self.fault(place, Fault::Cut { from: seq, to: seq });
+            }
+            return;
+        }
         let ends = self.known.iter().map(|known| known.seq);
         if let Some(to) = ends.max().filter(|to| *to > last) {
             self.fault(
@@ -337,11 +435,31 @@ impl fmt::Display for Fault {
                 "replaced: line {seq} does not follow the one before it, or is not the one that was written"
             ),
             Self::NewChain => write!(f, "replaced: a new chain begins here"),
-            Self::Forged { seq } => write!(f, "forged: line {seq} was not written with this key"),
-            Self::Unsigned { seq } => write!(f, "forged: line {seq} has no code of this key"),
+            Self::Repeated { run } => write!(
+                f,
+                "repeated: run {run} has begun before: its lines are there twice"
+            ),
+            Self::Forged { from, to, named } => {
+                write!(f, "forged: {} not written with this key", were(*from, *to))?;
+                match named {
+                    Some(key) => write!(f, ", but, they say, with {key}: give that one, too"),
+                    None => Ok(()),
+                }
+            }
+            Self::Unsigned { from, to } => {
+                write!(f, "forged: {} not signed at all", were(*from, *to))
+            }
             Self::Cut { from, to } if from == to => write!(f, "cut: line {from} is missing"),
             Self::Cut { from, to } => write!(f, "cut: lines {from} to {to} are missing"),
         }
+    }
+}
+
+fn were(from: u64, to: u64) -> String {
+    if from == to {
+        format!("line {from} was")
+    } else {
+        format!("lines {from} to {to} were")
     }
 }
 
@@ -458,12 +576,20 @@ mod tests {
     fn who_has_no_key_cannot_write_the_chain_anew() {
         let (_, head) = chain(5, Some(&key()));
         let (plain, _) = chain(5, None);
-        assert_eq!(faults(&plain, &[key()], &[]).len(), 5);
+        let unsigned = Fault::Unsigned { from: 1, to: 5 };
+        assert_eq!(faults(&plain, &[key()], &[]), [(1, unsigned)]);
         let other = Key::new(&Secret::new("another key".to_owned()));
         let (forged, _) = chain(5, Some(&other));
         assert_eq!(
-            faults(&forged, &[key()], &[])[0],
-            (1, Fault::Forged { seq: 1 })
+            faults(&forged, &[key()], &[]),
+            [(
+                1,
+                Fault::Forged {
+                    from: 1,
+                    to: 5,
+                    named: None
+                }
+            )]
         );
         // and without any key, the newest hash from elsewhere tells
         let (mut anew, _) = chain(4, None);
@@ -473,6 +599,98 @@ mod tests {
         anew.push(String::from_utf8(out).unwrap().trim_end().to_owned());
         let found = faults(&anew, &[], &[head]);
         assert_eq!(found, [(5, Fault::Replaced { seq: 5 })]);
+    }
+
+    /// A run of the program as a stream has it, and its last line.
+    fn run(name: &str, events: u64, ended: bool) -> (Vec<String>, Head) {
+        let (mut head, mut out) = (Head::default(), Vec::new());
+        let id = key().id().to_owned();
+        let begun =
+            format!(",\"event\":\"begun\",\"run\":\"{name}\",\"to\":\"stdout\",\"key\":\"{id}\"");
+        head.seal(&mut out, &begun, Some(&key()));
+        (0..events).for_each(|_| head.seal(&mut out, ",\"event\":\"e\"", Some(&key())));
+        if ended {
+            head.seal(&mut out, ",\"event\":\"ended\"", Some(&key()));
+        }
+        let text = String::from_utf8(out).unwrap();
+        (text.lines().map(str::to_owned).collect(), head)
+    }
+
+    #[test]
+    fn of_a_stream_each_run_is_vouched_for_and_not_that_all_are_there() {
+        let ((one, _), (two, last)) = (run("a", 3, true), run("b", 3, false));
+        let all = [one.clone(), two.clone()].concat();
+        let found = checked(&all, &[key()], &[]);
+        assert_eq!((found.verdict(), found.runs), (Verdict::Unlinked, 2));
+        assert!(
+            found
+                .remarks
+                .iter()
+                .any(|(_, text)| text.contains("cannot be told"))
+        );
+        // the end of the one that runs is known
+        let found = checked(&all, &[key()], std::slice::from_ref(&last));
+        assert_eq!(found.verdict(), Verdict::Unlinked);
+        assert!(
+            !found
+                .remarks
+                .iter()
+                .any(|(_, text)| text.contains("cannot be told"))
+        );
+        // and was cut off
+        let cut = &all[..all.len() - 1];
+        let fault = Fault::Cut { from: 4, to: 4 };
+        assert_eq!(faults(cut, &[key()], &[last]), [(0, fault)]);
+        assert_eq!(checked(&all, &[], &[]).verdict(), Verdict::Consistent);
+    }
+
+    /// What is done to three runs of a stream, and what is said of it.
+    #[test]
+    fn what_is_done_to_runs_of_a_stream_is_told() {
+        let (one, _) = run("a", 3, true);
+        let (two, killed) = run("b", 3, false);
+        let (three, _) = run("c", 3, true);
+        let of = |runs: &[&[String]]| runs.concat();
+        let twice = faults(&of(&[&one, &two, &one]), &[key()], &[]);
+        assert_eq!(twice, [(10, Fault::Repeated { run: "a".into() })]);
+        let headless = faults(&of(&[&one, &two[1..]]), &[key()], &[]);
+        assert_eq!(
+            headless,
+            [
+                (6, Fault::Inserted { seq: 2 }),
+                (7, Fault::Inserted { seq: 3 }),
+                (8, Fault::Inserted { seq: 4 })
+            ]
+        );
+        let middle = faults(&of(&[&one, &two[..2], &two[3..], &three]), &[key()], &[]);
+        assert_eq!(middle, [(8, Fault::Removed { from: 3, to: 3 })]);
+        // killed, or cut: only who knows its last line can tell
+        let endless = of(&[&one, &two, &three]);
+        let found = checked(&endless, &[key()], &[]);
+        assert_eq!(found.verdict(), Verdict::Doubtful);
+        assert_eq!((found.doubts.len(), found.doubts[0].0.line), (1, 6));
+        let found = checked(&endless, &[key()], std::slice::from_ref(&killed));
+        assert_eq!(found.verdict(), Verdict::Unlinked, "{found:?}");
+        let cut = of(&[&one, &two[..2], &three]);
+        let found = checked(&cut, &[key()], &[killed]);
+        assert_eq!(found.verdict(), Verdict::TamperedWith);
+    }
+
+    #[test]
+    fn lines_of_another_key_are_told_at_once_and_with_the_key_that_they_name() {
+        let (lines, _) = run("a", 20, true);
+        let other = Key::new(&Secret::new("another key".to_owned()));
+        let found = checked(&lines, &[other], &[]);
+        let said: Vec<_> = found
+            .faults
+            .iter()
+            .map(|(_, fault)| fault.to_string())
+            .collect();
+        let expected = format!(
+            "forged: lines 1 to 22 were not written with this key, but, they say, with {}: give that one, too",
+            key().id()
+        );
+        assert_eq!(said, [expected]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     Every, Settings, Shared,
     chain::{Head, Key, put_text},
     desk::{Count, Given, Row, Single, Tally},
-    event::put_caller,
+    event::{Event, put_caller},
     file::{Found, Sink, Target},
 };
 use crate::telemetry::rfc3339;
@@ -22,6 +22,8 @@ const LINGER: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often the log is told the newest hash.
 const TELL: Duration = Duration::from_secs(3600);
+/// How often orders that were not permitted are told.
+const FORBIDDEN: Duration = Duration::from_secs(60);
 /// Lines that wait for a disk that is full.
 const BACKLOG: usize = 64 * 1024;
 
@@ -36,8 +38,27 @@ pub(super) struct Writer {
     /// Fields of lines that are to be written.
     backlog: Vec<String>,
     lost: u64,
-    began: bool,
+    /// The name of this run; `None`, once the chain has been told.
+    run: Option<String>,
     failing: bool,
+}
+
+/// Held by the thread as long as it runs: says so when it ends by a panic.
+struct Alive(Arc<Shared>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        self.0.seen.lock().dead = true;
+        // nobody is to wait for it at the end
+        self.0.waiting.lock().ended = true;
+        self.0.idle.notify_all();
+        tracing::error!(
+            "audit: the thread that writes it has ended by a bug: nothing is written until a restart"
+        );
+    }
 }
 
 /// How a wait ended.
@@ -58,7 +79,7 @@ impl Writer {
             head: Head::default(),
             backlog: Vec::new(),
             lost: 0,
-            began: false,
+            run: Some(format!("{:016x}", rand::random::<u64>())),
             failing: false,
         }
     }
@@ -66,17 +87,22 @@ impl Writer {
     pub(super) fn start(mut self) -> std::io::Result<()> {
         thread::Builder::new()
             .name("audit".into())
-            .spawn(move || self.run())
+            .spawn(move || {
+                let _alive = Alive(Arc::clone(&self.shared));
+                self.run();
+            })
             .map(drop)
     }
 
     fn run(&mut self) {
         let clock = self.shared.clock.clone();
         let (mut collected, mut told) = (clock.mono(), clock.mono());
+        let mut counted = clock.mono();
         self.write();
         loop {
             let woken = self.wait();
             let now = clock.mono();
+            self.shared.seen.lock().passed = now;
             let interval = match self.every {
                 Every::Request => LINGER,
                 Every::Interval(interval) => interval,
@@ -87,6 +113,10 @@ impl Writer {
                 self.collect();
             }
             self.take_events();
+            if now.saturating_duration_since(counted) >= FORBIDDEN || woken == Woken::Ending {
+                counted = now;
+                self.take_forbidden();
+            }
             if woken == Woken::Ending {
                 self.say(",\"event\":\"ended\"", clock.now().wall);
             }
@@ -127,10 +157,21 @@ impl Writer {
     fn take_events(&mut self) {
         let mut waiting = self.shared.waiting.lock();
         let events = mem::take(&mut waiting.events);
+        // has been counted
         self.lost += mem::take(&mut waiting.lost);
         drop(waiting);
         for (at, event) in events {
             self.say(&event.fields(), at);
+        }
+    }
+
+    fn take_forbidden(&mut self) {
+        let refused = mem::take(&mut self.shared.waiting.lock().forbidden);
+        let now = self.shared.clock.now().wall;
+        for ((by, order), count) in refused {
+            let mut fields = Event::forbidden(by, order).fields();
+            count.put(&mut fields);
+            self.say(&fields, now);
         }
     }
 
@@ -145,7 +186,7 @@ impl Writer {
         let now = self.shared.clock.now().wall;
         let mut rows: Vec<Row> = Vec::new();
         for tally in taken {
-            self.lost += tally.lost;
+            self.lose(tally.lost);
             for single in tally.single {
                 let (fields, at) = single.fields();
                 self.say(&fields, at);
@@ -180,8 +221,13 @@ impl Writer {
             self.backlog
                 .push(format!(",\"at\":\"{}\"{fields}", rfc3339(at)));
         } else {
-            self.lost += 1;
+            self.lose(1);
         }
+    }
+
+    fn lose(&mut self, events: u64) {
+        self.lost += events;
+        self.shared.counts.lost.inc_by(events);
     }
 
     /// Writes what is left to be written, or keeps it.
@@ -209,6 +255,7 @@ impl Writer {
         let mut seen = self.shared.seen.lock();
         seen.head = self.head.clone();
         seen.failing = self.failing;
+        seen.passed = self.shared.clock.mono();
         seen.waiting = self.backlog.len();
     }
 
@@ -221,8 +268,8 @@ impl Writer {
             let (sink, head, found) = Sink::open(&self.target)?;
             self.head = head;
             notes.extend(found);
-            if !mem::replace(&mut self.began, true) {
-                let begun = begun(&self.target, self.key.as_ref());
+            if let Some(run) = self.run.take() {
+                let begun = begun(&self.target, self.key.as_ref(), &run);
                 let at = rfc3339(self.shared.clock.now().wall);
                 self.backlog.insert(0, format!(",\"at\":\"{at}\"{begun}"));
             }
@@ -248,6 +295,8 @@ impl Writer {
             head.seal(&mut lines, fields, self.key.as_ref());
         }
         sink.write(&lines, &head)?;
+        let written = head.seq.saturating_sub(self.head.seq);
+        self.shared.counts.written.inc_by(written);
         self.head = head;
         self.lost = 0;
         self.backlog.clear();
@@ -255,14 +304,14 @@ impl Writer {
     }
 }
 
-fn begun(target: &Target, key: Option<&Key>) -> String {
+fn begun(target: &Target, key: Option<&Key>, run: &str) -> String {
     let to = match target {
         Target::File(_) => "file",
         Target::Stdout => "stdout",
         Target::Stderr => "stderr",
     };
     let mut fields = format!(
-        ",\"event\":\"begun\",\"to\":\"{to}\",\"pid\":{},\"version\":\"{}\"",
+        ",\"event\":\"begun\",\"run\":\"{run}\",\"to\":\"{to}\",\"pid\":{},\"version\":\"{}\"",
         std::process::id(),
         env!("CARGO_PKG_VERSION")
     );
@@ -378,7 +427,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{
-        super::{Audit, Checked, Desk, Event, Refusal, Stream, Use, Verdict, check, head_beside},
+        super::{
+            Audit, Checked, Counts, Desk, Event, Refusal, Steerer, Stream, Use, Verdict, check,
+            head_beside,
+        },
         *,
     };
     use crate::{
@@ -397,7 +449,7 @@ mod tests {
 
     /// A writer that is run by hand.
     fn writer(file: &Path, every: Every) -> (Audit, Writer) {
-        let audit = Audit::new(clock(), Some(every));
+        let audit = Audit::new(clock(), Some(every), Counts::default());
         let settings = settings(file, every);
         let writer = Writer::new(&audit.0, settings);
         (audit, writer)
@@ -412,7 +464,7 @@ mod tests {
     }
 
     fn started(file: &Path) -> (Audit, Stream) {
-        Audit::start(settings(file, MINUTE), clock()).unwrap()
+        Audit::start(settings(file, MINUTE), clock(), Counts::default()).unwrap()
     }
 
     impl Writer {
@@ -463,7 +515,10 @@ mod tests {
         let line = |line: &str| {
             let mut line: Value = serde_json::from_str(line).unwrap();
             let fields = line.as_object_mut().unwrap();
-            for name in ["prev", "hash", "mac", "kind", "pid", "version", "key"] {
+            // its time is that of a clock that goes on
+            for name in [
+                "at", "prev", "hash", "mac", "kind", "pid", "run", "version", "key",
+            ] {
                 fields.remove(name);
             }
             line
@@ -520,16 +575,15 @@ mod tests {
         writer.work();
         let mut found = lines(&file);
         found.sort_by_key(|line| line["caller"].to_string() + &line["event"].to_string());
-        let at = "2023-11-14T22:13:20.000Z";
         let used = |seq: &Value, caller: &str, count: u64| {
             let moment = "2023-11-14T22:13:21.000Z";
-            json!({"seq": seq, "at": at, "event": "used", "credential": "agent", "route": "imodels",
+            json!({"seq": seq, "event": "used", "credential": "agent", "route": "imodels",
                    "given": "injected", "caller": caller, "count": count, "first": moment, "last": moment})
         };
         assert_eq!(found[0], used(&found[0]["seq"], "local", 1));
         assert_eq!(
             found[1],
-            json!({"seq": 2, "at": at, "event": "refused", "code": "Forbidden", "status": 403,
+            json!({"seq": 2, "event": "refused", "code": "Forbidden", "status": 403,
                    "route": "imodels", "caller": "uid:7", "count": 2,
                    "first": "1970-01-01T00:00:05.000Z", "last": "1970-01-01T00:00:06.000Z"})
         );
@@ -657,6 +711,54 @@ mod tests {
     }
 
     #[test]
+    fn who_may_not_order_does_not_fill_the_stream() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.log");
+        let (audit, mut writer) = writer(&file, Every::Request);
+        let stranger = Steerer::Anyone([192, 0, 2, 1].into());
+        for number in 0..10_000 {
+            audit.forbidden(stranger.clone(), "POST /drain".into());
+            audit.forbidden(stranger.clone(), format!("POST /{number}"));
+        }
+        writer.work();
+        assert_eq!(events(&file), ["lost", "begun"], "told once a minute");
+        writer.take_forbidden();
+        writer.write();
+        let found = lines(&file);
+        assert_eq!(found.len(), 2 + 256);
+        assert_eq!(found[0]["count"], 10_000 - 255);
+        let drained = found.iter().find(|line| line["order"] == "POST /drain");
+        let drained = drained.unwrap();
+        assert_eq!(
+            (&drained["by"], &drained["result"], &drained["count"]),
+            (&"net:192.0.2.1".into(), &"forbidden".into(), &10_000.into())
+        );
+    }
+
+    #[test]
+    fn a_writer_that_hangs_or_has_ended_is_told_from_one_that_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.log");
+        let (audit, mut writer) = writer(&file, MINUTE);
+        let state = || audit.stream_report().unwrap().report()["state"].clone();
+        writer.work();
+        assert_eq!(state(), "writing");
+        audit.0.seen.lock().passed -= Duration::from_secs(11);
+        assert_eq!(state(), "blocked");
+        writer.work();
+        assert_eq!(state(), "writing");
+        let shared = Arc::clone(&audit.0);
+        let died = thread::spawn(move || {
+            let _alive = Alive(shared);
+            panic!("a bug");
+        });
+        assert!(died.join().is_err());
+        assert_eq!(state(), "dead");
+        // and its end is not waited for
+        drop(Stream(Arc::clone(&audit.0)));
+    }
+
+    #[test]
     fn what_there_is_no_room_for_is_counted_and_said_to_be_missing() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("audit.log");
@@ -674,6 +776,8 @@ mod tests {
             (&found[0]["event"], &found[0]["count"]),
             (&"lost".into(), &3616.into())
         );
+        let counts = &audit.0.counts;
+        assert_eq!((counts.written.get(), counts.lost.get()), (16_386, 3616));
     }
 
     #[test]

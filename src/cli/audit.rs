@@ -30,8 +30,8 @@ enum Command {
 
 /// Tell whether lines of the audit stream were changed, cut, removed, reordered or inserted.
 ///
-/// Exit code 0: it is as it was written; 1: it was tampered with, or there is nothing; 69: a file
-/// cannot be read; 78: the configuration is wrong.
+/// Exit code 0: it is as it was written; 1: it was tampered with, a run of a stream has no end, or there
+/// is nothing; 69: a file cannot be read; 78: the configuration is wrong.
 #[derive(Debug, Args)]
 struct Verify {
     /// The files in the order in which they were written, the oldest first; `-` is standard input
@@ -104,8 +104,8 @@ impl Verify {
             tell(&checked);
         }
         Ok(match checked.verdict() {
-            Verdict::Authentic | Verdict::Consistent => Exit::Ok,
-            Verdict::TamperedWith | Verdict::Empty => Exit::No,
+            Verdict::Authentic | Verdict::Consistent | Verdict::Unlinked => Exit::Ok,
+            Verdict::Doubtful | Verdict::TamperedWith | Verdict::Empty => Exit::No,
         })
     }
 }
@@ -147,17 +147,30 @@ fn tell(checked: &Checked) {
     if checked.more > 0 {
         say(format!("and {} faults more", checked.more));
     }
+    for (place, doubt) in &checked.doubts {
+        say(format!("{place}: doubtful: {doubt}"));
+    }
     for (place, remark) in &checked.remarks {
         say(format!("{place}: note: {remark}"));
     }
     let Head { seq, hash } = &checked.last;
-    let lines = format!("{} lines, {} to {seq}", checked.lines, checked.first);
+    let lines = if checked.stream {
+        format!("{} lines of {} runs", checked.lines, checked.runs)
+    } else {
+        format!("{} lines, {} to {seq}", checked.lines, checked.first)
+    };
     say(match checked.verdict() {
         Verdict::Empty => "there is no line".to_owned(),
         Verdict::Authentic => format!("authentic: {lines}, all signed with the key"),
         Verdict::Consistent => format!(
             "consistent: {lines}; without the key it cannot be told whether all of it was written anew"
         ),
+        Verdict::Unlinked => format!(
+            "signed: {lines}, all with the key; runs of a stream are not linked, so that it cannot be told whether one is missing as a whole"
+        ),
+        Verdict::Doubtful => {
+            format!("DOUBTFUL: {lines}; nothing was changed, and lines may have been cut off")
+        }
         Verdict::TamperedWith => format!("TAMPERED WITH: {lines}"),
     });
     if checked.lines > 0 {
@@ -168,11 +181,13 @@ fn tell(checked: &Checked) {
 fn as_json(checked: &Checked) -> serde_json::Value {
     let told = |place: &audit::Place, text: String| json!({"file": place.file, "line": place.line, "message": text});
     let faults = checked.faults.iter();
-    let remarks = checked.remarks.iter();
+    let (doubts, remarks) = (checked.doubts.iter(), checked.remarks.iter());
     json!({
         "verdict": match checked.verdict() {
             Verdict::Authentic => "authentic",
             Verdict::Consistent => "consistent",
+            Verdict::Unlinked => "unlinked",
+            Verdict::Doubtful => "doubtful",
             Verdict::TamperedWith => "tampered_with",
             Verdict::Empty => "empty",
         },
@@ -182,6 +197,8 @@ fn as_json(checked: &Checked) -> serde_json::Value {
         "hash": checked.last.hash,
         "faults": faults.map(|(place, fault)| told(place, fault.to_string())).collect::<Vec<_>>(),
         "more_faults": checked.more,
+        "runs": checked.runs,
+        "doubts": doubts.map(|(place, text)| told(place, text.clone())).collect::<Vec<_>>(),
         "notes": remarks.map(|(place, text)| told(place, text.clone())).collect::<Vec<_>>(),
     })
 }

@@ -17,6 +17,7 @@ use crate::{
     audit::{self, Audit, Stream},
     config::{self, Config, Credential, LogFormat, NamedFile, Problems, Severity, Sources, source},
     confine::{Held, Rules},
+    metrics::AuditLabels,
     notify::Notify,
     shutdown::{Shutdown, Stage},
     telemetry::{self, Colour, Requests, Settings},
@@ -262,7 +263,15 @@ fn audited(configured: &config::AuditStream, seams: &Seams) -> Result<(Audit, St
         key: key.transpose()?,
         every: configured.every,
     };
-    Audit::start(settings, seams.clock.clone()).map_err(|error| {
+    let lines = |result| {
+        let labels = AuditLabels { result };
+        seams.metrics.audit_lines.get_or_create(&labels)
+    };
+    let counts = audit::Counts {
+        written: lines("written"),
+        lost: lines("lost"),
+    };
+    Audit::start(settings, seams.clock.clone(), counts).map_err(|error| {
         tracing::error!(error = %output::chain(&error), "audit: its thread cannot be started");
         Exit::Software
     })

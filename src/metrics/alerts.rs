@@ -2,10 +2,10 @@
 
 use super::{
     list::{
-        CREDENTIAL_REQUESTS, FAILURES, KEYS, KEYS_LAST_SUCCESS, LAST_RELOAD_SUCCESSFUL,
-        LOG_LINES_DROPPED, PANICS, PREVIOUS_SECRET_IN_USE, PROVIDER_CLOCK_OFFSET,
-        PROVIDER_EXCHANGES, REFUSED_TOKENS, REQUESTS, ROTATIONS, TOKEN_FETCHES,
-        WEBHOOK_CERTIFICATE_EXPIRY,
+        AUDIT_LINES, CREDENTIAL_REQUESTS, FAILURES, KEYS, KEYS_LAST_SUCCESS,
+        LAST_RELOAD_SUCCESSFUL, LOG_LINES_DROPPED, PANICS, PREVIOUS_SECRET_IN_USE,
+        PROVIDER_CLOCK_OFFSET, PROVIDER_EXCHANGES, REFUSED_TOKENS, REQUESTS, ROTATIONS,
+        TOKEN_FETCHES, WEBHOOK_CERTIFICATE_EXPIRY,
     },
     query::Query,
 };
@@ -24,7 +24,7 @@ pub(super) struct Alert {
 }
 
 /// All rules, the worst first.
-pub(super) const ALERTS: [Alert; 15] = [
+pub(super) const ALERTS: [Alert; 16] = [
     Alert {
         name: "ItwinAuthProxyNoToken",
         query: Query(
@@ -149,6 +149,14 @@ pub(super) const ALERTS: [Alert; 15] = [
         severity: "warning",
         summary: "A panic was caught at {{ $labels.instance }}",
         action: "It is a bug of the program. Please report it with the lines of the log around it.",
+    },
+    Alert {
+        name: "ItwinAuthProxyAuditLost",
+        query: Query(r#"increase(%{result="lost"}[15m]) > 0"#, &[&AUDIT_LINES]),
+        lasts: "0m",
+        severity: "critical",
+        summary: "Events of {{ $labels.instance }} are missing in its audit stream",
+        action: "What it is written to is full, away or too slow: `/status` (`audit.state`) and the log say what fails.",
     },
     Alert {
         name: "ItwinAuthProxyLogDropped",

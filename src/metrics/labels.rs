@@ -54,6 +54,12 @@ labels! {
         result: &'static str,
     }
 
+    /// Labels of lines of the audit stream.
+    pub struct AuditLabels {
+        /// `written` or `lost`.
+        result: &'static str,
+    }
+
     /// Labels of sessions that have ended.
     pub struct SessionEndLabels {
         session: String,

@@ -318,6 +318,9 @@ metrics! {
         "`refused`: mend the file, before what is in use ends."
     LOG_LINES_DROPPED: Program Counter "log_lines_dropped" []
         "Log lines dropped because their reader was too slow" ""
+    AUDIT_LINES: Program Counter "audit_lines" [label("result", "`written`, or `lost`: there was no room for them")]
+        "Lines of the audit stream, where there is one"
+        "`lost`: the stream itself says how many are missing; `/status` says what keeps it."
     PANICS: Program Counter "panics" []
         "Panics caught at a connection"
         "Each is a bug."

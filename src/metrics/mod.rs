@@ -72,6 +72,7 @@ pub struct Metrics {
     tunnel_bytes: Family<DirectionLabels, Counter>,
     pub panics: Counter,
     pub log_lines_dropped: Counter,
+    pub audit_lines: Family<AuditLabels, Counter>,
     pub configuration: ConfigurationMetrics,
     pub token_fetches: Family<FetchLabels, Counter>,
     /// Unix time.
@@ -206,6 +207,7 @@ impl Metrics {
         all.extend([
             one(&list::PANICS, &self.panics),
             one(&list::LOG_LINES_DROPPED, &self.log_lines_dropped),
+            family(&list::AUDIT_LINES, &self.audit_lines),
             build,
         ]);
         all

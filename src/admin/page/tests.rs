@@ -62,6 +62,28 @@ fn full() -> Value {
 }
 
 #[test]
+fn an_audit_stream_that_is_not_written_is_told_with_what_mends_it() {
+    for (state, title) in [
+        ("failing", "The audit stream cannot be written"),
+        ("blocked", "The audit stream hangs"),
+        ("dead", "The audit stream has ended"),
+    ] {
+        let status = json!({ "audit": { "state": state, "waiting": 12, "lost": 3 } });
+        let found = findings(&status, now());
+        let [only] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!((only.kind, &*only.title), ("audit_failing", title));
+        assert!(
+            only.says.contains("wait: 12") && only.says.contains("room: 3"),
+            "{only:?}"
+        );
+    }
+    let fine = json!({ "audit": { "state": "writing", "waiting": 0, "lost": 0 } });
+    assert_eq!(findings(&fine, now()), []);
+}
+
+#[test]
 fn everything_that_is_reported_is_shown() {
     let page = shown(full()).0.replace("&#x2f;", "/");
     for text in [
