@@ -438,6 +438,13 @@ impl Proxy {
         }
     }
 
+    /// The next line of the log, whatever it says.
+    fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.lines.read_line(&mut line).unwrap() > 0, "it has ended");
+        line
+    }
+
     fn address(&mut self, message: &str) -> String {
         self.line(message)["address"].as_str().unwrap().to_owned()
     }

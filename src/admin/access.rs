@@ -64,8 +64,15 @@ pub(super) fn admitted<B>(
             "NotAllowed",
             "this socket is for root, the user of the proxy, and those in admin.socket.uids of its configuration",
         )),
-        Peer::Address(_) => host::check(request.uri(), request.headers())
-            .map_err(|refused| pages::refusal(refused.status(), refused.code(), refused.message())),
+        Peer::Address(_) => host::check(request.uri(), request.headers()).map_err(|refused| {
+            let (code, message) = (refused.code(), refused.message());
+            tracing::info!(
+                code,
+                by = peer.name(),
+                "the admin listener does not answer: {message}"
+            );
+            pages::refusal(refused.status(), code, &message)
+        }),
     }
 }
 

@@ -10,36 +10,37 @@ use std::net::IpAddr;
 use http::{HeaderMap, StatusCode, Uri, header, uri::Authority};
 
 /// Why a request is not answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refused {
     /// No host, several, or none that could be one.
     Invalid,
-    /// A name that may belong to a web page.
-    Foreign,
+    /// This name, which may belong to a web page.
+    Foreign(String),
 }
 
 impl Refused {
-    pub(super) const fn status(self) -> StatusCode {
+    pub(super) const fn status(&self) -> StatusCode {
         match self {
             Self::Invalid => StatusCode::BAD_REQUEST,
-            Self::Foreign => StatusCode::MISDIRECTED_REQUEST,
+            Self::Foreign(_) => StatusCode::MISDIRECTED_REQUEST,
         }
     }
 
-    pub(super) const fn code(self) -> &'static str {
+    pub(super) const fn code(&self) -> &'static str {
         match self {
             Self::Invalid => "InvalidHost",
-            Self::Foreign => "ForeignHost",
+            Self::Foreign(_) => "ForeignHost",
         }
     }
 
-    pub(super) const fn message(self) -> &'static str {
+    pub(super) fn message(&self) -> String {
         match self {
-            Self::Invalid => "exactly one valid Host field is needed",
-            Self::Foreign => {
-                "only IP addresses, localhost and names without a dot are answered here, \
-                 so that no web page can read this through a browser"
-            }
+            Self::Invalid => "exactly one valid Host field is needed".into(),
+            Self::Foreign(host) => format!(
+                "asked for as {}: only IP addresses, localhost and names without a dot are answered here, \
+                 so that no web page can read this through a browser",
+                host.escape_debug()
+            ),
         }
     }
 }
@@ -63,7 +64,7 @@ pub(super) fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
     if is_ours(&host) {
         Ok(())
     } else {
-        Err(Refused::Foreign)
+        Err(Refused::Foreign(host))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         IdentityHeader, Inject, JwtSource, LinkRewriting, PresentedAuthorization, Route,
         SamlSource, Says, Strangers,
     },
-    proxy::{Looked, StandIn, look},
+    proxy::{Looked, StandIn, look, refuses_name},
 };
 
 /// The answer to `explain METHOD URL`: lines of a name and a text, in reading order.
@@ -68,6 +68,28 @@ pub fn explain(config: &Config, method: &Method, url: &Uri) -> Explanation {
         lines.extend(ways::without_a_route(verdict));
         return Explanation { verdict, lines };
     }
+    if let Some(authority) = url.authority()
+        && ways::all_are_asked_as_the_service(config)
+        && let Some((code, reason)) = refuses_name(route, authority.as_str())
+    {
+        lines.push(("route", route.name.to_string()));
+        lines.push(("refused", format!("{reason} ({code})")));
+        lines.push(("who may", admits(&route.admit, route)));
+        return Explanation {
+            verdict: Verdict::Refused,
+            lines,
+        };
+    }
+    taken(route, method, url, lines)
+}
+
+/// What a route does with a request that it takes.
+fn taken(
+    route: &Route,
+    method: &Method,
+    url: &Uri,
+    mut lines: Vec<(&'static str, String)>,
+) -> Explanation {
     let matched = &route.matches;
     let any = |list: String| match list.as_str() {
         "" => "any".to_owned(),

@@ -7,7 +7,7 @@ use super::{
     output::{self, Style, wrapped},
     say,
 };
-use crate::handbook::{Code, Exit as Ended, plain};
+use crate::handbook::{Answered, Code, Exit as Ended, PROVIDER_ANSWERS, plain};
 
 /// Columns of a text; the widest that is read without losing the line.
 const WIDTH: usize = 88;
@@ -15,6 +15,12 @@ const WIDTH: usize = 88;
 pub(super) fn explain(asked: &str) -> Result<Exit, Exit> {
     if let Some(code) = Code::find(asked) {
         tell(code);
+        return Ok(Exit::Ok);
+    }
+    if let Some(one) = Answered::find(asked) {
+        let name = output::styled(Style::Bold, one.name);
+        say(format!("{name} (a provider's answer to a token request)\n"));
+        paragraphs(one.means, one.remedy);
         return Ok(Exit::Ok);
     }
     if let Ok(number) = asked.parse::<u16>() {
@@ -129,7 +135,10 @@ fn near(asked: &str) -> Vec<&'static str> {
         let beginning = asked.get(..6).unwrap_or(&asked);
         asked.len() > 2 && (name.contains(&asked) || name.starts_with(beginning))
     };
-    Code::all().filter(close).map(Code::name).take(8).collect()
+    let answered = PROVIDER_ANSWERS.iter().map(|one| one.name);
+    let answered = answered.filter(|name| asked.len() > 2 && name.contains(&asked));
+    let ours = Code::all().filter(close).map(Code::name);
+    ours.chain(answered).take(8).collect()
 }
 
 #[cfg(test)]

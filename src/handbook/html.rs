@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Exit, PARTS, SYMPTOMS, plain};
+use super::{Exit, PARTS, PROVIDER_ANSWERS, SYMPTOMS, plain};
 
 const HEAD: &str = "<!DOCTYPE html>
 <html lang=\"en\"><meta charset=\"utf-8\"><title>Troubleshooting · itwin-auth-proxy</title>
@@ -45,7 +45,12 @@ fn write(out: &mut String) -> fmt::Result {
             )?;
         }
     }
-    writeln!(out, "<h2>Exit codes</h2><dl>")?;
+    writeln!(out, "<h2>What a provider answers</h2><dl>")?;
+    for one in PROVIDER_ANSWERS {
+        let (means, remedy) = (inline(one.means), inline(one.remedy));
+        writeln!(out, "<dt><code>{}</code><dd>{means} {remedy}", one.name)?;
+    }
+    writeln!(out, "</dl><h2>Exit codes</h2><dl>")?;
     for exit in Exit::ALL {
         let (means, remedy) = exit.meaning();
         let (means, remedy) = (inline(means), inline(remedy));

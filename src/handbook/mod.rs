@@ -12,6 +12,7 @@ mod html;
 mod own;
 mod page;
 mod people;
+mod provider;
 mod requests;
 mod symptoms;
 mod tokens;
@@ -26,6 +27,7 @@ pub use self::{
     help::{Help, Reference},
     html::html,
     page::markdown,
+    provider::{Answered, PROVIDER_ANSWERS},
     symptoms::{SYMPTOMS, Symptom},
 };
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Code, Exit, PARTS, SYMPTOMS};
+use super::{Answered, Code, Exit, PARTS, PROVIDER_ANSWERS, SYMPTOMS};
 
 const INTRODUCTION: &str = "\
 # Troubleshooting
@@ -29,6 +29,7 @@ fn write(out: &mut String) -> std::fmt::Result {
         let anchor = anchor(part.title);
         writeln!(out, "- Codes: [{}](#{anchor})", part.title)?;
     }
+    writeln!(out, "- [What a provider answers](#what-a-provider-answers)")?;
     writeln!(out, "- [Exit codes](#exit-codes)\n\n## What you see")?;
     for symptom in SYMPTOMS {
         writeln!(out, "\n### {}\n", symptom.seen)?;
@@ -44,6 +45,19 @@ fn write(out: &mut String) -> std::fmt::Result {
             writeln!(out, "{} {}\n", answered(*code), code.means())?;
             writeln!(out, "**What to do:** {}", code.remedy())?;
         }
+    }
+    writeln!(out, "\n## What a provider answers\n")?;
+    writeln!(
+        out,
+        "| its code | means | what to do |\n| --- | --- | --- |"
+    )?;
+    for Answered {
+        name,
+        means,
+        remedy,
+    } in PROVIDER_ANSWERS
+    {
+        writeln!(out, "| `{name}` | {means} | {remedy} |")?;
     }
     writeln!(out, "\n## Exit codes\n")?;
     writeln!(out, "| code | means | what to do |\n| --- | --- | --- |")?;
@@ -74,6 +88,9 @@ fn linked(text: &str) -> String {
         }
         match Code::find(piece) {
             Some(code) => format!("[`{piece}`](#{})", code.anchor()),
+            None if Answered::find(piece).is_some() => {
+                format!("[`{piece}`](#what-a-provider-answers)")
+            }
             None => format!("`{piece}`"),
         }
     });
@@ -93,8 +110,8 @@ mod tests {
     #[test]
     fn codes_among_symptoms_lead_to_their_explanations() {
         assert_eq!(
-            linked("The body says `Overloaded`, not `invalid_client`"),
-            "The body says [`Overloaded`](#overloaded), not `invalid_client`"
+            linked("The body says `Overloaded`, not `invalid_client` or `nothing`"),
+            "The body says [`Overloaded`](#overloaded), not [`invalid_client`](#what-a-provider-answers) or `nothing`"
         );
     }
 

@@ -17,7 +17,7 @@ pub use self::key::{Key, Shown};
 use super::{
     bearer::{self, Bearer, Denied, Known, Tokens},
     bound::{self, Called},
-    failure::{Failure, Wants},
+    failure::{Failure, Host, Wants},
     person::{self, Challenged},
     target::Target,
 };
@@ -145,8 +145,13 @@ impl Gate {
             (Self::Local { hosts }, None) => {
                 let inside = !conn.mode.decides()
                     && conn.local == Reach::ThisMachine
-                    && (is_this_machine(&target.host) || hosts.iter().any(|h| *h == target.host))
                     && from != Site::Another;
+                if inside && !is_called(&target.host, hosts) {
+                    return Err(Denied::For(Failure::NotAdmitted {
+                        route: route.to_owned(),
+                        wants: Wants::ThisMachine(Host::new(&target.host)),
+                    }));
+                }
                 inside.then_some(Caller::Local)
             }
             (Self::Rules { rules, hosts, .. }, _) => {
@@ -165,7 +170,7 @@ impl Gate {
                 if rebound && caller.is_none() && but_for_its_name() {
                     return Err(Denied::For(Failure::NotAdmitted {
                         route: route.to_owned(),
-                        wants: Wants::KnownName,
+                        wants: Wants::KnownName(Host::new(&target.host)),
                     }));
                 }
                 caller
@@ -374,6 +379,12 @@ fn is_public_name(host: &str) -> bool {
     host.contains('.')
         && host.parse::<IpAddr>().is_err()
         && !PRIVATE.iter().any(|domain| host.ends_with(domain))
+}
+
+/// Whether this is a name that no page of a browser on this machine can have: the machine's own, or one of
+/// a route's.
+pub(super) fn is_called(host: &str, hosts: &[String]) -> bool {
+    is_this_machine(host) || hosts.iter().any(|its| its == host)
 }
 
 fn is_this_machine(host: &str) -> bool {

@@ -19,7 +19,10 @@ use http::{
 use serde_json::json;
 
 pub use self::unpassed::Unpassed;
-pub(super) use self::{connect::ConnectError, wants::Wants};
+pub(super) use self::{
+    connect::ConnectError,
+    wants::{Host, Wants},
+};
 use super::{
     bearer::Denial,
     bound::{self, Challenge, DPOP_NONCE},
@@ -175,7 +178,7 @@ impl Failure {
         }
     }
 
-    /// A sentence more, from fixed words and names of the configuration only.
+    /// A sentence more, from fixed words, names of the configuration and hosts that the caller named.
     fn detail(&self) -> Option<String> {
         match self {
             Self::Token { credential, source } | Self::NotExchanged { credential, source } => {
@@ -195,9 +198,8 @@ impl Failure {
                 denial: Denial::Unanswered(why),
                 ..
             } => Some(format!("provider {}: {}", why.provider, why.reason)),
-            Self::NotAdmitted { route, .. } | Self::Bearer { route, .. } => {
-                Some(format!("route {route}"))
-            }
+            Self::NotAdmitted { route, wants } => Some(format!("route {route}{}", wants.detail())),
+            Self::Bearer { route, .. } => Some(format!("route {route}")),
             _ => None,
         }
     }

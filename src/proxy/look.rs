@@ -3,13 +3,16 @@
 use http::Request;
 
 use super::{
-    check,
-    failure::Failure,
+    admit, check,
+    failure::{Failure, Host, Wants},
     own::{self, StandIn},
     route::Matcher,
-    target::{PathMatters, Target},
+    target::{self, PathMatters, Target},
 };
-use crate::{config::Config, http::survey::Survey};
+use crate::{
+    config::{self, Admit, Config},
+    http::survey::Survey,
+};
 
 /// What [`look`] finds.
 #[derive(Debug)]
@@ -17,6 +20,22 @@ pub enum Looked<'c> {
     Own(StandIn<'c>),
     Route(&'c crate::config::Route),
     Refused { code: &'static str, reason: String },
+}
+
+/// Why a route refuses callers that name this host, wherever they are: its code and the reason. A
+/// listener that is a forward proxy's names others, and is not meant.
+pub fn refuses_name(route: &config::Route, authority: &str) -> Option<(&'static str, String)> {
+    let host = target::host(authority);
+    let own = route.upstream.iter().map(|to| to.origin.host.clone());
+    let hosts: Vec<String> = route.matches.hosts.iter().cloned().chain(own).collect();
+    if route.admit != Admit::Local || admit::is_called(&host, &hosts) {
+        return None;
+    }
+    let failure = Failure::NotAdmitted {
+        route: route.name.to_string(),
+        wants: Wants::ThisMachine(Host::new(&host)),
+    };
+    Some((failure.code().name(), failure.to_string()))
 }
 
 /// The route that a request would take, without sending it.

@@ -87,7 +87,7 @@ pub use self::{
     door::Door,
     failure::{Failure, Unpassed},
     identity::{Signer, SignerError},
-    look::{Looked, look},
+    look::{Looked, look, refuses_name},
     own::StandIn,
     plan::{Plan, PlanError},
     record::Observer,

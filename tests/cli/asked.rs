@@ -1,10 +1,15 @@
 //! Asking and steering a running proxy whose file has become wrong, and how a place is written.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::Stdio,
+};
 
 use serde_json::Value;
 
-use super::{Ended, File, Proxy, run, sandbox, terminal::at_terminal};
+use super::{Ended, File, Proxy, command, run, sandbox, terminal::at_terminal};
 
 /// A proxy that is asked at a socket; its file may be spoilt.
 async fn running() -> (itwin_auth_proxy::sandbox::Sandbox, File, Proxy) {
@@ -81,6 +86,124 @@ async fn a_running_proxy_is_asked_although_the_file_has_become_wrong() {
     let ended = file.run(&["status"]);
     assert_eq!(ended.code, 69, "nobody is there: {}", ended.err);
     warned(&ended, "2 problems");
+}
+
+#[test]
+fn explain_refuses_what_the_proxy_would_and_says_by_which_rule() {
+    let reverse = File::new(
+        "credentials: {agent: {client_id: a, client_secret: b}}
+routes: [{name: api, path: /imodels/**, inject: agent}]
+",
+    );
+    let forward = File::new(
+        "credentials: {agent: {client_id: a, client_secret: b}}
+routes: [{name: api, inject: agent}]
+listeners: [{bind: '127.0.0.1:3128', mode: forward, hosts: '*.example.com'}]
+",
+    );
+    for (file, url, code, parts) in [
+        (&reverse, "http://127.0.0.1:8080/imodels/1", 0, &["api"][..]),
+        (&reverse, "https://api.bentley.com/imodels/1", 0, &["api"]),
+        (
+            &reverse,
+            "http://evil.example/imodels/1",
+            1,
+            &[
+                "no rule of route api admits the caller by the host evil.example",
+                "(NotAdmitted)",
+            ],
+        ),
+        (
+            &reverse,
+            "/imodels/..%2fusers",
+            1,
+            &["more than one way", "(AmbiguousPath)"],
+        ),
+        (&reverse, "/users", 1, &["no route", "(RouteNotFound)"]),
+        (
+            &forward,
+            "https://a.example.com/x",
+            0,
+            &["passed on untouched"],
+        ),
+        (
+            &forward,
+            "https://nobody.example/x",
+            1,
+            &["CONNECT is refused", "(HostNotAllowed)"],
+        ),
+        (
+            &forward,
+            "https://a.example.com:8443/x",
+            1,
+            &["port 8443", "(PortNotAllowed)"],
+        ),
+    ] {
+        let ended = file.run(&["explain", "GET", url]);
+        assert_eq!(ended.code, code, "{url} {}{}", ended.out, ended.err);
+        for part in parts {
+            assert!(ended.out.contains(part), "{url} {part}: {}", ended.out);
+        }
+    }
+}
+
+#[test]
+fn what_a_provider_answers_is_explained() {
+    for (asked, part) in [
+        ("invalid_client", "usually a secret that is wrong"),
+        ("INVALID_SCOPE", "itwin-platform"),
+        ("unsupported_grant_type", "choose another"),
+    ] {
+        let ended = run(&["explain", asked], &[]);
+        assert_eq!(ended.code, 0, "{asked}: {}", ended.err);
+        let words = ended.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(part), "{asked}: {}", ended.out);
+        assert!(words.contains("What to do:"), "{}", ended.out);
+    }
+    let ended = run(&["explain", "invalid"], &[]);
+    assert!(ended.err.contains("invalid_grant"), "{}", ended.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_could_be_a_pages_is_named_in_answer_and_log() {
+    let (_sandbox, file) = sandbox().await;
+    let mut proxy = Proxy::start(&file);
+    let (listener, admin) = (proxy.address("listening"), proxy.address("admin listening"));
+    let ask = |address: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let host = "evil.example:8080";
+        let request = "GET /status HTTP/1.1\r\nConnection: close\r\nHost: ";
+        write!(stream, "{request}{host}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = ask(&listener);
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert!(
+        answer.contains("called by the host evil.example"),
+        "{answer}"
+    );
+    let answer = ask(&admin);
+    assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+    assert!(answer.contains("asked for as evil.example"), "{answer}");
+    // in whichever order the log has them
+    let mut lines = Vec::new();
+    while lines.len() < 2 {
+        let line = proxy.next_line();
+        if line.contains("evil.example") {
+            lines.push(line);
+        }
+    }
+    let all = lines.concat();
+    assert!(
+        all.contains("by the host evil.example, which is neither"),
+        "{all}"
+    );
+    assert!(
+        all.contains("does not answer: asked for as evil.example"),
+        "{all}"
+    );
 }
 
 #[test]
@@ -177,6 +300,16 @@ async fn a_place_is_written_as_people_write_it() {
         let ended = run(&["status", "--admin", &place], &[]);
         assert_eq!(ended.code, 0, "{place}: {}", ended.err);
     }
+    // each picture has the time on top
+    let mut watched = command(&["status", "--watch", "--admin", &address], &[]);
+    let mut watched = watched.stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    let mut lines = BufReader::new(watched.stdout.take().unwrap());
+    lines.read_line(&mut first).unwrap();
+    watched.kill().unwrap();
+    watched.wait().unwrap();
+    let first = first.trim_end();
+    assert!(humantime::parse_rfc3339(first).is_ok(), "{first}");
     for place in ["admin", "https://127.0.0.1:9901", "proxy.example:9901"] {
         let ended = run(&["status", "--admin", place], &[]);
         assert_eq!(ended.code, 64, "{place}");

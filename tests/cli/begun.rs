@@ -206,6 +206,38 @@ async fn init_desktop_calls_as_the_person_who_signed_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_desktop_that_nobody_is_signed_in_at_names_the_command_that_signs_in() {
+    let (_sandbox, file) = begun("desktop", "native-sandbox").await;
+    let state = file.directory.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let state = state.display().to_string();
+    let environment = [("XDG_STATE_HOME", state.as_str())];
+    let mut proxy = Proxy::start_with(&file, &environment);
+    let admin = proxy.address("admin listening");
+    proxy.line("token refused; a new refresh token is needed");
+    let seen = run(&["status", "--admin", &admin], &[]);
+    assert_eq!(seen.code, 1, "{}", seen.out);
+    for part in [
+        "is missing: nobody is signed in",
+        "To do: itwin-auth-proxy login me,",
+    ] {
+        assert!(seen.out.contains(part), "{part}: {}", seen.out);
+    }
+    let path = file.path().display().to_string();
+    let seen = run(
+        &["doctor", "--config", &path, "--admin", &admin],
+        &environment,
+    );
+    assert_eq!(seen.code, 1, "{}", seen.out);
+    for part in [
+        "→ itwin-auth-proxy login me\n",
+        "→ itwin-auth-proxy login me, as",
+    ] {
+        assert!(seen.out.contains(part), "{part}: {}", seen.out);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn init_legacy_stands_in_for_all_that_an_agent_asks() {
     let (sandbox, file) = begun("legacy", "service-sandbox").await;
     let made = file.run(&["ca", "init"]);

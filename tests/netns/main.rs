@@ -20,6 +20,7 @@ mod wait;
 mod world;
 
 mod beginnings;
+mod doctor;
 mod passing;
 mod redirected;
 mod rules;

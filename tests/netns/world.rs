@@ -281,6 +281,28 @@ impl World {
         String::from_utf8(output.stderr).unwrap()
     }
 
+    /// What `doctor` finds out about the rules for these listeners, with these rights.
+    pub(crate) fn doctor(&self, listeners: &Value, capabilities: &str) -> Vec<Value> {
+        let file = self.write("config.yaml", &self.config(listeners));
+        let mut command = Command::new("setpriv");
+        command.args([
+            format!("--bounding-set={capabilities}"),
+            format!("--inh-caps={capabilities}"),
+        ]);
+        command
+            .arg(self.program())
+            .args(["doctor", "--offline", "--json", "--config"]);
+        command.arg(file);
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        let output = self.proxys().output(&mut command);
+        let answer: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        let all = answer["findings"].as_array().unwrap().iter();
+        all.filter(|one| one["check"] == "rules").cloned().collect()
+    }
+
     /// In a pod, on both loopback addresses.
     pub(crate) fn beside(&self) -> Proxy {
         let listener = |bind: &str| json!({"bind": bind, "mode": "transparent"});

@@ -52,6 +52,15 @@ pub(super) fn are_the_only_ones(config: &Config, url: &Uri, route: &Route) -> bo
     named && !for_us && !meant && !is_here(&host)
 }
 
+/// Whether callers of every listener name us, and not the hosts of others, and wait for an answer of the
+/// service's.
+pub(super) fn all_are_asked_as_the_service(config: &Config) -> bool {
+    let mut listeners = config.listeners.iter();
+    listeners.all(|one| {
+        one.passage.is_none() && !one.mode.decides() && one.tls != Some(ServerTls::Minted)
+    })
+}
+
 /// Why no route takes it, where no listener passes it on either.
 pub(super) fn without_a_route(verdict: Verdict) -> Option<(&'static str, String)> {
     let reason = "a route without hosts is for its upstream's own host where callers name hosts of others (HostNotAllowed)";
@@ -88,11 +97,13 @@ fn through(
         let text = format!("{way} passed on untouched, without a token");
         (text, Verdict::Served)
     } else if passage.names(host) {
-        let text = format!("{way} refused: port {port} is not among the listener's ports");
+        let text = format!(
+            "{way} refused: port {port} is not among the listener's ports (PortNotAllowed)"
+        );
         (text, Verdict::Refused)
     } else {
         let text = format!(
-            "{way} refused: neither interception.hosts nor the listener's hosts name {host}"
+            "{way} refused: neither interception.hosts nor the listener's hosts name {host} (HostNotAllowed)"
         );
         (text, Verdict::Refused)
     })

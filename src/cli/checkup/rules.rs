@@ -32,8 +32,8 @@ fn judged(what: &str, found: InPlace) -> Finding {
         }
         InPlace::Unknown(why) => {
             let seen = format!("whether there are any cannot be seen: {why}");
-            let remedy =
-                "ask as root, or with CAP_NET_ADMIN, in the network namespace of the callers";
+            let remedy = "ask as root, or with CAP_NET_ADMIN and CAP_NET_RAW, in the network namespace of the \
+                 callers";
             Finding::warning("rules", what, seen, remedy)
         }
     }
