@@ -75,7 +75,7 @@ pub use self::{
     secret::{SecretPair, SecretSource},
     session::{Session, SessionStore, Streams},
     source::Sources,
-    telemetry::{Otlp, OtlpMetrics, OtlpTraces},
+    telemetry::{Compression, Otlp, OtlpMetrics, OtlpTraces, Way},
 };
 use crate::handbook::Help;
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
@@ -17,13 +19,12 @@ use prost::Message;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tracing::{debug, info, warn};
-use url::Url;
 
 use super::proto::{Resource, Response};
 use crate::{
     backoff::Backoff,
     clock::Clock,
-    config::{Otlp, SecretSource, secret::SecretError},
+    config::{Compression, Otlp, SecretSource, Way, secret::SecretError},
     health::Report,
     http::client::{ClientError, HttpClient, chain},
 };
@@ -35,20 +36,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A connection that is made for each request; a collector is near, and requests are few.
 #[derive(Debug)]
 pub(super) struct Link {
-    http: HttpClient,
-    endpoints: BTreeMap<&'static str, Url>,
+    ways: BTreeMap<&'static str, Road>,
     headers: Vec<(HeaderName, SecretSource)>,
-    more_headers: Option<SecretSource>,
     resource: Resource,
     clock: Clock,
     rng: StdRng,
     state: Arc<State>,
 }
 
+/// How one signal gets there.
+#[derive(Debug)]
+struct Road {
+    http: HttpClient,
+    way: Way,
+}
+
 /// How it goes.
 #[derive(Debug)]
 pub(super) struct State {
-    endpoint: String,
     signals: Mutex<BTreeMap<&'static str, Signal>>,
     /// Spans that were never sent: there was no room, or no collector.
     dropped: AtomicU64,
@@ -56,6 +61,7 @@ pub(super) struct State {
 
 #[derive(Debug, Default)]
 struct Signal {
+    endpoint: String,
     sent: u64,
     lost: u64,
     last_success: Option<Duration>,
@@ -97,27 +103,29 @@ impl Link {
         clock: Clock,
         rng: StdRng,
     ) -> Result<Self, ClientError> {
-        let mut endpoints = BTreeMap::new();
-        if let Some(traces) = &config.traces {
-            endpoints.insert("traces", traces.endpoint.clone());
+        let traces = config.traces.as_ref().map(|one| ("traces", &one.way));
+        let metrics = config.metrics.as_ref().map(|one| ("metrics", &one.way));
+        let (mut ways, mut signals) = (BTreeMap::new(), BTreeMap::new());
+        for (name, way) in traces.into_iter().chain(metrics) {
+            let http = HttpClient::new(&config.tls, way.timeout, way.timeout)?;
+            let way = way.clone();
+            let signal = Signal {
+                endpoint: way.endpoint.to_string(),
+                ..Signal::default()
+            };
+            ways.insert(name, Road { http, way });
+            signals.insert(name, signal);
         }
-        if let Some(metrics) = &config.metrics {
-            endpoints.insert("metrics", metrics.endpoint.clone());
-        }
-        let signals = endpoints.keys().map(|one| (*one, Signal::default()));
         Ok(Self {
-            http: HttpClient::new(&config.tls, config.timeout, config.timeout)?,
+            ways,
             headers: config.headers.clone(),
-            more_headers: config.more_headers.clone(),
             resource,
             clock,
             rng,
             state: Arc::new(State {
-                endpoint: config.endpoint.to_string(),
-                signals: Mutex::new(signals.collect()),
+                signals: Mutex::new(signals),
                 dropped: AtomicU64::new(0),
             }),
-            endpoints,
         })
     }
 
@@ -162,7 +170,10 @@ impl Link {
         count: u64,
         patience: Duration,
     ) {
-        let body = Bytes::from(request.encode_to_vec());
+        let Some(road) = self.ways.get(signal) else {
+            return;
+        };
+        let body = written(request, road.way.compression);
         let until = self.clock.mono() + patience;
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let error = loop {
@@ -188,15 +199,19 @@ impl Link {
     }
 
     async fn once(&self, signal: &'static str, body: Bytes) -> Result<Response, SendError> {
-        let Some(endpoint) = self.endpoints.get(signal) else {
+        let Some(Road { http, way }) = self.ways.get(signal) else {
             return Ok(Response::default());
         };
-        let mut request = Request::post(endpoint.as_str())
+        let mut request = Request::post(way.endpoint.as_str())
             .header(header::CONTENT_TYPE, "application/x-protobuf")
             .body(body)
             .map_err(|_| ClientError::Url)?;
-        self.add_headers(request.headers_mut())?;
-        let answer = self.http.send(request).await?;
+        if way.compression == Compression::Gzip {
+            let gzip = HeaderValue::from_static("gzip");
+            request.headers_mut().insert(header::CONTENT_ENCODING, gzip);
+        }
+        self.add_headers(way, request.headers_mut())?;
+        let answer = http.send(request).await?;
         let status = answer.status();
         if status.is_success() {
             // an answer that cannot be read is a success, too
@@ -209,14 +224,14 @@ impl Link {
         })
     }
 
-    fn add_headers(&self, headers: &mut HeaderMap) -> Result<(), SendError> {
+    fn add_headers(&self, way: &Way, headers: &mut HeaderMap) -> Result<(), SendError> {
         let mut add = |name: HeaderName, value: &[u8]| {
             let mut value = HeaderValue::from_bytes(value).map_err(|_| SendError::Header)?;
             value.set_sensitive(true);
             headers.insert(name, value);
             Ok::<_, SendError>(())
         };
-        if let Some(source) = &self.more_headers {
+        if let Some(source) = &way.more_headers {
             let all = source.read()?;
             for pair in all.expose().split(',') {
                 let Some((name, value)) = pair.split_once('=') else {
@@ -275,6 +290,7 @@ impl Report for State {
         let signals = signals.iter().map(|(name, signal)| {
             let failure = signal.last_failure.as_ref();
             let value = json!({
+                "endpoint": signal.endpoint,
                 "sent": signal.sent,
                 "lost": signal.lost,
                 "failing": signal.failing,
@@ -284,10 +300,23 @@ impl Report for State {
             ((*name).to_owned(), value)
         });
         json!({
-            "endpoint": self.endpoint,
             "spans_without_room": self.dropped.load(Ordering::Relaxed),
             "signals": signals.collect::<serde_json::Map<_, _>>(),
         })
+    }
+}
+
+/// As it is sent.
+fn written(request: &impl Message, compression: Compression) -> Bytes {
+    let plain = request.encode_to_vec();
+    match compression {
+        Compression::None => plain.into(),
+        Compression::Gzip => {
+            let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            // what is written to memory is written
+            let _ = gzip.write_all(&plain);
+            gzip.finish().unwrap_or_default().into()
+        }
     }
 }
 

@@ -68,7 +68,7 @@ test('nine states are told apart by the scrape, the page, the traces and the doc
     traces: (before, now) => ofTraces(now.slice(before.length)),
   };
 
-  const wrong = [];
+  const [wrong, begun] = [[], Date.now()];
   for (const [state, { happens, mended }] of Object.entries(STATES)) {
     const before = {};
     for (const [way, see] of Object.entries(ways)) before[way] = state === 'healthy' && way === 'traces' ? [] : await see();
@@ -91,5 +91,7 @@ test('nine states are told apart by the scrape, the page, the traces and the doc
     const well = async () => (await world.call()).every((status) => status === 200) && (await look()).title === 'All is well';
     await until(well, { ...PATIENCE, deadline: 90_000 }).catch(() => assert.fail(`it did not recover from: ${state}; ${JSON.stringify(wrong)}`));
   }
+  const { tokens } = await (await fetch(`${world.proxy.admin}/status`)).json();
+  assert.ok(tokens.some(({ secret_changed: at }) => Date.parse(at) > begun - 1000), JSON.stringify(tokens));
   assert.deepEqual(wrong.filter(([what]) => !NOT_YET.includes(what)), []);
 });

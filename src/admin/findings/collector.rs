@@ -15,9 +15,7 @@ pub(super) fn telemetry(telemetry: &Value, all: &mut Vec<Finding>) {
     let Some((_, first)) = failing.first() else {
         return;
     };
-    let endpoint = first["endpoint"]
-        .as_str()
-        .or(telemetry["endpoint"].as_str());
+    let endpoint = first["endpoint"].as_str();
     let collector = endpoint.map_or_else(|| "the collector".into(), host);
     let names: Vec<&str> = failing.iter().map(|(name, _)| name.as_str()).collect();
     let lost: u64 = failing

@@ -45,8 +45,8 @@ fn a_service_that_refuses_most_calls_with_our_token_is_told_apart_by_what_it_say
 #[test]
 fn a_collector_that_takes_nothing_is_told_with_what_mends_it() {
     let telemetry = |message: &str, failing: bool| {
-        json!({"telemetry": {"endpoint": "http://127.0.0.1:4318/", "signals": {
-            "metrics": {"lost": 3, "failing": failing, "last_failure": {"message": message}},
+        json!({"telemetry": {"signals": {
+            "metrics": {"endpoint": "http://127.0.0.1:4318/v1/metrics", "lost": 3, "failing": failing, "last_failure": {"message": message}},
             "traces": {"lost": 0, "failing": false},
         }}})
     };

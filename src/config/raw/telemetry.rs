@@ -42,10 +42,14 @@ pub(in crate::config) struct Otlp {
     /// Default: `OTEL_EXPORTER_OTLP_HEADERS`, if it is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) headers_env: Option<String>,
-    /// Time for one request.
+    /// Time for one request. Default: `OTEL_EXPORTER_OTLP_TIMEOUT`, if it is set.
     #[schemars(extend("default" = "10s"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) timeout: Option<String>,
+    /// `gzip` or `none`. Default: `OTEL_EXPORTER_OTLP_COMPRESSION`, if it is set.
+    #[schemars(extend("default" = "none"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) compression: Option<String>,
     /// TLS towards it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) tls: Option<ClientTls>,
@@ -62,10 +66,24 @@ pub(in crate::config) struct Otlp {
 #[serde(deny_unknown_fields)]
 #[schemars(extend("type" = ["object", "string"], "x-short" = "every"))]
 pub(in crate::config) struct OtlpMetrics {
-    /// From one time to the next, or `never`, as with `OTEL_METRICS_EXPORTER=none`.
+    /// From one time to the next, or `never`, as with `OTEL_METRICS_EXPORTER=none`. Default:
+    /// `OTEL_METRIC_EXPORT_INTERVAL`, if it is set.
     #[schemars(extend("default" = "30s"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) every: Option<String>,
+    /// Its whole URL, where metrics go elsewhere. Default: behind `otlp.endpoint`, or
+    /// `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) endpoint: Option<String>,
+    /// As `otlp.headers_env`. Default: `OTEL_EXPORTER_OTLP_METRICS_HEADERS`, if it is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) headers_env: Option<String>,
+    /// As `otlp.timeout`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) timeout: Option<String>,
+    /// As `otlp.compression`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) compression: Option<String>,
 }
 
 /// A header field for the collector.
@@ -103,4 +121,17 @@ pub(in crate::config) struct OtlpTraces {
     #[schemars(extend("default" = true))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::config) heed_callers: Option<bool>,
+    /// Its whole URL, where traces go elsewhere. Default: behind `otlp.endpoint`, or
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) endpoint: Option<String>,
+    /// As `otlp.headers_env`. Default: `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, if it is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) headers_env: Option<String>,
+    /// As `otlp.timeout`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) timeout: Option<String>,
+    /// As `otlp.compression`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::config) compression: Option<String>,
 }

@@ -1,5 +1,9 @@
 //! Where traces and metrics are sent: what is written, and otherwise what OpenTelemetry's variables
-//! say, which are for all programs of a machine.
+//! say ([`variables`]), which are for all programs of a machine.
+
+#[cfg(test)]
+mod tests;
+mod variables;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,8 +11,9 @@ use http::HeaderName;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use self::variables::Exporter;
 use super::{
-    super::{Otlp, OtlpMetrics, OtlpTraces, SecretSource, path::Path, raw},
+    super::{Compression, Otlp, OtlpMetrics, OtlpTraces, SecretSource, Way, path::Path, raw},
     Check,
     files::Forms,
     scalar::{HOUR, MILLISECOND, MINUTE, SECOND},
@@ -18,8 +23,41 @@ use crate::{
     trace::{Parents, Sampling, Share},
 };
 
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+/// What is sent, as variables and paths call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    Traces,
+    Metrics,
+}
+
+impl Signal {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+/// How one signal is sent, as it was written.
+#[derive(Debug, Clone, Copy, Default)]
+struct Own<'a> {
+    endpoint: Option<&'a str>,
+    headers_env: Option<&'a str>,
+    timeout: Option<&'a str>,
+    compression: Option<&'a str>,
+}
+
+macro_rules! own {
+    ($raw:expr) => {
+        $raw.map_or_else(Own::default, |raw| Own {
+            endpoint: raw.endpoint.as_deref(),
+            headers_env: raw.headers_env.as_deref(),
+            timeout: raw.timeout.as_deref(),
+            compression: raw.compression.as_deref(),
+        })
+    };
+}
 
 impl Check<'_> {
     /// The collector, if there is one.
@@ -28,48 +66,52 @@ impl Check<'_> {
         let raw = raw.unwrap_or(&default);
         let no_otlp = raw::Otlp::default();
         let otlp = raw.otlp.as_ref().unwrap_or(&no_otlp);
-        let above = Path::root().key("telemetry");
-        let path = above.key("otlp");
+        let path = Path::root().key("telemetry").key("otlp");
+        if raw.otlp.is_none() && !self.names_a_collector() {
+            return None;
+        }
         let disabled = self.otel("OTEL_SDK_DISABLED");
         let disabled = disabled.is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        let endpoint = self.collector(&path, otlp.endpoint.as_deref(), raw.otlp.is_some());
-        let more_headers = self.more_headers(&path, otlp.headers_env.as_deref());
         let headers = self.collectors_headers(&path.key("headers"), &otlp.headers);
-        let timeout = self.duration(
-            &path.key("timeout"),
-            otlp.timeout.as_deref(),
-            10 * SECOND,
-            100 * MILLISECOND..=MINUTE,
-        );
         let sampling = self.sampling(&path.key("traces"), otlp.traces.as_ref());
-        let endpoint = endpoint?;
-        let secret = !headers.is_empty() || more_headers.is_some();
-        if endpoint.scheme() == "http" && secret && !is_loopback(&endpoint) {
+        let every = self.metrics_every(&path.key("metrics"), otlp.metrics.as_ref());
+        let (traces, metrics) = (own!(otlp.traces.as_ref()), own!(otlp.metrics.as_ref()));
+        let somewhere = [otlp.endpoint.as_deref(), traces.endpoint, metrics.endpoint];
+        if raw.otlp.is_some() && somewhere == [None; 3] && !self.names_a_collector() {
+            let hint = "such as http://127.0.0.1:4318; or set OTEL_EXPORTER_OTLP_ENDPOINT";
+            self.missing(&path, "has no endpoint", hint);
+        }
+        let base = self.base(&path, otlp);
+        let traces_way = self.way(&path, Signal::Traces, otlp, traces, base.as_ref());
+        let metrics_way = self.way(&path, Signal::Metrics, otlp, metrics, base.as_ref());
+        let traces = traces_way.zip(sampling);
+        let metrics = metrics_way.zip(every);
+        let ways = [
+            traces.as_ref().map(|(way, _)| way),
+            metrics.as_ref().map(|(way, _)| way),
+        ];
+        let first = ways.iter().flatten().next()?;
+        let port = first.endpoint.port_or_known_default().unwrap_or(443);
+        let unsafe_way = ways.iter().flatten().find(|way| {
+            let secret = !headers.is_empty() || way.more_headers.is_some();
+            secret && way.endpoint.scheme() == "http" && !is_loopback(&way.endpoint)
+        });
+        if unsafe_way.is_some() {
             self.warn(
                 &path.key("endpoint"),
                 "the header fields of the collector go there unencrypted",
                 "use https, or a collector on this machine",
             );
         }
-        let port = endpoint.port_or_known_default().unwrap_or(443);
+        if !disabled {
+            self.without_effect(&path);
+        }
         let tls = self.client_tls(&path.key("tls"), otlp.tls.as_ref(), port);
         let mut resource = self.of_the_program(&raw.resource);
-        let every = self.metrics_every(&path.key("metrics"), otlp.metrics.as_ref());
-        let metrics_to = below(&endpoint, "v1/metrics");
-        let traces_to = below(&endpoint, "v1/traces");
         (!disabled).then(|| Otlp {
-            traces: sampling.map(|sampling| OtlpTraces {
-                endpoint: traces_to,
-                sampling,
-            }),
-            metrics: every.map(|every| OtlpMetrics {
-                endpoint: metrics_to,
-                every,
-            }),
-            endpoint,
+            traces: traces.map(|(way, sampling)| OtlpTraces { way, sampling }),
+            metrics: metrics.map(|(way, every)| OtlpMetrics { way, every }),
             headers,
-            more_headers,
-            timeout,
             tls,
             service_name: raw
                 .service_name
@@ -81,48 +123,108 @@ impl Check<'_> {
         })
     }
 
-    /// A variable of OpenTelemetry's; an empty one is not set.
-    fn otel(&self, name: &str) -> Option<&str> {
-        let value = self.environment.values.get(name)?.trim();
-        Some(value).filter(|value| !value.is_empty())
+    /// The collector of both, where one is named.
+    fn base(&mut self, path: &Path, otlp: &raw::Otlp) -> Option<Url> {
+        match &otlp.endpoint {
+            Some(written) => self.url(&path.key("endpoint"), written),
+            None => self.url_of(path, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        }
     }
 
-    fn collector(&mut self, path: &Path, written: Option<&str>, asked_for: bool) -> Option<Url> {
-        let at = path.key("endpoint");
-        if let Some(written) = written {
-            return self.url(&at, written);
-        }
-        let Some(named) = self.otel(ENDPOINT).map(ToOwned::to_owned) else {
-            if asked_for {
-                let hint = format!("such as http://127.0.0.1:4318; or set {ENDPOINT}");
-                self.missing(path, "has no endpoint", hint);
+    /// How a signal is sent: what is written of it, then of both, then what its own variable says,
+    /// then that of both.
+    fn way(
+        &mut self,
+        above: &Path,
+        signal: Signal,
+        both: &raw::Otlp,
+        own: Own<'_>,
+        base: Option<&Url>,
+    ) -> Option<Way> {
+        let path = above.key(signal.word());
+        let behind = |base: &Url| below(base, &format!("v1/{}", signal.word()));
+        let endpoint = match (own.endpoint, &both.endpoint) {
+            (Some(written), _) => self.url(&path.key("endpoint"), written),
+            (None, Some(_)) => base.map(behind),
+            (None, None) => {
+                let named = self.url_of(above, &signal.variable("ENDPOINT"));
+                let named = named.or_else(|| base.map(behind));
+                if named.is_some() {
+                    self.protocol(above, signal);
+                }
+                named
             }
-            return None;
         };
-        if let Some(protocol) = self.otel("OTEL_EXPORTER_OTLP_PROTOCOL")
-            && protocol != "http/protobuf"
-        {
-            let text = format!("OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}");
-            let hint = "http/protobuf is spoken: the endpoint's port is usually 4318";
-            self.warn(&at, text, hint);
-        }
-        match Url::parse(&named) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
-            _ => {
-                let hint = "write it as http://127.0.0.1:4318";
-                self.error(&at, format!("{ENDPOINT} is no http or https URL"), hint);
-                None
+        let more_headers = match (own.headers_env, both.headers_env.as_deref()) {
+            (Some(name), _) => self.headers_of(&path.key("headers_env"), name, true),
+            (None, Some(name)) => self.headers_of(&above.key("headers_env"), name, true),
+            (None, None) => {
+                let name = self.of_either(signal, "HEADERS").map(|(name, _)| name);
+                name.and_then(|name| self.headers_of(&above.key("headers_env"), &name, false))
             }
-        }
+        };
+        let timeout = self.timeout(above, signal, both, own);
+        let compression = self.compression(above, signal, both, own);
+        Some(Way {
+            endpoint: endpoint?,
+            more_headers,
+            timeout,
+            compression,
+        })
     }
 
-    fn more_headers(&mut self, path: &Path, written: Option<&str>) -> Option<SecretSource> {
-        let name = written.unwrap_or(HEADERS);
+    fn timeout(
+        &mut self,
+        above: &Path,
+        signal: Signal,
+        both: &raw::Otlp,
+        own: Own<'_>,
+    ) -> Duration {
+        let range = 100 * MILLISECOND..=MINUTE;
+        let (at, written) = match own.timeout {
+            Some(_) => (above.key(signal.word()).key("timeout"), own.timeout),
+            None => (above.key("timeout"), both.timeout.as_deref()),
+        };
+        let by_variable = match written {
+            Some(_) => None,
+            None => self.milliseconds_of(&at, self.of_either(signal, "TIMEOUT"), &range),
+        };
+        self.duration(&at, written, by_variable.unwrap_or(10 * SECOND), range)
+    }
+
+    fn compression(
+        &mut self,
+        above: &Path,
+        signal: Signal,
+        both: &raw::Otlp,
+        own: Own<'_>,
+    ) -> Compression {
+        let (at, written) = match own.compression {
+            Some(_) => (above.key(signal.word()).key("compression"), own.compression),
+            None => (above.key("compression"), both.compression.as_deref()),
+        };
+        if let Some(written) = written {
+            return Compression::named(written).unwrap_or_else(|| {
+                self.error(&at, format!("{written} is not known"), "gzip or none");
+                Compression::None
+            });
+        }
+        let Some((name, said)) = self.of_either(signal, "COMPRESSION") else {
+            return Compression::None;
+        };
+        Compression::named(&said).unwrap_or_else(|| {
+            let text = format!("{name} is {said}, which is not known");
+            self.warn(&at, text, "gzip or none; nothing is compressed");
+            Compression::None
+        })
+    }
+
+    /// Header fields that a variable holds; one that was written must be set.
+    fn headers_of(&mut self, at: &Path, name: &str, written: bool) -> Option<SecretSource> {
         let value = self.otel(name).map(ToOwned::to_owned);
-        let at = path.key("headers_env");
         let Some(value) = value else {
-            if written.is_some() {
-                self.error(&at, format!("the variable {name} is not set"), "");
+            if written {
+                self.error(at, format!("the variable {name} is not set"), "");
             }
             return None;
         };
@@ -132,7 +234,7 @@ impl Check<'_> {
         };
         if !value.split(',').all(named) {
             let text = format!("{name} holds no list of header fields");
-            self.error(&at, text, "name=value, with commas between them");
+            self.error(at, text, "name=value, with commas between them");
             return None;
         }
         Some(SecretSource::Value {
@@ -196,20 +298,20 @@ impl Check<'_> {
 
     /// As `OTEL_TRACES_SAMPLER` says; `None`: `OTEL_TRACES_EXPORTER` wants none.
     fn sampler(&mut self, path: &Path) -> Option<Sampling> {
-        if self.otel("OTEL_TRACES_EXPORTER") == Some("none") {
+        if self.exporter(path, Signal::Traces) == Exporter::Elsewhere {
             return None;
         }
-        let argument = self.otel("OTEL_TRACES_SAMPLER_ARG").and_then(Share::parse);
         let sampler = self.otel("OTEL_TRACES_SAMPLER").unwrap_or_default();
+        let sampler = sampler.to_owned();
         let (name, parents) = match sampler.strip_prefix("parentbased_") {
             Some(name) => (name, Parents::Followed),
-            None => (sampler, Parents::Ignored),
+            None => (sampler.as_str(), Parents::Ignored),
         };
         let share = match name {
             "" => return Some(Sampling::PARENT),
             "always_on" => Share::ALL,
             "always_off" => Share::NONE,
-            "traceidratio" => argument.unwrap_or(Share::ALL),
+            "traceidratio" => self.sampler_argument(path),
             _ => {
                 let text = format!("OTEL_TRACES_SAMPLER is {sampler}, which is not known");
                 let hint = "parentbased_always_on is what holds";
@@ -220,14 +322,34 @@ impl Check<'_> {
         Some(Sampling { share, parents })
     }
 
+    fn sampler_argument(&mut self, path: &Path) -> Share {
+        let Some(said) = self.otel("OTEL_TRACES_SAMPLER_ARG").map(ToOwned::to_owned) else {
+            return Share::ALL;
+        };
+        Share::parse(&said).unwrap_or_else(|| {
+            let text = format!("OTEL_TRACES_SAMPLER_ARG is {said}, which is no share");
+            self.warn(
+                &path.key("sampling"),
+                text,
+                "a number from 0 to 1; all are kept",
+            );
+            Share::ALL
+        })
+    }
+
     fn metrics_every(&mut self, path: &Path, raw: Option<&raw::OtlpMetrics>) -> Option<Duration> {
         let written = raw.and_then(|raw| raw.every.as_deref());
-        let off = self.otel("OTEL_METRICS_EXPORTER") == Some("none");
-        if written == Some("never") || (written.is_none() && off) {
+        if written == Some("never")
+            || (written.is_none() && self.exporter(path, Signal::Metrics) == Exporter::Elsewhere)
+        {
             return None;
         }
-        let range = SECOND..=HOUR;
-        Some(self.duration(&path.key("every"), written, 30 * SECOND, range))
+        let (at, range) = (path.key("every"), SECOND..=HOUR);
+        let name = "OTEL_METRIC_EXPORT_INTERVAL";
+        let said = self.otel(name).filter(|_| written.is_none());
+        let said = said.map(|said| (name.to_owned(), said.to_owned()));
+        let by_variable = self.milliseconds_of(&at, said, &range);
+        Some(self.duration(&at, written, by_variable.unwrap_or(30 * SECOND), range))
     }
 
     /// What is written counts more than what the variable says.

@@ -3,6 +3,7 @@
 It prints its port first. A line on its input that is a number is the status of its answers from then on.
 """
 
+import gzip
 import json
 import sys
 import threading
@@ -30,6 +31,8 @@ def tell(what):
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers["content-encoding"] == "gzip":
+            body = gzip.decompress(body)
         message = KINDS[self.path]()
         message.ParseFromString(body)
         unknown = message.ByteSize() != len(body)
