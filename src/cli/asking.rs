@@ -31,12 +31,18 @@ use crate::{
     http::client::{ANSWER_MAX_BYTES, HttpClient},
 };
 
+/// Where the package's configuration has its admin socket and its admin listener.
+const INSTALLED: (&str, SocketAddr) = (
+    "/run/itwin-auth-proxy/admin.sock",
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901),
+);
+
 /// Which proxy.
 #[derive(Debug, Args)]
 pub(super) struct Whom {
     #[command(flatten)]
     configuration: Configuration,
-    /// The admin listener's address, as in 127.0.0.1:9901, or the path of its socket [default: as configured].
+    /// The admin listener's address, as in 127.0.0.1:9901, or the path of its socket [default: as configured; where nothing is, as the package has it].
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<Place>,
 }
@@ -101,6 +107,12 @@ impl Whom {
             return Ok(Asked::named(place, admin));
         }
         let sources = self.configuration.sources();
+        if sources.are_none() {
+            // of a service, whose configuration is named to itself alone
+            let (socket, address) = INSTALLED;
+            let places = vec![Place::Socket(socket.into()), Place::Address(address)];
+            return Ok(Asked { places, key: None });
+        }
         let asked = match config::load(sources.clone()) {
             Ok(loaded) => Asked::configured(&loaded.config.asked_at()),
             // a process may run whose file has become wrong since: it is asked all the same

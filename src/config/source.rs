@@ -272,7 +272,7 @@ impl Sources {
     }
 
     /// Whether there is neither a file nor a variable that says anything.
-    pub(super) fn are_none(&self) -> bool {
+    pub fn are_none(&self) -> bool {
         matches!(self.file, File::None) && !variables::speak(&self.environment)
     }
 

@@ -66,7 +66,7 @@ fast('the configuration of the package lacks the client and nothing else', () =>
   const text = readFileSync(path.join(HOST, 'config.yaml'), 'utf8');
   const given = '/etc/itwin-auth-proxy/client-secret';
   const config = path.join(work, 'config.yaml');
-  const here = text.replace(given, secret).replace('/run/itwin-auth-proxy/handover', path.join(work, 'handover'));
+  const here = text.replace(given, secret).replaceAll('/run/itwin-auth-proxy/', `${work}/`);
   writeFileSync(config, here);
   const { status, stderr } = spawnSync(PROGRAM, ['check', '--config', config], { encoding: 'utf8' });
   assert.equal(status, 78, stderr);
@@ -74,6 +74,39 @@ fast('the configuration of the package lacks the client and nothing else', () =>
   assert.equal(stderr.match(/^error/gm).length, 1, stderr);
   writeFileSync(config, here.replace('# client_id: ', 'client_id: '));
   run(PROGRAM, 'check', '--config', config);
+});
+
+fast('on a host with the package a proxy is asked and steered without an option, by root', () => {
+  const secret = path.join(work, 'secret-of-a-host');
+  const config = path.join(work, 'host.yaml');
+  writeFileSync(secret, 'sandbox-secret', { mode: 0o600 });
+  const text = readFileSync(path.join(HOST, 'config.yaml'), 'utf8');
+  writeFileSync(config, text.replace('/etc/itwin-auth-proxy/client-secret', secret).replace('# client_id: ', 'client_id: '));
+  // a machine of its own: its /run, its ports, and nobody to ask for a token
+  const script = `
+    mount -t tmpfs none /run && mkdir /run/itwin-auth-proxy && ip link set lo up
+    $PROGRAM run --config $CONFIG 2>/dev/null & proxy=$!
+    for _ in {1..400}; do [ -S /run/itwin-auth-proxy/admin.sock ] && break; sleep 0.05; done
+    stat -c '%a' /run/itwin-auth-proxy/admin.sock
+    $PROGRAM status; echo "status $?"
+    $PROGRAM token refresh agent; echo "refresh $?"
+    $PROGRAM drain; echo "drain $?"
+    rm /run/itwin-auth-proxy/admin.sock
+    $PROGRAM status | head -1
+    $PROGRAM drain; echo "drain over TCP $?"
+    kill -KILL $proxy`;
+  const env = { PATH: process.env.PATH, PROGRAM, CONFIG: config };
+  const own = process.getuid() === 0 ? ['--mount', '--net'] : ['--user', '--map-root-user', '--mount', '--net'];
+  const { stdout, stderr } = spawnSync('unshare', [...own, 'bash', '-c', script], { encoding: 'utf8', env, timeout: 60_000 });
+  const said = stdout + stderr;
+  assert.match(stdout, /^600$/m, said);
+  assert.match(stdout, /not ready: waits for credential agent/, said);
+  assert.match(stdout, /^status 1$/m, said);
+  // nobody gives it one, and the order was allowed
+  assert.match(stdout, /^refresh 1$/m, said);
+  assert.match(stdout, /^drain 0$/m, said);
+  assert.match(stdout, /not ready: waits for credential agent, shutting down/, said);
+  assert.match(stdout, /^drain over TCP 77$/m, said);
 });
 
 fast('a connection to a socket of systemd starts the program, which answers it', async () => {
