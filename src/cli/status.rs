@@ -117,8 +117,14 @@ fn picture(said: &Value, width: usize) -> String {
 fn heading(said: &Value, width: usize) -> Vec<String> {
     let up = Duration::from_secs(said["uptime_seconds"].as_u64().unwrap_or_default());
     let waiting: Vec<_> = list(&said["waiting_for"]).map(text).collect();
-    let state = if waiting.is_empty() {
+    let without = |one: &&Value| matches!(one["zone"].as_str(), Some("expired" | "none"));
+    let without = list(&said["tokens"]).filter(without);
+    let without: Vec<_> = without.map(|one| text(&one["credential"])).collect();
+    let state = if waiting.is_empty() && without.is_empty() {
         "ready".to_owned()
+    } else if waiting.is_empty() {
+        let without = without.join(", ");
+        format!("ready, but calls that need a token of {without} are answered 503")
     } else {
         format!("not ready: waits for {}", waiting.join(", "))
     };
@@ -127,7 +133,7 @@ fn heading(said: &Value, width: usize) -> Vec<String> {
         text(&said["version"]),
         humantime::format_duration(up)
     );
-    let style = if waiting.is_empty() {
+    let style = if waiting.is_empty() && without.is_empty() {
         Style::Green
     } else {
         Style::Bold
@@ -292,5 +298,23 @@ mod tests {
         for line in narrow.lines() {
             assert!(line.chars().count() <= 60, "{line}");
         }
+    }
+
+    #[test]
+    fn who_is_ready_without_a_token_says_what_becomes_of_calls() {
+        let said = |zone| {
+            let said = json!({
+                "version": "1", "uptime_seconds": 61, "ready": true, "waiting_for": [],
+                "tokens": [{ "credential": "agent", "zone": zone }, { "credential": "web", "zone": "fresh" }],
+            });
+            picture(&said, usize::MAX)
+        };
+        let expired = "up 1m 1s, ready, but calls that need a token of agent are answered 503";
+        assert!(said("expired").contains(expired), "{}", said("expired"));
+        assert!(
+            said("last_resort").contains("up 1m 1s, ready\n"),
+            "{}",
+            said("last_resort")
+        );
     }
 }

@@ -241,6 +241,11 @@ impl TokenService {
     }
 
     /// Not ready until each of these has its first token. Runs on the current runtime.
+    ///
+    /// That token may expire while the provider is down: the program is ready all the same. All
+    /// replicas would lose theirs at once, and taking them all out of service mends no provider; calls
+    /// of other routes would fail with them, and those that need the token would get a bare refusal of
+    /// a load balancer in place of our 503 with its reason.
     pub fn first_tokens(
         &self,
         readiness: &Readiness,

@@ -1,8 +1,14 @@
 //! Tokens, as those who call see them.
 
-use std::thread;
+use std::{thread, time::Duration};
 
-use crate::support::{idp, origin, proxy, proxy::get, wait::Gate};
+use itwin_auth_proxy::clock::Clock;
+
+use crate::support::{
+    idp, origin, proxy,
+    proxy::get,
+    wait::{self, Gate},
+};
 
 #[test]
 fn a_thousand_first_calls_at_once_cost_one_token() {
@@ -83,4 +89,28 @@ fn calls_go_on_while_the_provider_is_down_and_a_token_lives() {
             .iter()
             .all(|r| r.field("authorization") == Some("Bearer token-1"))
     );
+}
+
+#[test]
+fn a_proxy_whose_tokens_have_expired_stays_ready_and_says_so() {
+    let origin = origin::answering([origin::ok("hello")]);
+    let idp = idp::issuing();
+    let clock = Clock::for_tests(Duration::from_secs(1_800_000_000));
+    let proxy = proxy::to(&origin)
+        .injecting(&idp)
+        .with("admin.bind", "127.0.0.1:0")
+        .start_by(clock.clone());
+    proxy.get("/").is_the_upstreams(200);
+    drop(idp);
+    clock.jump(2 * 3600 * 1000);
+    proxy.get("/").is_refused(503, "TokenUnavailable");
+    wait::until("it is known", || {
+        let status = proxy.admin("/status").json();
+        matches!(
+            status["tokens"][0]["zone"].as_str(),
+            Some("expired" | "none")
+        )
+    });
+    let ready = proxy.admin("/ready");
+    assert_eq!(ready.status(), 200, "{}", ready.text());
 }
