@@ -42,6 +42,7 @@ mod secrets;
 mod smuggling_http2;
 mod stand_in;
 mod status;
+mod steering;
 mod stop;
 mod succession;
 mod takeover;
