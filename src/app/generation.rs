@@ -63,7 +63,7 @@ impl Standing {
         keys: &KeyService,
         sessions: &Sessions,
         signer: Option<&Arc<Signer>>,
-        finishing: Option<(&Plan, &Sockets)>,
+        before: Option<&Plan>,
     ) -> Result<Arc<Plan>, StartError> {
         let metrics = &self.seams.metrics;
         let numbers = sockets.numbers();
@@ -77,8 +77,8 @@ impl Standing {
             signer,
         )?;
         (plan.ours, plan.closed) = sockets.ours();
-        if let Some((before, those)) = finishing {
-            for (number, by) in sockets.finishing(those) {
+        if let Some(before) = before {
+            for (number, by) in sockets.finishing() {
                 plan.finishes(before, number, by);
             }
         }
@@ -149,8 +149,7 @@ impl Standing {
             workers: self.workers,
             shutdown,
         };
-        let those = sockets;
-        let sockets = those.changed(&config, kept, &grounds, &mut Inherited::default())?;
+        let sockets = sockets.changed(&config, kept, &grounds, &mut Inherited::default())?;
         let signer = match (&config.signing, &before.signer) {
             (wanted, known) if *wanted == before.config.signing => known.clone(),
             (None, _) => None,
@@ -165,9 +164,8 @@ impl Standing {
         );
         let stands = self.stands(&keys);
         let sessions = before.sessions.changed(&config, &stands, &mut rng)?;
-        let finishing = Some((&*before.plan, those));
-        let signing = signer.as_ref();
-        let plan = self.plan(&config, &sockets, &keys, &sessions, signing, finishing)?;
+        let (signing, then) = (signer.as_ref(), Some(&*before.plan));
+        let plan = self.plan(&config, &sockets, &keys, &sessions, signing, then)?;
         let longest = data::longest_proofs(&config);
         let proofs = if longest > data::longest_proofs(&before.config) {
             data::proofs(longest, clock, metrics)

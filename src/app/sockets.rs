@@ -52,7 +52,21 @@ pub(super) struct Sockets {
     files: Vec<(PathBuf, SocketFile)>,
     /// Whom Unix sockets that were there let in.
     modes: Vec<(PathBuf, u32)>,
+    /// Listeners that are no more, whose last connections may still be there.
+    left: Vec<Left>,
 }
+
+/// What is known of a listener that is no more.
+#[derive(Debug, Clone)]
+struct Left {
+    number: usize,
+    name: String,
+    mode: Mode,
+}
+
+/// Of how many the calls are served that still come: a connection may be accepted and ask for the first
+/// time while its listener is replaced again and again.
+const MOST_LEFT: usize = 256;
 
 /// One listener's.
 pub(super) struct Bound {
@@ -112,6 +126,7 @@ impl Sockets {
             tls_tasks: Vec::new(),
             files: Vec::new(),
             modes: Vec::new(),
+            left: Vec::new(),
         };
         none.changed(config, Kept::AsTheyAre, grounds, inherited)
     }
@@ -136,6 +151,7 @@ impl Sockets {
             tls_tasks: Vec::new(),
             files: Vec::new(),
             modes: Vec::new(),
+            left: self.left.clone(),
         };
         next.mint = match (&config.interception, &self.mint) {
             (None, _) => None,
@@ -172,7 +188,22 @@ impl Sockets {
             let bound = next.bound(listener, found.map(|bound| &**bound), grounds, inherited)?;
             next.all.extend(bound.map(Arc::new));
         }
+        next.leaves(&self.all);
         Ok(next)
+    }
+
+    fn leaves(&mut self, before: &[Arc<Bound>]) {
+        let numbers = self.numbers();
+        let gone = before
+            .iter()
+            .filter(|bound| !numbers.contains(&bound.number));
+        self.left.extend(gone.map(|gone| Left {
+            number: gone.number,
+            name: gone.name.clone(),
+            mode: gone.mode,
+        }));
+        let many = self.left.len().saturating_sub(MOST_LEFT);
+        self.left.drain(..many);
     }
 
     fn bound(
@@ -272,18 +303,22 @@ impl Sockets {
         self.all.iter().map(|bound| bound.number).collect()
     }
 
-    /// Listeners of `before` that are here no more, and which has taken the place of each.
-    pub(super) fn finishing(&self, before: &Self) -> impl Iterator<Item = (usize, Option<usize>)> {
-        let numbers = self.numbers();
-        let gone = before.all.iter();
-        let gone = gone.filter(move |bound| !numbers.contains(&bound.number));
-        gone.map(|gone| (gone.number, self.successor(gone).map(|next| next.number)))
+    /// Listeners that are here no more, and which has taken the place of each.
+    pub(super) fn finishing(&self) -> impl Iterator<Item = (usize, Option<usize>)> {
+        self.left.iter().map(|left| {
+            let by = self.accepting(&left.name, left.mode);
+            (left.number, by.map(|by| by.number))
+        })
     }
 
     /// The listener that accepts where this one did, in the same way.
     pub(super) fn successor(&self, gone: &Bound) -> Option<&Arc<Bound>> {
+        self.accepting(&gone.name, gone.mode)
+    }
+
+    fn accepting(&self, name: &str, mode: Mode) -> Option<&Arc<Bound>> {
         let mut all = self.all.iter();
-        all.find(|next| next.name == gone.name && next.mode == gone.mode)
+        all.find(|bound| bound.name == name && bound.mode == mode)
     }
 
     /// All of them once more, for a process that is to take them.

@@ -65,7 +65,7 @@ pub struct Plan {
     pub(super) own: Own,
     /// By the number of the listener: connections know theirs.
     doors: Vec<(usize, Arc<Door>)>,
-    /// The same for listeners of the plan before whose connections finish.
+    /// The same for listeners of plans before whose connections finish.
     finishing: Vec<(usize, Arc<Door>)>,
 }
 
@@ -323,12 +323,12 @@ impl Plan {
         })
     }
 
-    /// Calls that still come by a listener of the plan before pass as by the one that has taken its
+    /// Calls that still come by a listener of a plan before pass as by the one that has taken its
     /// place, or else as they did: they were sent before their callers could know.
     pub fn finishes(&mut self, before: &Self, listener: usize, by: Option<usize>) {
         let next = by.map(|by| self.doors.iter().find(|(number, _)| *number == by));
         let door = next.unwrap_or_else(|| {
-            let mut doors = before.doors.iter();
+            let mut doors = before.doors.iter().chain(&before.finishing);
             doors.find(|(number, _)| *number == listener)
         });
         if let Some((_, door)) = door {
