@@ -96,7 +96,12 @@ test('what init writes, check accepts', async (t) => {
   // A new user fills in the client's identifier and puts the secret where the file says.
   const secret = path.join(home, 'secret');
   writeFileSync(secret, 'x');
-  writeFileSync(file, stdout.replace(/^(\s*client_secret_file:).*$/m, `$1 ${secret}`));
+  const half = stdout.replace(/^(\s*client_secret_file:).*$/m, `$1 ${secret}`);
+  writeFileSync(file, half);
+  const unfinished = await command(['check', '--config', file]);
+  assert.equal(unfinished.code, 78);
+  assert.match(unfinished.stderr, /'service-your-client-id' is what init wrote to be filled in/);
+  writeFileSync(file, half.replace('service-your-client-id', 'service-a1b2c3'));
   const checked = await command(['check', '--config', file]);
   assert.equal(checked.code, 0, checked.stderr);
 });
