@@ -47,15 +47,17 @@ where
     };
     let what = (request.method(), list.path());
     let noted = Noted::new(admin, what, request.headers(), peer);
+    let json = is_json(request.headers());
+    json.inspect_err(|_| noted.audit("", "wrong"))?;
     let body = read(request.into_body()).await;
     let body = body.inspect_err(|_| noted.audit("", "wrong"))?;
     let changed = list.change(change, &body, admin.state.clock.now());
-    let result = match &changed {
-        Ok(_) => "obeyed",
-        Err(Unchanged::Faults(_)) => "wrong",
-        Err(Unchanged::Full) => "refused",
-    };
-    noted.note("", result);
+    match &changed {
+        Ok(_) => noted.note(&orders::entries(&body), "obeyed"),
+        // it may say anything
+        Err(Unchanged::Faults(_)) => noted.note("", "wrong"),
+        Err(Unchanged::Full) => noted.note(&orders::entries(&body), "refused"),
+    }
     match changed {
         Ok(mut done) => {
             if let Value::Object(done) = &mut done {
@@ -109,18 +111,20 @@ fn permitted<B>(
     if let (Peer::Address(_), Some(key)) = (peer, &admin.state.key) {
         has(headers, key)?;
     }
+    Ok(change)
+}
+
+fn is_json(headers: &HeaderMap) -> Result<(), Box<Answer>> {
     let is_json = headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
         let kind = kind.to_str().unwrap_or_default().split(';').next();
         kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
     });
-    if change.is_some() && !is_json {
-        return refuse(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "UnsupportedMediaType",
-            "the body has to be JSON, with Content-Type: application/json",
-        );
+    if is_json {
+        return Ok(());
     }
-    Ok(change)
+    let message = "the body has to be JSON, with Content-Type: application/json";
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    refuse(status, "UnsupportedMediaType", message)
 }
 
 /// That the request carries the key.

@@ -5,7 +5,7 @@
 //! its end, whether its sender waits for that or not. Each is logged and audited, with who gave it; those that
 //! are not permitted are counted in the audit stream only, so that nobody fills either.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -132,12 +132,20 @@ fn permitted<B>(
 /// Notes that an order was not permitted; who only asks gives none.
 pub(super) fn forbidden<B>(admin: &Admin, request: &Request<B>, peer: Peer) {
     if matches!(*request.method(), Method::POST | Method::DELETE) {
-        let path: String = request.uri().path().chars().take(LONGEST).collect();
-        let what = (request.method(), &*path);
+        let path = request.uri().path();
+        let state = &admin.state;
+        let known = Own::of(path).is_some()
+            || state.orders.iter().any(|order| order.path() == path)
+            || state.editable.iter().any(|list| list.path() == path);
+        // paths that are made up leave room for those that matter
+        let what = (request.method(), if known { path } else { ANOTHER });
         let noted = Noted::new(admin, what, request.headers(), peer);
         noted.audit.forbidden(noted.by, noted.order);
     }
 }
+
+/// In place of a path that takes no orders.
+const ANOTHER: &str = "another path";
 
 /// Who ordered, and what.
 #[derive(Clone)]
@@ -205,6 +213,30 @@ fn about(body: &Bytes) -> String {
     named.collect::<Vec<_>>().join(", ")
 }
 
+/// The entries that a change of a list names.
+pub(super) fn entries(body: &[u8]) -> String {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let all = match &body {
+        Value::Array(all) => all.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let named = all.iter().take(NAMED).map(|entry| {
+        let members = entry.as_object().into_iter().flatten();
+        let members = members.filter_map(|(name, value)| {
+            let value: String = value.as_str()?.chars().take(LONGEST).collect();
+            Some(format!("{name} {value}"))
+        });
+        members.collect::<Vec<_>>().join(", ")
+    });
+    let mut named = named.collect::<Vec<_>>().join("; ");
+    if all.len() > NAMED {
+        let _ = write!(named, "; and {} more", all.len() - NAMED);
+    }
+    named
+}
+
+/// Entries that are named.
+const NAMED: usize = 20;
 /// Characters of each.
 const LONGEST: usize = 200;
 

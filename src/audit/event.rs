@@ -73,6 +73,8 @@ pub enum Steerer {
     Key(std::net::IpAddr),
     /// Without a key, from this address.
     Anyone(std::net::IpAddr),
+    /// More of them than are told apart.
+    Others,
 }
 
 impl Event {
@@ -137,6 +139,7 @@ impl Event {
                     Steerer::Uid(uid) => put_text(&mut out, "by", &format!("uid:{uid}")),
                     Steerer::Key(from) => put_text(&mut out, "by", &format!("key:{from}")),
                     Steerer::Anyone(from) => put_text(&mut out, "by", &format!("net:{from}")),
+                    Steerer::Others => put_text(&mut out, "by", "others"),
                 }
                 put_text(&mut out, "order", order);
                 if !about.is_empty() {

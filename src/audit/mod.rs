@@ -15,7 +15,7 @@ mod verify;
 mod writer;
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque},
     io,
     sync::Arc,
     time::Duration,
@@ -193,15 +193,14 @@ impl Audit {
         }
         let at = self.0.clock.now().wall;
         let mut waiting = self.0.waiting.lock();
-        let room = waiting.forbidden.len() < FORBIDDEN;
-        match waiting.forbidden.entry((by, order)) {
-            Entry::Occupied(mut known) => known.get_mut().again(at),
-            Entry::Vacant(new) if room => drop(new.insert(Count::once(at))),
-            Entry::Vacant(_) => {
-                waiting.lost += 1;
-                self.0.counts.lost.inc();
-            }
+        let mut key = (by, order);
+        if waiting.forbidden.len() >= FORBIDDEN && !waiting.forbidden.contains_key(&key) {
+            // not lost: for that there is an alert, which nobody is to set off at will
+            key = (Steerer::Others, "any".into());
         }
+        let counted = waiting.forbidden.entry(key);
+        let again = counted.and_modify(|count| count.again(at));
+        again.or_insert_with(|| Count::once(at));
     }
 
     /// How the stream is, for the status page; `None`: there is none.

@@ -12,7 +12,10 @@ use tokio::{net::UnixStream, sync::Notify};
 
 use super::*;
 use crate::audit::{Event, Steerer};
-use crate::{health::Disobeyed, secret::Secret};
+use crate::{
+    health::{Change, Disobeyed, Unchanged},
+    secret::Secret,
+};
 
 const KEY: &str = "0123456789abcdef";
 
@@ -215,6 +218,127 @@ async fn every_order_is_audited_with_who_gave_it_also_one_that_is_forbidden() {
             ordered(Steerer::Anyone(here), "/tell", "", "forbidden"),
         ]
     );
+}
+
+/// A list that takes whatever it is told, but for nothing.
+struct Listed;
+
+impl Editable for Listed {
+    fn path(&self) -> &'static str {
+        "/listed"
+    }
+
+    fn page(&self, _: usize, _: Moment) -> Value {
+        json!({})
+    }
+
+    fn change(&self, _: Change, body: &[u8], _: Moment) -> Result<Value, Unchanged> {
+        match body {
+            b"{}" => Err(Unchanged::Faults(vec!["nothing is named".into()])),
+            b"[]" => Err(Unchanged::Full),
+            _ => Ok(json!({ "entries": 1 })),
+        }
+    }
+
+    fn survives(&self) -> std::pin::Pin<Box<dyn Future<Output = bool> + Send>> {
+        Box::pin(std::future::ready(true))
+    }
+}
+
+#[tokio::test]
+async fn every_change_of_a_list_is_audited_with_what_came_of_it() {
+    let (audit, captured) = crate::audit::Audit::captured(Clock::system());
+    let keyed = steered(|state| {
+        with_key(state);
+        state.editable = vec![Arc::new(Listed)];
+        state.audit = audit;
+    });
+    let right = format!("Authorization: Bearer {KEY}\r\n");
+    let json = format!("{right}Content-Type: application/json\r\n");
+    let host = keyed.running.address;
+    for (method, more, body, status) in [
+        ("POST", "", "{}", 401),
+        ("DELETE", "", "{}", 401),
+        ("DELETE", "", "{}", 401),
+        ("GET", "", "", 401),
+        ("POST", &*right, "{}", 415),
+        ("POST", &*json, "{}", 400),
+        ("POST", &*json, "[]", 507),
+        (
+            "POST",
+            &*json,
+            r#"[{"sid":"a"},{"sid":"b","issuer":"c"}]"#,
+            200,
+        ),
+        ("DELETE", &*json, r#"{"sid":"a"}"#, 200),
+        ("GET", &*right, "", 200),
+    ] {
+        let length = body.len();
+        let text = format!(
+            "{method} /listed HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n{body}"
+        );
+        let answer = keyed.running.send(&text).await;
+        assert_eq!(answer.status, status, "{method} {more} {body}");
+    }
+    let told = captured.take().into_iter().filter(
+        // those are counted
+        |event| {
+            !matches!(
+                event,
+                Event::Ordered {
+                    result: "forbidden",
+                    ..
+                }
+            )
+        },
+    );
+    let told = told.map(|event| match event {
+        Event::Ordered {
+            by,
+            order,
+            about,
+            result,
+        } => (matches!(by, Steerer::Key(_)), order, about, result),
+        other => panic!("{other:?}"),
+    });
+    let expected = [
+        (true, "POST", "", "wrong"),
+        (true, "POST", "", "wrong"),
+        (true, "POST", "", "refused"),
+        (true, "POST", "sid a; sid b, issuer c", "obeyed"),
+        (true, "DELETE", "sid a", "obeyed"),
+    ];
+    let expected = expected.map(|(key, method, about, result)| {
+        (key, format!("{method} /listed"), about.to_owned(), result)
+    });
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn who_may_give_no_orders_cannot_fill_the_audit() {
+    let (audit, captured) = crate::audit::Audit::captured(Clock::system());
+    let open = steered(|_| {});
+    let mut admin = Admin::new(AdminState {
+        audit,
+        ..state(&open.running.shutdown)
+    });
+    admin.operators = BTreeSet::new();
+    let made_up = (0..1000).map(|number| format!("/{number}"));
+    for path in made_up.chain(["/quit".to_owned()]) {
+        let request = Request::builder().method("POST").uri(path);
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        let lease = Lease::default();
+        let answer = admin.serve(request, Peer::User(Some(4243)), &lease).await;
+        assert_eq!(answer.status(), 403);
+    }
+    let told = captured.take().into_iter().map(|event| match event {
+        Event::Ordered { order, result, .. } => (order, result),
+        other => panic!("{other:?}"),
+    });
+    let mut told: Vec<_> = told.collect();
+    told.sort();
+    let expected = ["POST /quit", "POST another path"].map(|order| (order.to_owned(), "forbidden"));
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]
