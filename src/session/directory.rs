@@ -4,6 +4,7 @@
 //! before the access token that came with it is used.
 
 use std::{
+    collections::HashMap,
     fmt::Write,
     fs,
     path::{Path, PathBuf},
@@ -44,8 +45,9 @@ pub(super) struct Directory(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     key: SecretPair,
-    /// So that of two states of one session the newer is written last.
-    writing: Mutex<()>,
+    /// Which state of each session was written last: of two that are written at once the newer stays,
+    /// since the refresh token of the older may be used up.
+    written: Mutex<HashMap<Id, u64>>,
 }
 
 /// A session as a file had it.
@@ -69,7 +71,7 @@ impl Directory {
         Self(Arc::new(Inner {
             path: path.to_owned(),
             key,
-            writing: Mutex::default(),
+            written: Mutex::default(),
         }))
     }
 
@@ -143,7 +145,8 @@ impl Directory {
         let this = self.clone();
         shutdown.spawn(async move {
             let removed = spawn_blocking(move || {
-                let _writing = this.0.writing.lock();
+                let mut versions = this.0.written.lock();
+                versions.remove(&id);
                 // one that was never written is as good as gone
                 let _ = fs::remove_file(this.file(&id));
             });
@@ -164,8 +167,13 @@ impl Directory {
             let mut writer = Writer::new(FORM);
             writer.bytes(&id).number(used.as_secs()).bytes(&inner);
             let file = seal(&key, writer.finish())?;
-            let _writing = self.0.writing.lock();
-            atomic::replace(&self.file(&id), &file).map_err(|error| error.to_string())
+            let mut versions = self.0.written.lock();
+            if versions.get(&id).is_some_and(|last| *last > state.version) {
+                return Ok(());
+            }
+            atomic::replace(&self.file(&id), &file).map_err(|error| error.to_string())?;
+            versions.insert(id, state.version);
+            Ok(())
         };
         if let Err(error) = written() {
             let path = self.0.path.display();
@@ -198,5 +206,62 @@ impl Keep for KeptHere {
         let used = state.tokens.iter().map(|token| token.since).max();
         let used = used.unwrap_or(self.facts.began);
         self.directory.write(self.id, &self.facts, state, used);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            issuer: "https://idp.test".into(),
+            client: "webapp".into(),
+            subject: "ada".into(),
+            sid: None,
+            name: None,
+            username: None,
+            email: None,
+            authenticated: None,
+            began: Duration::from_secs(1_700_000_000),
+            id_token: None,
+        }
+    }
+
+    fn state(version: u64) -> PersonState {
+        PersonState {
+            version,
+            refresh: Some(Secret::new(format!("refresh-{version}"))),
+            tokens: Vec::new(),
+        }
+    }
+
+    /// A save that was begun before a renewal may write after it.
+    #[test]
+    fn a_late_older_state_does_not_bring_back_a_refresh_token_that_was_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key");
+        fs::write(&key, "a key for sessions that has 32 characters").unwrap();
+        let directory = Directory::new(
+            folder.path(),
+            SecretPair {
+                current: SecretSource::File(key),
+                previous: None,
+            },
+        );
+        let (id, used) = ([7; 16], Duration::from_secs(1_700_000_100));
+        let kept = |version: u64| {
+            directory.write(id, &facts(), &state(version), used);
+            let all = directory.read();
+            let [one] = &all[..] else {
+                panic!("{}", all.len());
+            };
+            one.state.version
+        };
+        assert_eq!(kept(0), 0);
+        assert_eq!(kept(2), 2);
+        assert_eq!(kept(1), 2);
+        assert_eq!(kept(2), 2);
+        assert_eq!(kept(3), 3);
     }
 }
