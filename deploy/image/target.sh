@@ -16,11 +16,15 @@ name=$(echo "$target" | tr a-z- A-Z_)
 
 # Where sources were unpacked is in messages of panics and assertions; it differs with the registry
 # that they were fetched from.
-flags="-Ctarget-feature=+crt-static --remap-path-prefix=$PWD=."
+#
+# A position-independent program notes where it has addresses in itself: packed, these notes are small.
+flags="-Ctarget-feature=+crt-static -Clink-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=$PWD=."
 for unpacked in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
   flags="$flags --remap-path-prefix=${unpacked%/}=crates"
   CFLAGS="${CFLAGS:-} -ffile-prefix-map=${unpacked%/}=crates"
 done
+# Names of functions are for those who look into a process from outside, which no container has.
+export CARGO_PROFILE_RELEASE_STRIP=symbols
 export CFLAGS "CARGO_TARGET_${name}_RUSTFLAGS=$flags"
 
 # The allocator is to work on kernels whatever the size of their pages: 64 KiB are in use on arm64.
